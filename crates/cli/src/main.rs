@@ -1,0 +1,2 @@
+//! The fulgurite binary.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Sequences to steps to tokens: a state machine around one call.

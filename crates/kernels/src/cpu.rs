@@ -1,0 +1,83 @@
+//! What this machine's CPU can do: asked once at start-up, then passed down by value.
+
+use crate::Threads;
+use fearless_simd::Level;
+use std::fmt;
+
+/// The instruction sets that a kernel may use.
+#[derive(Clone, Copy, Debug)]
+pub struct Cpu {
+    /// Widest vector level that kernels may use; what `dispatch!` takes.
+    pub level: Level,
+}
+
+/// What every kernel that is worth more than one thread takes first: the CPU and its threads.
+#[derive(Clone, Debug)]
+pub struct Exec {
+    /// Instruction sets.
+    pub cpu: Cpu,
+    /// Worker threads; kernels split their work once, over rows, heads or experts.
+    pub threads: Threads,
+}
+
+impl Cpu {
+    /// Asks the CPU for everything it has.
+    pub fn detect() -> Self {
+        Self { level: Level::new() }
+    }
+
+    /// Every level that this machine can run, scalar first, [`Cpu::detect`] last.
+    ///
+    /// Tests run a kernel on each of them; `--cpu-level` picks one.
+    pub fn variants() -> Vec<Self> {
+        let best = Level::new();
+        let mut levels = vec![fearless_simd::Fallback::new().level()];
+        #[cfg(target_arch = "x86_64")]
+        levels.extend([
+            best.as_sse4_2().map(Level::Sse4_2),
+            best.as_avx2().map(Level::Avx2),
+            best.as_avx512().map(Level::Avx512),
+        ].into_iter().flatten());
+        #[cfg(target_arch = "aarch64")]
+        levels.extend(best.as_neon().map(Level::Neon));
+        levels.dedup_by_key(|level| std::mem::discriminant(level));
+        levels.into_iter().map(|level| Self { level }).collect()
+    }
+
+    /// The level with this [`name`](Self::name), if this machine can run it.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::variants().into_iter().find(|cpu| cpu.name() == name)
+    }
+
+    /// `scalar`, `sse4.2`, `avx2`, `avx512` or `neon`.
+    pub fn name(self) -> &'static str {
+        match self.level {
+            #[cfg(target_arch = "x86_64")]
+            Level::Sse4_2(_) => "sse4.2",
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2(_) => "avx2",
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512(_) => "avx512",
+            #[cfg(target_arch = "aarch64")]
+            Level::Neon(_) => "neon",
+            _ => "scalar",
+        }
+    }
+}
+
+impl fmt::Display for Cpu {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl Exec {
+    /// Everything the CPU has, on `num_threads` threads.
+    ///
+    /// # Panics
+    ///
+    /// If `num_threads` is 0.
+    pub fn new(num_threads: usize) -> Self {
+        Self { cpu: Cpu::detect(), threads: Threads::new(num_threads) }
+    }
+}

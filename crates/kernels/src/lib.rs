@@ -1,0 +1,18 @@
+//! Numerical kernels: slices in, slices out.
+//!
+//! Nothing here knows about tensors, files or models. Each operation is one module holding, top to
+//! bottom: the formula, the public entry point (checks and dispatch), the fast path, the reference,
+//! the tests. Read `reference` first: it is the definition of the operation.
+
+pub mod cpu;
+pub mod half;
+pub mod matmul;
+pub mod rng;
+pub mod threads;
+
+#[cfg(test)]
+pub(crate) mod testing;
+
+pub use cpu::{Cpu, Exec};
+pub use rng::Rng;
+pub use threads::Threads;

@@ -1,0 +1,1 @@
+//! Model architectures: config, weights, caches, forward.

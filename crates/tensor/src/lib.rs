@@ -1,0 +1,1 @@
+//! Tensors with an optional tape, and the files that hold them.

@@ -1,0 +1,1 @@
+//! Data, loss, optimizer, checkpoint, evaluation, the training loop.
