@@ -1,7 +1,7 @@
 //! What this machine's CPU can do: asked once at start-up, then passed down by value.
 
-use crate::Threads;
-use fearless_simd::Level;
+use crate::{Buffers, Threads};
+use fearless_simd::{Level, Simd as _};
 use std::fmt;
 
 /// The instruction sets that a kernel may use.
@@ -18,6 +18,8 @@ pub struct Exec {
     pub cpu: Cpu,
     /// Worker threads; kernels split their work once, over rows, heads or experts.
     pub threads: Threads,
+    /// Scratch and output memory that is used again.
+    pub buffers: Buffers,
 }
 
 impl Cpu {
@@ -33,11 +35,15 @@ impl Cpu {
         let best = Level::new();
         let mut levels = vec![fearless_simd::Fallback::new().level()];
         #[cfg(target_arch = "x86_64")]
-        levels.extend([
-            best.as_sse4_2().map(Level::Sse4_2),
-            best.as_avx2().map(Level::Avx2),
-            best.as_avx512().map(Level::Avx512),
-        ].into_iter().flatten());
+        levels.extend(
+            [
+                best.as_sse4_2().map(Level::Sse4_2),
+                best.as_avx2().map(Level::Avx2),
+                best.as_avx512().map(Level::Avx512),
+            ]
+            .into_iter()
+            .flatten(),
+        );
         #[cfg(target_arch = "aarch64")]
         levels.extend(best.as_neon().map(Level::Neon));
         levels.dedup_by_key(|level| std::mem::discriminant(level));
@@ -78,6 +84,6 @@ impl Exec {
     ///
     /// If `num_threads` is 0.
     pub fn new(num_threads: usize) -> Self {
-        Self { cpu: Cpu::detect(), threads: Threads::new(num_threads) }
+        Self { cpu: Cpu::detect(), threads: Threads::new(num_threads), buffers: Buffers::default() }
     }
 }

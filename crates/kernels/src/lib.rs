@@ -4,6 +4,7 @@
 //! bottom: the formula, the public entry point (checks and dispatch), the fast path, the reference,
 //! the tests. Read `reference` first: it is the definition of the operation.
 
+pub mod buffers;
 pub mod cpu;
 pub mod half;
 pub mod matmul;
@@ -13,6 +14,7 @@ pub mod threads;
 #[cfg(test)]
 pub(crate) mod testing;
 
+pub use buffers::Buffers;
 pub use cpu::{Cpu, Exec};
 pub use rng::Rng;
 pub use threads::Threads;

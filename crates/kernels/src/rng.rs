@@ -83,8 +83,8 @@ mod tests {
         let mut counts = [0; 7];
         (0..7000).for_each(|_| counts[rng.below(7)] += 1);
         assert!(counts.iter().all(|c| (850..1150).contains(c)), "{counts:?}");
-        let units = (0..n).map(|_| rng.unit());
-        assert!(units.clone().all(|u| (0.0..1.0).contains(&u)));
+        let mut units = (0..n).map(|_| rng.unit());
+        assert!(units.all(|u| (0.0..1.0).contains(&u)));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What kernel tests share: the tolerance rule, random inputs, the levels to run.
 
-use crate::{Cpu, Exec, Rng, Threads};
+use crate::{Buffers, Cpu, Exec, Rng, Threads};
 
 /// Panics unless `got` is within `ratio` of `want`, as RMS error over RMS magnitude.
 #[track_caller]
@@ -42,7 +42,9 @@ pub(crate) fn execs() -> Vec<Exec> {
     }
     variants
         .into_iter()
-        .flat_map(|cpu| [1, 3].map(|n| Exec { cpu, threads: Threads::new(n) }))
+        .flat_map(|cpu| {
+            [1, 3].map(|n| Exec { cpu, threads: Threads::new(n), buffers: Buffers::default() })
+        })
         .collect()
 }
 

@@ -250,7 +250,8 @@ mod tests {
         for num_threads in [1, 2, 5] {
             let threads = Threads::new(num_threads);
             for num_tasks in [0, 1, 2, 7, 1000] {
-                let counts: Vec<AtomicUsize> = (0..num_tasks).map(|_| AtomicUsize::new(0)).collect();
+                let counts: Vec<AtomicUsize> =
+                    (0..num_tasks).map(|_| AtomicUsize::new(0)).collect();
                 threads.run(num_tasks, |i| {
                     counts[i].fetch_add(1, Ordering::Relaxed);
                 });
