@@ -6,6 +6,8 @@
 
 pub mod buffers;
 pub mod cpu;
+pub mod elementwise;
+pub mod exp;
 pub mod half;
 pub mod matmul;
 pub mod rng;

@@ -1,0 +1,101 @@
+//! Sums and scalings: what residual connections and the optimizer's bookkeeping need.
+//!
+//! ```text
+//! out = alpha a + beta b
+//! ```
+//!
+//! Memory-bound: 12 bytes per element.
+
+use crate::Exec;
+use fearless_simd::{dispatch, prelude::*};
+
+/// Elements per task: 64 KiB of each operand.
+pub(crate) const PIECE: usize = 16 * 1024;
+
+/// `out = alpha a + beta b`.
+///
+/// # Panics
+///
+/// If the lengths differ.
+#[track_caller]
+pub fn scaled_sum(exec: &Exec, alpha: f32, a: &[f32], beta: f32, b: &[f32], out: &mut [f32]) {
+    assert_eq!((a.len(), b.len()), (out.len(), out.len()), "lengths of a, b and out");
+    exec.threads.for_each_chunk(out, PIECE, |i, out| {
+        let (a, b) = (&a[i * PIECE..][..out.len()], &b[i * PIECE..][..out.len()]);
+        dispatch!(exec.cpu.level, simd => simd_scaled_sum(simd, alpha, a, beta, b, out));
+    });
+}
+
+/// `out = alpha a`.
+///
+/// # Panics
+///
+/// If the lengths differ.
+#[track_caller]
+pub fn scale(exec: &Exec, alpha: f32, a: &[f32], out: &mut [f32]) {
+    assert_eq!(a.len(), out.len(), "lengths of a and out");
+    exec.threads.for_each_chunk(out, PIECE, |i, out| {
+        for (out, a) in out.iter_mut().zip(&a[i * PIECE..]) {
+            *out = alpha * a;
+        }
+    });
+}
+
+/// Sum of squares, in f64, in the order of the pieces whatever the number of threads.
+pub fn sum_of_squares(exec: &Exec, x: &[f32]) -> f64 {
+    let mut sums = vec![0.0f64; x.len().div_ceil(PIECE)];
+    exec.threads.for_each_chunk(&mut sums, 1, |i, sum| {
+        let piece = &x[i * PIECE..x.len().min((i + 1) * PIECE)];
+        sum[0] = piece.iter().map(|&x| f64::from(x) * f64::from(x)).sum();
+    });
+    sums.iter().sum()
+}
+
+#[inline(always)]
+fn simd_scaled_sum<S: Simd>(
+    simd: S,
+    alpha: f32,
+    a: &[f32],
+    beta: f32,
+    b: &[f32],
+    out: &mut [f32],
+) {
+    let lanes = S::f32s::LEN;
+    let whole = out.len() / lanes * lanes;
+    let (va, vb) = (S::f32s::splat(simd, alpha), S::f32s::splat(simd, beta));
+    for ((out, a), b) in
+        out.chunks_exact_mut(lanes).zip(a.chunks_exact(lanes)).zip(b.chunks_exact(lanes))
+    {
+        let (a, b) = (S::f32s::from_slice(simd, a), S::f32s::from_slice(simd, b));
+        a.mul_add(va, b * vb).store_slice(out);
+    }
+    for i in whole..out.len() {
+        out[i] = alpha * a[i] + beta * b[i];
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Rng;
+    use crate::testing::{assert_close, execs, random};
+
+    #[test]
+    fn sums_of_any_length() {
+        for len in [0, 1, 15, 17, PIECE, 2 * PIECE + 5] {
+            let mut rng = Rng(len as u64);
+            let (a, b) = (random(&mut rng, len), random(&mut rng, len));
+            let want: Vec<f32> = a.iter().zip(&b).map(|(a, b)| 2.0 * a - 0.5 * b).collect();
+            let doubled: Vec<f32> = a.iter().map(|a| 2.0 * a).collect();
+            let squares: f64 = a.iter().map(|a| f64::from(*a).powi(2)).sum();
+            for exec in execs() {
+                let mut out = vec![f32::NAN; len];
+                scaled_sum(&exec, 2.0, &a, -0.5, &b, &mut out);
+                assert_close("scaled_sum", &want, &out, 1e-6);
+                scale(&exec, 2.0, &a, &mut out);
+                assert_eq!(doubled, out);
+                assert!((sum_of_squares(&exec, &a) - squares).abs() <= 1e-9 * squares);
+            }
+        }
+    }
+}

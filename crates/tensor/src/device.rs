@@ -1,0 +1,51 @@
+//! Where tensors live and are computed: here the CPU, its threads and its memory.
+
+use kernels::{Cpu, Exec};
+
+/// A handle to the CPU and a pool of threads; clones share both.
+#[derive(Clone, Debug)]
+pub struct Device {
+    exec: Exec,
+}
+
+impl Device {
+    /// The CPU with `num_threads` threads, all its instructions used.
+    ///
+    /// # Panics
+    ///
+    /// If `num_threads` is 0.
+    pub fn cpu(num_threads: usize) -> Self {
+        Self { exec: Exec::new(num_threads) }
+    }
+
+    /// The same with instructions up to `level` only (`scalar`, `avx2`, …), if the CPU has them.
+    pub fn cpu_with_level(num_threads: usize, level: &str) -> Option<Self> {
+        let cpu = Cpu::named(level)?;
+        Some(Self { exec: Exec { cpu, ..Exec::new(num_threads) } })
+    }
+
+    /// Levels that [`cpu_with_level`](Self::cpu_with_level) accepts here, narrowest first.
+    pub fn levels() -> Vec<&'static str> {
+        Cpu::variants().into_iter().map(Cpu::name).collect()
+    }
+
+    /// The instruction set in use.
+    pub fn level(&self) -> &'static str {
+        self.exec.cpu.name()
+    }
+
+    /// Number of threads, the calling one included.
+    pub fn num_threads(&self) -> usize {
+        self.exec.threads.num_threads()
+    }
+
+    /// What kernels take.
+    pub fn exec(&self) -> &Exec {
+        &self.exec
+    }
+
+    /// Gives memory that no tensor uses back to the system.
+    pub fn release_memory(&self) {
+        self.exec.buffers.clear();
+    }
+}

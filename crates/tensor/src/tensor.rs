@@ -1,0 +1,306 @@
+//! The tensor: a shape, its elements, the device, and how it was computed if the tape is on.
+
+use crate::Device;
+use crate::tape::Node;
+use kernels::half::{Bf16, bf16_to_f32, f32_to_bf16};
+use kernels::matmul::Elements;
+use kernels::{Buffers, Rng};
+use std::fmt;
+use std::sync::Arc;
+
+/// A dense row-major array; clones share the elements.
+///
+/// Activations are f32; weights are f32 or bf16. A tensor made by [`Tensor::into_parameter`], or
+/// computed from one, remembers how it was computed, so that [`Tensor::backward`] can follow.
+#[derive(Clone)]
+pub struct Tensor(Arc<Inner>);
+
+pub(crate) struct Inner {
+    shape: Vec<usize>,
+    storage: Storage,
+    device: Device,
+    pub(crate) is_parameter: bool,
+    pub(crate) node: Option<Node>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if let Some(node) = self.node.take() {
+            node.drop_graph();
+        }
+    }
+}
+
+enum Storage {
+    F32(Arc<Pooled>),
+    Bf16(Arc<Vec<Bf16>>),
+}
+
+/// Elements that go back to the device's store when the last tensor over them is dropped.
+struct Pooled {
+    data: Vec<f32>,
+    home: Buffers,
+}
+
+impl Drop for Pooled {
+    fn drop(&mut self) {
+        self.home.give(std::mem::take(&mut self.data));
+    }
+}
+
+impl Tensor {
+    /// A tensor of f32.
+    ///
+    /// # Panics
+    ///
+    /// If `data` is not as long as `shape` says.
+    #[track_caller]
+    pub fn new(device: &Device, shape: &[usize], data: Vec<f32>) -> Self {
+        check_len(shape, data.len());
+        let pooled = Pooled { data, home: device.exec().buffers.clone() };
+        Self::from_storage(device, shape, Storage::F32(Arc::new(pooled)))
+    }
+
+    /// A tensor of bf16, given as bits.
+    ///
+    /// # Panics
+    ///
+    /// If `data` is not as long as `shape` says.
+    #[track_caller]
+    pub fn from_bf16(device: &Device, shape: &[usize], data: Vec<Bf16>) -> Self {
+        check_len(shape, data.len());
+        Self::from_storage(device, shape, Storage::Bf16(Arc::new(data)))
+    }
+
+    /// A tensor of f32, all `value`.
+    pub fn full(device: &Device, shape: &[usize], value: f32) -> Self {
+        Self::new(device, shape, vec![value; shape.iter().product()])
+    }
+
+    /// A tensor of f32, all zeros.
+    pub fn zeros(device: &Device, shape: &[usize]) -> Self {
+        Self::full(device, shape, 0.0)
+    }
+
+    /// A tensor of f32 drawn from a normal distribution with mean 0.
+    pub fn normal(device: &Device, shape: &[usize], std: f32, rng: &mut Rng) -> Self {
+        let data = (0..shape.iter().product()).map(|_| rng.normal() * std).collect();
+        Self::new(device, shape, data)
+    }
+
+    fn from_storage(device: &Device, shape: &[usize], storage: Storage) -> Self {
+        Self(Arc::new(Inner {
+            shape: shape.to_vec(),
+            storage,
+            device: device.clone(),
+            is_parameter: false,
+            node: None,
+        }))
+    }
+
+    /// Sizes, outermost first.
+    pub fn shape(&self) -> &[usize] {
+        &self.0.shape
+    }
+
+    /// Size of the innermost dimension; 1 for a scalar.
+    pub fn last_dim(&self) -> usize {
+        self.0.shape.last().copied().unwrap_or(1)
+    }
+
+    /// Number of rows if all dimensions but the innermost are taken together.
+    pub fn rows(&self) -> usize {
+        let dims = &self.0.shape;
+        dims[..dims.len().saturating_sub(1)].iter().product()
+    }
+
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        self.0.shape.iter().product()
+    }
+
+    /// Whether there are no elements.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Where the tensor lives.
+    pub fn device(&self) -> &Device {
+        &self.0.device
+    }
+
+    /// Whether the elements are bf16.
+    pub fn is_bf16(&self) -> bool {
+        matches!(self.0.storage, Storage::Bf16(_))
+    }
+
+    /// Bytes of the elements.
+    pub fn bytes(&self) -> usize {
+        self.len() * if self.is_bf16() { 2 } else { 4 }
+    }
+
+    /// The elements of an f32 tensor.
+    ///
+    /// # Panics
+    ///
+    /// If the tensor is bf16.
+    #[track_caller]
+    pub fn data(&self) -> &[f32] {
+        match &self.0.storage {
+            Storage::F32(pooled) => &pooled.data,
+            Storage::Bf16(_) => panic!("a bf16 tensor where f32 is needed: {self:?}"),
+        }
+    }
+
+    /// The elements, whichever type they have.
+    pub fn elements(&self) -> Elements<'_> {
+        match &self.0.storage {
+            Storage::F32(pooled) => Elements::F32(&pooled.data),
+            Storage::Bf16(data) => Elements::Bf16(data),
+        }
+    }
+
+    /// The elements as f32, converted if they are bf16.
+    pub fn to_vec(&self) -> Vec<f32> {
+        match self.elements() {
+            Elements::F32(data) => data.to_vec(),
+            Elements::Bf16(data) => data.iter().map(|&x| bf16_to_f32(x)).collect(),
+        }
+    }
+
+    /// The elements, to be changed in place.
+    ///
+    /// # Panics
+    ///
+    /// If the tensor is bf16 or another tensor shares its elements.
+    #[track_caller]
+    pub fn data_mut(&mut self) -> &mut [f32] {
+        let shared = "the elements are shared with another tensor";
+        let inner = Arc::get_mut(&mut self.0).expect(shared);
+        match &mut inner.storage {
+            Storage::F32(pooled) => &mut Arc::get_mut(pooled).expect(shared).data,
+            Storage::Bf16(_) => panic!("a bf16 tensor cannot be changed in place"),
+        }
+    }
+
+    /// The same elements under another shape; no copy.
+    ///
+    /// # Panics
+    ///
+    /// If the number of elements differs.
+    #[track_caller]
+    pub fn reshape(&self, shape: &[usize]) -> Self {
+        check_len(shape, self.len());
+        let old = self.shape().to_vec();
+        let node = self.tracked().then(|| {
+            Node::new(vec![self.clone()], move |grad: Self| vec![Some(grad.reshape(&old))])
+        });
+        Self(Arc::new(Inner {
+            shape: shape.to_vec(),
+            storage: self.share(),
+            device: self.device().clone(),
+            is_parameter: false,
+            node,
+        }))
+    }
+
+    /// The same elements, rounded to bf16.
+    pub fn to_bf16(&self) -> Self {
+        match self.elements() {
+            Elements::Bf16(_) => self.detach(),
+            Elements::F32(data) => {
+                let data = data.iter().map(|&x| f32_to_bf16(x)).collect();
+                Self::from_bf16(self.device(), self.shape(), data)
+            }
+        }
+    }
+
+    /// The same elements as f32.
+    pub fn to_f32(&self) -> Self {
+        match self.elements() {
+            Elements::F32(_) => self.detach(),
+            Elements::Bf16(_) => Self::new(self.device(), self.shape(), self.to_vec()),
+        }
+    }
+
+    /// The same elements without the memory of how they were computed.
+    pub fn detach(&self) -> Self {
+        Self::from_storage(self.device(), self.shape(), self.share())
+    }
+
+    /// The same elements as something to be trained: gradients will be computed for it.
+    pub fn into_parameter(self) -> Self {
+        Self(Arc::new(Inner {
+            shape: self.shape().to_vec(),
+            storage: self.share(),
+            device: self.device().clone(),
+            is_parameter: true,
+            node: None,
+        }))
+    }
+
+    fn share(&self) -> Storage {
+        match &self.0.storage {
+            Storage::F32(pooled) => Storage::F32(Arc::clone(pooled)),
+            Storage::Bf16(data) => Storage::Bf16(Arc::clone(data)),
+        }
+    }
+
+    /// How this was computed, if nobody else holds it.
+    pub(crate) fn into_node(self) -> Option<Node> {
+        Arc::into_inner(self.0).and_then(|mut inner| inner.node.take())
+    }
+
+    pub(crate) fn inner(&self) -> &Inner {
+        &self.0
+    }
+
+    /// What tells this tensor from all others alive.
+    pub(crate) fn key(&self) -> usize {
+        Arc::as_ptr(&self.0) as usize
+    }
+
+    /// An output buffer of `len` elements, contents arbitrary.
+    pub(crate) fn output(&self, len: usize) -> Vec<f32> {
+        self.device().exec().buffers.take(len)
+    }
+
+    /// The result of an operation, on the tape if one of its inputs is.
+    ///
+    /// `backward` gets the gradient of the result and returns one gradient for each parent.
+    #[track_caller]
+    pub(crate) fn from_op(
+        shape: &[usize],
+        data: Vec<f32>,
+        parents: &[&Self],
+        backward: impl FnOnce(Self) -> Vec<Option<Self>> + Send + Sync + 'static,
+    ) -> Self {
+        check_len(shape, data.len());
+        let device = parents[0].device();
+        let node = parents
+            .iter()
+            .any(|parent| parent.tracked())
+            .then(|| Node::new(parents.iter().map(|&parent| parent.clone()).collect(), backward));
+        let pooled = Pooled { data, home: device.exec().buffers.clone() };
+        Self(Arc::new(Inner {
+            shape: shape.to_vec(),
+            storage: Storage::F32(Arc::new(pooled)),
+            device: device.clone(),
+            is_parameter: false,
+            node,
+        }))
+    }
+}
+
+#[track_caller]
+fn check_len(shape: &[usize], len: usize) {
+    let expected: usize = shape.iter().product();
+    assert_eq!(len, expected, "{len} elements for shape {shape:?}");
+}
+
+impl fmt::Debug for Tensor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let dtype = if self.is_bf16() { "bf16" } else { "f32" };
+        write!(f, "Tensor({dtype}, {:?})", self.shape())
+    }
+}
