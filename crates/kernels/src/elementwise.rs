@@ -52,14 +52,7 @@ pub fn sum_of_squares(exec: &Exec, x: &[f32]) -> f64 {
 }
 
 #[inline(always)]
-fn simd_scaled_sum<S: Simd>(
-    simd: S,
-    alpha: f32,
-    a: &[f32],
-    beta: f32,
-    b: &[f32],
-    out: &mut [f32],
-) {
+fn simd_scaled_sum<S: Simd>(simd: S, alpha: f32, a: &[f32], beta: f32, b: &[f32], out: &mut [f32]) {
     let lanes = S::f32s::LEN;
     let whole = out.len() / lanes * lanes;
     let (va, vb) = (S::f32s::splat(simd, alpha), S::f32s::splat(simd, beta));

@@ -9,6 +9,7 @@ pub mod cpu;
 pub mod elementwise;
 pub mod exp;
 pub mod half;
+pub mod lightning_attention;
 pub mod matmul;
 pub mod rng;
 pub mod threads;
