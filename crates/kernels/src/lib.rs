@@ -4,6 +4,7 @@
 //! bottom: the formula, the public entry point (checks and dispatch), the fast path, the reference,
 //! the tests. Read `reference` first: it is the definition of the operation.
 
+pub mod attention;
 pub mod buffers;
 pub mod cpu;
 pub mod elementwise;
@@ -11,6 +12,7 @@ pub mod exp;
 pub mod half;
 pub mod lightning_attention;
 pub mod matmul;
+pub mod moe;
 pub mod rng;
 pub mod threads;
 

@@ -1,0 +1,194 @@
+//! One tile: the rows of the query heads that share a key head, over one run of keys.
+
+use super::{Attention, TILE_KEYS};
+use crate::Exec;
+use crate::exp::simd_exp_sum;
+use crate::matmul::{Mat, MatMut, Scratch, serial};
+use fearless_simd::{dispatch, prelude::*};
+use std::ops::Range;
+
+/// From this many rows on, a matrix product is faster than one dot product per key, although it
+/// has to transpose the keys first.
+const MIN_PRODUCT_ROWS: usize = 6;
+
+pub(super) struct Tile<'a> {
+    pub(super) shape: &'a Attention,
+    pub(super) q: &'a [f32],
+    pub(super) positions: &'a [usize],
+    pub(super) scales: &'a [f32],
+    pub(super) k: &'a [f32],
+    pub(super) v: &'a [f32],
+    pub(super) kv_head: usize,
+    pub(super) rows: Range<usize>,
+}
+
+impl Tile<'_> {
+    /// `[rows, group, 2 + head_dim]`: maximum, sum, weighted values (not yet divided by the sum).
+    pub(super) fn attend(&self, exec: &Exec, keys: Range<usize>) -> Vec<f32> {
+        let dim = self.shape.head_dim;
+        let num_rows = self.rows.len() * self.shape.group();
+        let mut q = exec.buffers.take(num_rows * dim);
+        self.scaled_queries(&mut q);
+        let mut scores = exec.buffers.take(num_rows * TILE_KEYS);
+        let mut o = exec.buffers.take(num_rows * dim);
+        o.fill(0.0);
+        let mut stats = vec![(f32::NEG_INFINITY, 0.0f32); num_rows];
+        let mut scratch = Scratch::default();
+        let last = self.positions[self.rows.clone()].iter().max().copied().unwrap_or(0);
+        for start in keys.clone().step_by(TILE_KEYS) {
+            let end = keys.end.min(start + TILE_KEYS).min(last + 1);
+            if start >= end {
+                break;
+            }
+            let tile = start..end;
+            let scores = &mut scores[..num_rows * tile.len()];
+            self.scores(exec, &q, tile.clone(), scores, &mut scratch);
+            self.softmax(exec, tile.clone(), scores, &mut stats, &mut o);
+            self.add_values(exec, scores, tile, &mut o, &mut scratch);
+        }
+        let mut results = exec.buffers.take(num_rows * (dim + 2));
+        for ((result, (max, sum)), o) in
+            results.chunks_exact_mut(dim + 2).zip(stats).zip(o.chunks_exact(dim))
+        {
+            (result[0], result[1]) = (max, sum);
+            result[2..].copy_from_slice(o);
+        }
+        for buffer in [q, scores, o] {
+            exec.buffers.give(buffer);
+        }
+        results
+    }
+
+    /// The tile's queries times their scales, `[rows * group, head_dim]`.
+    pub(super) fn scaled_queries(&self, out: &mut [f32]) {
+        let Attention { heads, head_dim, .. } = *self.shape;
+        let group = self.shape.group();
+        for (row, out) in self.rows.clone().zip(out.chunks_exact_mut(group * head_dim)) {
+            let q = &self.q[(row * heads + self.kv_head * group) * head_dim..];
+            let scale = self.scales[row];
+            out.iter_mut().zip(q).for_each(|(out, q)| *out = scale * q);
+        }
+    }
+
+    /// The keys or values of the tile's head as a matrix `[keys, head_dim]`.
+    pub(super) fn of_head<'b>(&self, x: &'b [f32], keys: Range<usize>) -> Mat<'b> {
+        let Attention { kv_heads, head_dim, .. } = *self.shape;
+        let stride = kv_heads * head_dim;
+        let data = &x[keys.start * stride + self.kv_head * head_dim..];
+        Mat::new(data, keys.len(), head_dim, stride, 1)
+    }
+
+    /// Position of row `i` of the tile, where heads of a group count as rows.
+    fn position(&self, i: usize) -> usize {
+        self.positions[self.rows.start + i / self.shape.group()]
+    }
+
+    fn scores(
+        &self,
+        exec: &Exec,
+        q: &[f32],
+        keys: Range<usize>,
+        scores: &mut [f32],
+        scratch: &mut Scratch,
+    ) {
+        let (dim, n) = (self.shape.head_dim, keys.len());
+        let rows = scores.len() / n;
+        if rows >= MIN_PRODUCT_ROWS {
+            let k = self.of_head(self.k, keys);
+            let (q, out) =
+                (Mat::row_major(&q[..rows * dim], rows, dim), MatMut::row_major(scores, rows, n));
+            serial(exec.cpu, q, k.t(), out, false, scratch);
+            return;
+        }
+        let stride = self.shape.kv_heads * dim;
+        let k = &self.k[keys.start * stride + self.kv_head * dim..];
+        for (q, scores) in q.chunks_exact(dim).zip(scores.chunks_exact_mut(n)) {
+            dispatch!(exec.cpu.level, simd => simd_dots(simd, q, k, stride, scores));
+        }
+    }
+
+    /// Scores to weights, the row's maximum and sum brought up to date, its values rescaled.
+    fn softmax(
+        &self,
+        exec: &Exec,
+        keys: Range<usize>,
+        scores: &mut [f32],
+        stats: &mut [(f32, f32)],
+        o: &mut [f32],
+    ) {
+        let (dim, n) = (self.shape.head_dim, keys.len());
+        for (i, ((row, (max, sum)), o)) in
+            scores.chunks_exact_mut(n).zip(stats).zip(o.chunks_exact_mut(dim)).enumerate()
+        {
+            let visible = (self.position(i) + 1).saturating_sub(keys.start).min(n);
+            row[visible..].fill(0.0);
+            let row = &mut row[..visible];
+            let new = row.iter().copied().fold(*max, f32::max);
+            if new > *max {
+                let factor = (*max - new).exp();
+                *sum *= factor;
+                o.iter_mut().for_each(|o| *o *= factor);
+                *max = new;
+            }
+            if visible > 0 {
+                *sum += dispatch!(exec.cpu.level, simd => simd_exp_sum(simd, row, 1.0, new));
+            }
+        }
+    }
+
+    fn add_values(
+        &self,
+        exec: &Exec,
+        weights: &[f32],
+        keys: Range<usize>,
+        o: &mut [f32],
+        scratch: &mut Scratch,
+    ) {
+        let (dim, n) = (self.shape.head_dim, keys.len());
+        let rows = weights.len() / n;
+        if rows >= MIN_PRODUCT_ROWS {
+            let (weights, v) = (Mat::row_major(weights, rows, n), self.of_head(self.v, keys));
+            serial(exec.cpu, weights, v, MatMut::row_major(o, rows, dim), true, scratch);
+            return;
+        }
+        let stride = self.shape.kv_heads * dim;
+        let v = &self.v[keys.start * stride + self.kv_head * dim..];
+        for (weights, o) in weights.chunks_exact(n).zip(o.chunks_exact_mut(dim)) {
+            dispatch!(exec.cpu.level, simd => simd_weighted_sum(simd, weights, v, stride, o));
+        }
+    }
+}
+
+/// `scores[j] = q . k_j`, keys `stride` apart.
+#[inline(always)]
+fn simd_dots<S: Simd>(simd: S, q: &[f32], k: &[f32], stride: usize, scores: &mut [f32]) {
+    let lanes = S::f32s::LEN;
+    let whole = q.len() / lanes * lanes;
+    for (k, score) in k.chunks(stride).zip(scores) {
+        let k = &k[..q.len()];
+        let mut sum = S::f32s::splat(simd, 0.0);
+        for (q, k) in q.chunks_exact(lanes).zip(k.chunks_exact(lanes)) {
+            sum = S::f32s::from_slice(simd, q).mul_add(S::f32s::from_slice(simd, k), sum);
+        }
+        let tail = q[whole..].iter().zip(&k[whole..]).map(|(q, k)| q * k);
+        *score = sum.reduce_sum() + tail.sum::<f32>();
+    }
+}
+
+/// `o += sum_j weights[j] v_j`, values `stride` apart.
+#[inline(always)]
+fn simd_weighted_sum<S: Simd>(simd: S, weights: &[f32], v: &[f32], stride: usize, o: &mut [f32]) {
+    let lanes = S::f32s::LEN;
+    let whole = o.len() / lanes * lanes;
+    for (v, &weight) in v.chunks(stride).zip(weights) {
+        let v = &v[..o.len()];
+        let w = S::f32s::splat(simd, weight);
+        for (o, v) in o.chunks_exact_mut(lanes).zip(v.chunks_exact(lanes)) {
+            let sum = S::f32s::from_slice(simd, v).mul_add(w, S::f32s::from_slice(simd, o));
+            sum.store_slice(o);
+        }
+        for (o, v) in o[whole..].iter_mut().zip(&v[whole..]) {
+            *o = weight.mul_add(*v, *o);
+        }
+    }
+}

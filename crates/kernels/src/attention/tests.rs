@@ -1,0 +1,174 @@
+use super::backward::Forward;
+use super::*;
+use crate::Rng;
+use crate::testing::{assert_close, assert_gradient, execs, random};
+use proptest::prelude::*;
+
+fn wide(x: &[f32]) -> Vec<f64> {
+    x.iter().map(|&x| f64::from(x)).collect()
+}
+
+struct Case {
+    shape: Attention,
+    q: Vec<f32>,
+    positions: Vec<usize>,
+    scales: Vec<f32>,
+    k: Vec<f32>,
+    v: Vec<f32>,
+}
+
+impl Case {
+    fn new(shape: Attention, rows: usize, keys: usize, seed: u64) -> Self {
+        let mut rng = Rng(seed);
+        let width = shape.head_dim * shape.kv_heads;
+        Self {
+            shape,
+            q: random(&mut rng, rows * shape.heads * shape.head_dim),
+            positions: (0..rows).map(|_| rng.below(keys)).collect(),
+            scales: (0..rows).map(|_| 0.5 + rng.unit()).collect(),
+            k: random(&mut rng, keys * width),
+            v: random(&mut rng, keys * width),
+        }
+    }
+
+    fn want(&self) -> Vec<f32> {
+        let mut out = vec![f64::NAN; self.q.len()];
+        let [q, k, v] = [&self.q, &self.k, &self.v].map(|x| wide(x));
+        reference(&self.shape, &q, &self.positions, &self.scales, &k, &v, &mut out);
+        out.iter().map(|&x| x as f32).collect()
+    }
+
+    fn run(&self, exec: &Exec, lse: Option<&mut [f32]>) -> Vec<f32> {
+        let mut out = vec![f32::NAN; self.q.len()];
+        let Self { shape, q, positions, scales, k, v } = self;
+        attention(exec, shape, q, positions, scales, k, v, &mut out, lse);
+        out
+    }
+
+    fn check(&self) {
+        let want = self.want();
+        for exec in execs() {
+            let rows = self.positions.len();
+            let what = format!("{:?}, {rows} rows, {exec:?}", self.shape);
+            assert_close(&what, &want, &self.run(&exec, None), 1e-5);
+        }
+    }
+}
+
+#[test]
+fn awkward_shapes() {
+    for (heads, kv_heads, head_dim) in [(1, 1, 1), (4, 2, 5), (6, 1, 33), (3, 3, 64), (60, 1, 8)] {
+        let shape = Attention { heads, kv_heads, head_dim };
+        for (rows, keys) in [(0, 1), (1, 1), (1, 300), (5, 129), (49, 130), (100, 257)] {
+            Case::new(shape, rows, keys, 3).check();
+        }
+    }
+}
+
+/// More keys than one run: partial results are merged.
+#[test]
+fn long_contexts_are_merged() {
+    let shape = Attention { heads: 2, kv_heads: 1, head_dim: 4 };
+    let mut case = Case::new(shape, 9, 2 * SPLIT_KEYS + 77, 5);
+    case.positions[0] = 0;
+    case.positions[1] = SPLIT_KEYS - 1;
+    case.positions[2] = SPLIT_KEYS;
+    case.positions[3] = 2 * SPLIT_KEYS + 76;
+    case.check();
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(30))]
+    #[test]
+    fn every_level_matches_reference(
+        kv_heads in 1usize..3, group in 1usize..4, head_dim in 1usize..40,
+        rows in 1usize..70, keys in 1usize..300, seed in any::<u64>(),
+    ) {
+        let shape = Attention { heads: kv_heads * group, kv_heads, head_dim };
+        Case::new(shape, rows, keys, seed).check();
+    }
+}
+
+/// Scores far beyond the range of exp: the maximum keeps them finite.
+#[test]
+fn large_scores_pick_the_best_key() {
+    let shape = Attention { heads: 1, kv_heads: 1, head_dim: 8 };
+    let mut case = Case::new(shape, 8, 200, 7);
+    case.scales.fill(1e4);
+    case.positions.fill(199);
+    case.check();
+}
+
+#[test]
+fn bits_do_not_depend_on_threads() {
+    let case = Case::new(Attention { heads: 4, kv_heads: 2, head_dim: 16 }, 60, 500, 11);
+    let want = case.run(&Exec::new(1), None);
+    for threads in [2, 5] {
+        assert_eq!(want, case.run(&Exec::new(threads), None));
+    }
+}
+
+#[test]
+fn backward_is_the_gradient() {
+    for (heads, kv_heads, head_dim) in [(1, 1, 3), (4, 2, 4)] {
+        let shape = Attention { heads, kv_heads, head_dim };
+        // Two sequences of 6 and 140 keys (more than one tile), few rows each.
+        let mut case = Case::new(shape, 7, 146, 13);
+        case.positions = vec![0, 5, 3, 139, 20, 127, 128];
+        let spans =
+            [AttentionSpan { rows: 0..3, keys: 0..6 }, AttentionSpan { rows: 3..7, keys: 6..146 }];
+        let grad = random(&mut Rng(1), case.q.len());
+        let (row, key) = (heads * head_dim, kv_heads * head_dim);
+        let loss = |q: &[f64], k: &[f64], v: &[f64]| {
+            let mut out = vec![0.0; q.len()];
+            for span in &spans {
+                let (rows, keys) = (&span.rows, &span.keys);
+                reference(
+                    &shape,
+                    &q[rows.start * row..rows.end * row],
+                    &case.positions[rows.clone()],
+                    &case.scales[rows.clone()],
+                    &k[keys.start * key..keys.end * key],
+                    &v[keys.start * key..keys.end * key],
+                    &mut out[rows.start * row..rows.end * row],
+                );
+            }
+            out.iter().zip(&grad).map(|(o, g)| o * f64::from(*g)).sum::<f64>()
+        };
+        let [q, k, v] = [&case.q, &case.k, &case.v].map(|x| wide(x));
+        for exec in execs() {
+            let mut out = vec![f32::NAN; case.q.len()];
+            let mut lse = vec![f32::NAN; 7 * heads];
+            for span in &spans {
+                let (rows, keys) = (&span.rows, &span.keys);
+                attention(
+                    &exec,
+                    &shape,
+                    &case.q[rows.start * row..rows.end * row],
+                    &case.positions[rows.clone()],
+                    &case.scales[rows.clone()],
+                    &case.k[keys.start * key..keys.end * key],
+                    &case.v[keys.start * key..keys.end * key],
+                    &mut out[rows.start * row..rows.end * row],
+                    Some(&mut lse[rows.start * heads..rows.end * heads]),
+                );
+            }
+            let forward = Forward {
+                q: &case.q,
+                positions: &case.positions,
+                scales: &case.scales,
+                k: &case.k,
+                v: &case.v,
+                out: &out,
+                lse: &lse,
+            };
+            let mut grads = [&case.q, &case.k, &case.v].map(|x| vec![0.0; x.len()]);
+            let [dq, dk, dv] = &mut grads;
+            attention_backward(&exec, &shape, forward, &spans, &grad, [dq, dk, dv]);
+            let [dq, dk, dv] = &grads;
+            assert_gradient("q", &case.q, dq, |q| loss(q, &k, &v), 1e-4);
+            assert_gradient("k", &case.k, dk, |k| loss(&q, k, &v), 1e-4);
+            assert_gradient("v", &case.v, dv, |v| loss(&q, &k, v), 1e-4);
+        }
+    }
+}
