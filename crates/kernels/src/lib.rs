@@ -4,16 +4,26 @@
 //! bottom: the formula, the public entry point (checks and dispatch), the fast path, the reference,
 //! the tests. Read `reference` first: it is the definition of the operation.
 
+pub mod activation;
+pub mod adamw;
 pub mod attention;
 pub mod buffers;
 pub mod cpu;
+pub mod cross_entropy;
 pub mod elementwise;
+pub mod embedding;
 pub mod exp;
 pub mod half;
+mod lanes;
+pub mod layer_norm;
 pub mod lightning_attention;
 pub mod matmul;
 pub mod moe;
+pub mod rms_norm;
 pub mod rng;
+pub mod rope;
+pub mod sampling;
+pub mod softmax;
 pub mod threads;
 
 #[cfg(test)]

@@ -419,7 +419,7 @@ unsafe fn block_product(
 ) {
     // SAFETY: the caller's promise, passed on.
     dispatch!(cpu.level, simd => unsafe {
-        simd_block_product(simd, a, b, cols, c, stride, accumulate)
+        simd_block_product(simd, a, b, cols, c, stride, accumulate);
     });
 }
 

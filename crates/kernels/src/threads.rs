@@ -235,7 +235,6 @@ unsafe impl<T: Send> Sync for SharedMut<T> {}
 
 impl<T> SharedMut<T> {
     /// The address of element `i`; a method, so that closures capture the wrapper.
-    #[expect(clippy::mut_from_ref, reason = "a raw pointer, not a reference")]
     pub(crate) fn at(&self, i: usize) -> *mut T {
         self.0.wrapping_add(i)
     }

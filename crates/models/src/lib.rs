@@ -1,1 +1,1 @@
-//! Model architectures: config, weights, caches, forward.
+//! Model architectures.

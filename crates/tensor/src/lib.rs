@@ -4,12 +4,25 @@
 //! Loading may fail and returns [`Error`]; computing does not: an operation panics on shapes that
 //! do not fit, since shapes are fixed when a model is loaded.
 
+pub mod atomic;
 pub mod device;
+mod error;
 pub mod ops;
+pub mod safetensors;
 pub mod tape;
 pub mod tensor;
+pub mod weight;
 
 pub use device::Device;
-pub use kernels::Rng;
+pub use error::Error;
+pub use kernels::attention::{Attention, AttentionSpan};
+pub use kernels::lightning_attention::Lightning;
+pub use kernels::moe::{Groups, Routing};
+pub use kernels::rope::Rope;
+pub use kernels::{Rng, adamw, sampling};
+pub use ops::attention::AttentionRows;
+pub use ops::token::CrossEntropy;
+pub use safetensors::{Checkpoint, Saved};
 pub use tape::Gradients;
 pub use tensor::Tensor;
+pub use weight::{Precision, Weight};

@@ -275,19 +275,25 @@ impl Tensor {
         parents: &[&Self],
         backward: impl FnOnce(Self) -> Vec<Option<Self>> + Send + Sync + 'static,
     ) -> Self {
-        check_len(shape, data.len());
-        let device = parents[0].device();
-        let node = parents
-            .iter()
-            .any(|parent| parent.tracked())
-            .then(|| Node::new(parents.iter().map(|&parent| parent.clone()).collect(), backward));
-        let pooled = Pooled { data, home: device.exec().buffers.clone() };
+        Self::new(parents[0].device(), shape, data).with_node(parents, backward)
+    }
+
+    /// The same elements, on the tape if one of `parents` is.
+    pub(crate) fn with_node(
+        self,
+        parents: &[&Self],
+        backward: impl FnOnce(Self) -> Vec<Option<Self>> + Send + Sync + 'static,
+    ) -> Self {
+        if !parents.iter().any(|parent| parent.tracked()) {
+            return self;
+        }
+        let parents = parents.iter().map(|&parent| parent.clone()).collect();
         Self(Arc::new(Inner {
-            shape: shape.to_vec(),
-            storage: Storage::F32(Arc::new(pooled)),
-            device: device.clone(),
+            shape: self.shape().to_vec(),
+            storage: self.share(),
+            device: self.device().clone(),
             is_parameter: false,
-            node,
+            node: Some(Node::new(parents, backward)),
         }))
     }
 }

@@ -1,0 +1,186 @@
+//! The two kinds of attention, over whole sequences (with a tape) or over kept state.
+
+use crate::Tensor;
+use kernels::attention::{self, Attention, AttentionSpan, Forward};
+use kernels::lightning_attention::{Lightning, lightning_attention, lightning_attention_backward};
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Which rows of a batch attend to which, for softmax attention.
+#[derive(Clone, Debug)]
+pub struct AttentionRows {
+    /// Sequences; rows count within the queries, keys within the keys of the batch.
+    pub spans: Vec<AttentionSpan>,
+    /// Position of each query row in its sequence.
+    pub positions: Vec<usize>,
+    /// Factor of the scores of each query row.
+    pub scales: Vec<f32>,
+}
+
+impl Tensor {
+    /// Lightning attention of sequences that start here: `self` is `[tokens, heads * 3 * head_dim]`
+    /// (per head q, k, v), the result `[tokens, heads * head_dim]`. Each of `spans` is a sequence;
+    /// together they are all tokens.
+    ///
+    /// # Panics
+    ///
+    /// If shapes do not fit.
+    #[track_caller]
+    pub fn lightning(
+        &self,
+        shape: Lightning,
+        slopes: &Arc<[f32]>,
+        spans: &Arc<[Range<usize>]>,
+    ) -> Self {
+        let width = shape.heads * shape.head_dim;
+        let mut out = self.output(self.rows() * width);
+        let exec = self.device().exec();
+        let mut states = exec.buffers.take(spans.len() * shape.state_len());
+        states.fill(0.0);
+        lightning_attention(exec, &shape, slopes, self.data(), spans, &mut states, &mut out);
+        exec.buffers.give(states);
+        let (qkv, slopes, spans) = (self.detach(), Arc::clone(slopes), Arc::clone(spans));
+        Self::from_op(&[self.rows(), width], out, &[self], move |grad| {
+            let mut out = grad.output(qkv.len());
+            let exec = grad.device().exec();
+            let (qkv, grad) = (&qkv, &grad);
+            lightning_attention_backward(
+                exec,
+                &shape,
+                &slopes,
+                qkv.data(),
+                &spans,
+                grad.data(),
+                &mut out,
+            );
+            vec![Some(Self::new(grad.device(), qkv.shape(), out))]
+        })
+    }
+
+    /// [`lightning`](Self::lightning) of sequences that go on from `states`, one
+    /// `[heads, head_dim, head_dim]` for each of `spans`, brought up to date. No tape.
+    ///
+    /// # Panics
+    ///
+    /// If shapes do not fit.
+    #[track_caller]
+    pub fn lightning_from(
+        &self,
+        shape: Lightning,
+        slopes: &[f32],
+        spans: &[Range<usize>],
+        states: &mut [&mut [f32]],
+    ) -> Self {
+        assert_eq!(states.len(), spans.len(), "one state per sequence");
+        let width = shape.heads * shape.head_dim;
+        let mut out = self.output(self.rows() * width);
+        let exec = self.device().exec();
+        for (span, state) in spans.iter().zip(states) {
+            let span = std::slice::from_ref(span);
+            lightning_attention(exec, &shape, slopes, self.data(), span, state, &mut out);
+        }
+        Self::new(self.device(), &[self.rows(), width], out)
+    }
+
+    /// Softmax attention within a batch: `self` holds the queries `[rows, heads * head_dim]`, `k`
+    /// and `v` are `[keys, kv_heads * head_dim]`; the result has the shape of the queries.
+    ///
+    /// # Panics
+    ///
+    /// If shapes do not fit.
+    #[track_caller]
+    pub fn attention(
+        &self,
+        k: &Self,
+        v: &Self,
+        shape: Attention,
+        rows: &Arc<AttentionRows>,
+    ) -> Self {
+        let exec = self.device().exec();
+        let mut out = self.output(self.len());
+        let mut lse = self.output(self.rows() * shape.heads);
+        let (q_width, kv_width) = (self.last_dim(), k.last_dim());
+        for AttentionSpan { rows: r, keys } in &rows.spans {
+            attention::attention(
+                exec,
+                &shape,
+                &self.data()[r.start * q_width..r.end * q_width],
+                &rows.positions[r.clone()],
+                &rows.scales[r.clone()],
+                &k.data()[keys.start * kv_width..keys.end * kv_width],
+                &v.data()[keys.start * kv_width..keys.end * kv_width],
+                &mut out[r.start * q_width..r.end * q_width],
+                Some(&mut lse[r.start * shape.heads..r.end * shape.heads]),
+            );
+        }
+        let rows = Arc::clone(rows);
+        let result = Self::new(self.device(), self.shape(), out);
+        if ![self, k, v].iter().any(|x| x.tracked()) {
+            return result;
+        }
+        let lse = Self::new(self.device(), &[self.rows(), shape.heads], lse);
+        let kept = [self.detach(), k.detach(), v.detach(), result.detach(), lse];
+        result.with_node(&[self, k, v], move |grad| {
+            let [q, k, v, out, lse] = &kept;
+            let mut grads = [q, k, v].map(|x| {
+                let mut grad = x.output(x.len());
+                grad.fill(0.0);
+                grad
+            });
+            let forward = Forward {
+                q: q.data(),
+                positions: &rows.positions,
+                scales: &rows.scales,
+                k: k.data(),
+                v: v.data(),
+                out: out.data(),
+                lse: lse.data(),
+            };
+            let [dq, dk, dv] = &mut grads;
+            let exec = grad.device().exec();
+            let grads_of = [&mut dq[..], &mut dk[..], &mut dv[..]];
+            attention::attention_backward(
+                exec,
+                &shape,
+                forward,
+                &rows.spans,
+                grad.data(),
+                grads_of,
+            );
+            let new = |(x, data): (&Self, Vec<f32>)| Some(Self::new(x.device(), x.shape(), data));
+            [q, k, v].into_iter().zip(grads).map(new).collect()
+        })
+    }
+
+    /// Softmax attention over kept keys and values: query rows `rows` of the batch over the
+    /// sequence's `k` and `v`, `[keys, kv_heads, head_dim]`. No tape.
+    ///
+    /// # Panics
+    ///
+    /// If shapes do not fit.
+    #[track_caller]
+    pub fn attention_over(
+        &self,
+        shape: Attention,
+        rows: &AttentionRows,
+        kv: &[[&[f32]; 2]],
+    ) -> Self {
+        assert_eq!(kv.len(), rows.spans.len(), "keys and values of each sequence");
+        let mut out = self.output(self.len());
+        let width = self.last_dim();
+        for (AttentionSpan { rows: r, .. }, [k, v]) in rows.spans.iter().zip(kv) {
+            attention::attention(
+                self.device().exec(),
+                &shape,
+                &self.data()[r.start * width..r.end * width],
+                &rows.positions[r.clone()],
+                &rows.scales[r.clone()],
+                k,
+                v,
+                &mut out[r.start * width..r.end * width],
+                None,
+            );
+        }
+        Self::new(self.device(), self.shape(), out)
+    }
+}

@@ -1,0 +1,135 @@
+//! Products with weights: one matrix for all rows, or one per expert for runs of rows.
+
+use crate::{Tensor, Weight};
+use kernels::matmul::{Mat, MatMut, matmul, matmul_packed};
+use std::ops::Range;
+
+impl Tensor {
+    /// `self W^T`: from `[…, k]` to `[…, n]`, for a weight `[n, k]`.
+    ///
+    /// # Panics
+    ///
+    /// If the shapes do not fit.
+    #[track_caller]
+    pub fn linear(&self, weight: &Weight) -> Self {
+        let rows = self.rows();
+        let mut shape = self.shape().to_vec();
+        if let Some(last) = shape.last_mut() {
+            *last = weight.n();
+        }
+        grouped(self, weight, &[0..rows]).reshape(&shape)
+    }
+
+    /// `self W_e^T` for the run of rows of each expert `e`: from `[rows, k]` to `[rows, n]`, for
+    /// weights `[experts, n, k]`.
+    ///
+    /// # Panics
+    ///
+    /// If the shapes do not fit.
+    #[track_caller]
+    pub fn grouped_linear(&self, weight: &Weight, runs: &[Range<usize>]) -> Self {
+        grouped(self, weight, runs)
+    }
+}
+
+#[track_caller]
+fn grouped(x: &Tensor, weight: &Weight, runs: &[Range<usize>]) -> Tensor {
+    let (n, k) = (weight.n(), weight.k());
+    assert_eq!(x.last_dim(), k, "{x:?} times {weight:?}");
+    assert_eq!(runs.len(), weight.num_experts(), "one run of rows per expert");
+    let rows = x.rows();
+    let mut out = x.output(rows * n);
+    let exec = x.device().exec();
+    for (run, packed) in runs.iter().zip(weight.packed()) {
+        let a = Mat::row_major(&x.data()[run.start * k..run.end * k], run.len(), k);
+        let c = MatMut::row_major(&mut out[run.start * n..run.end * n], run.len(), n);
+        matmul_packed(exec, a, packed, c, false);
+    }
+    if !x.tracked() && !weight.tracked() {
+        return Tensor::new(x.device(), &[rows, n], out);
+    }
+    let master = weight.tensor();
+    let (kept, compute, runs) = (x.detach(), weight.compute(), runs.to_vec());
+    let (x_tracked, w_tracked) = (x.tracked(), master.tracked());
+    let (x_shape, w_shape) = (x.shape().to_vec(), master.shape().to_vec());
+    Tensor::from_op(&[rows, n], out, &[x, master], move |grad| {
+        let exec = grad.device().exec();
+        let grad_x = x_tracked.then(|| {
+            let weight = compute.to_f32();
+            let mut out = grad.output(rows * k);
+            for (e, run) in runs.iter().enumerate() {
+                let g = Mat::row_major(&grad.data()[run.start * n..run.end * n], run.len(), n);
+                let w = Mat::row_major(&weight.data()[e * n * k..(e + 1) * n * k], n, k);
+                let c = MatMut::row_major(&mut out[run.start * k..run.end * k], run.len(), k);
+                matmul(exec, g, w, c, false);
+            }
+            Tensor::new(grad.device(), &x_shape, out)
+        });
+        let grad_w = w_tracked.then(|| {
+            let mut out = grad.output(runs.len() * n * k);
+            for (e, run) in runs.iter().enumerate() {
+                let g = Mat::row_major(&grad.data()[run.start * n..run.end * n], run.len(), n);
+                let x = Mat::row_major(&kept.data()[run.start * k..run.end * k], run.len(), k);
+                let c = MatMut::row_major(&mut out[e * n * k..(e + 1) * n * k], n, k);
+                matmul(exec, g.t(), x, c, false);
+            }
+            Tensor::new(grad.device(), &w_shape, out)
+        });
+        vec![grad_x, grad_w]
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Device, Gradients, Precision, Rng, Tensor, Weight};
+
+    /// `sum(x W^T * g)` is bilinear, so its gradients are exact products.
+    #[test]
+    fn gradients_of_runs() {
+        let device = Device::cpu(2);
+        let mut rng = Rng(1);
+        let mut normal = |shape: &[usize]| Tensor::normal(&device, shape, 1.0, &mut rng);
+        let x = normal(&[5, 3]).into_parameter();
+        let w = Weight::new(normal(&[2, 4, 3]).into_parameter(), Precision::F32);
+        let y = x.grouped_linear(&w, &[0..2, 2..5]);
+        let ones = Tensor::full(&device, &[20, 1], 1.0);
+        let total = Weight::new(ones.reshape(&[1, 20]), Precision::F32);
+        let mut gradients = Gradients::default();
+        y.reshape(&[1, 20]).linear(&total).reshape(&[1]).backward(&mut gradients);
+        let (gx, gw) = (gradients.get(&x).unwrap(), gradients.get(w.tensor()).unwrap());
+        for row in 0..5 {
+            let expert = usize::from(row >= 2);
+            for i in 0..3 {
+                let want: f32 = (0..4).map(|j| w.tensor().data()[(expert * 4 + j) * 3 + i]).sum();
+                assert!((gx.data()[row * 3 + i] - want).abs() < 1e-5);
+            }
+        }
+        for (expert, rows) in [(0, 0..2), (1, 2..5)] {
+            for (j, i) in (0..4).flat_map(|j| (0..3).map(move |i| (j, i))) {
+                let want: f32 = rows.clone().map(|row| x.data()[row * 3 + i]).sum();
+                assert!((gw.data()[(expert * 4 + j) * 3 + i] - want).abs() < 1e-5);
+            }
+        }
+    }
+
+    #[test]
+    fn bf16_rounds_the_weight_only() {
+        let device = Device::cpu(1);
+        let x = Tensor::new(&device, &[1, 1], vec![1.001]);
+        let w = Tensor::new(&device, &[1, 1], vec![1.001]);
+        let y = x.linear(&Weight::new(w, Precision::Bf16));
+        assert_eq!(y.data(), [1.001]);
+    }
+
+    #[test]
+    fn a_changed_weight_is_packed_again_and_a_frozen_one_still_multiplies() {
+        let device = Device::cpu(1);
+        let x = Tensor::full(&device, &[1, 2], 1.0);
+        let mut w = Weight::new(Tensor::full(&device, &[1, 2], 1.0), Precision::F32);
+        assert_eq!(x.linear(&w).data(), [2.0]);
+        w.tensor_mut().data_mut()[0] = 5.0;
+        assert_eq!(x.linear(&w).data(), [6.0]);
+        w.freeze();
+        assert_eq!(x.linear(&w).data(), [6.0]);
+    }
+}

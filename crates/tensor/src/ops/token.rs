@@ -1,0 +1,103 @@
+//! Where tokens come in and go out: embedding, rotation by position, the loss of a prediction.
+
+use crate::{Tensor, Weight};
+use kernels::cross_entropy::{cross_entropy, cross_entropy_backward};
+use kernels::embedding::{embedding, embedding_backward};
+use kernels::rope::{Direction, Rope, rope};
+use std::sync::Arc;
+
+/// The result of [`Tensor::cross_entropy`].
+#[derive(Debug)]
+pub struct CrossEntropy {
+    /// Sum of the weighted losses in nats, a scalar on the tape.
+    pub total: Tensor,
+    /// Loss of each row in nats, not weighted.
+    pub losses: Vec<f32>,
+    /// The id with the highest logit of each row, the lowest among equals.
+    pub best: Vec<u32>,
+}
+
+impl Tensor {
+    /// Rows `ids` of this table, `[vocab, hidden]`: `[ids, hidden]`.
+    ///
+    /// # Panics
+    ///
+    /// If an id is out of bounds.
+    #[track_caller]
+    pub fn embed(&self, ids: &Arc<[u32]>) -> Self {
+        let hidden = self.last_dim();
+        let mut out = self.output(ids.len() * hidden);
+        embedding(self.device().exec(), self.elements(), hidden, ids, &mut out);
+        let (ids_kept, shape) = (Arc::clone(ids), self.shape().to_vec());
+        Self::from_op(&[ids.len(), hidden], out, &[self], move |grad| {
+            let mut table = vec![0.0; shape.iter().product()];
+            embedding_backward(&ids_kept, hidden, grad.data(), &mut table);
+            vec![Some(Self::new(grad.device(), &shape, table))]
+        })
+    }
+
+    /// Rotates the first part of each head of `[tokens, heads * head_dim]` by its position.
+    ///
+    /// # Panics
+    ///
+    /// If shapes do not fit.
+    #[track_caller]
+    pub fn rope(&self, shape: Rope, positions: &Arc<[usize]>) -> Self {
+        if shape.rotary_dim == 0 {
+            return self.clone();
+        }
+        let turned = move |x: &Self, positions: &[usize], direction| {
+            let mut out = x.output(x.len());
+            out.copy_from_slice(x.data());
+            rope(x.device().exec(), &shape, positions, &mut out, direction);
+            out
+        };
+        let out = turned(self, positions, Direction::Forward);
+        let positions = Arc::clone(positions);
+        Self::from_op(self.shape(), out, &[self], move |grad| {
+            let out = turned(&grad, &positions, Direction::Inverse);
+            vec![Some(Self::new(grad.device(), grad.shape(), out))]
+        })
+    }
+
+    /// Cross entropy of predicting `targets` from these hidden states, `[rows, hidden]`, through
+    /// the head `[vocab, hidden]`; row `i` counts `weights[i]` times. Always f32.
+    ///
+    /// # Panics
+    ///
+    /// If shapes do not fit or a target is out of bounds.
+    #[track_caller]
+    pub fn cross_entropy(&self, head: &Weight, targets: &[u32], weights: &[f32]) -> CrossEntropy {
+        assert_eq!(weights.len(), targets.len(), "one weight per target");
+        let (rows, dim) = (self.rows(), self.last_dim());
+        let table = head.tensor();
+        let exec = self.device().exec();
+        let (mut losses, mut lse) = (vec![0.0; rows], vec![0.0; rows]);
+        let mut best = vec![0; rows];
+        let (x, w) = (self.data(), table.data());
+        cross_entropy(exec, x, w, dim, targets, &mut losses, &mut lse, &mut best);
+        let total: f64 = losses.iter().zip(weights).map(|(l, w)| f64::from(l * w)).sum();
+        let (hidden, head) = (self.detach(), table.detach());
+        let (targets, weights) = (targets.to_vec(), weights.to_vec());
+        let total = Self::from_op(&[1], vec![total as f32], &[self, table], move |grad| {
+            let factor = grad.data()[0];
+            let weights: Vec<f32> = weights.iter().map(|w| w * factor).collect();
+            let mut grad_hidden = grad.output(hidden.len());
+            let mut grad_head = vec![0.0; head.len()];
+            cross_entropy_backward(
+                grad.device().exec(),
+                hidden.data(),
+                head.data(),
+                dim,
+                &targets,
+                &lse,
+                &weights,
+                &mut grad_hidden,
+                &mut grad_head,
+            );
+            let new = |x: &Self, data| Some(Self::new(x.device(), x.shape(), data));
+            vec![new(&hidden, grad_hidden), new(&head, grad_head)]
+        });
+        CrossEntropy { total, losses, best }
+    }
+}

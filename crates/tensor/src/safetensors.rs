@@ -1,0 +1,434 @@
+//! Checkpoints: safetensors files, alone or as shards with an index, read by memory map.
+//!
+//! Everything in a file is doubted: names, shapes, dtypes, offsets, the index's paths. The one
+//! assumption: nobody cuts a file short while it is open (the system would stop the process).
+#![expect(unsafe_code, reason = "a memory map is a promise about other processes")]
+
+use crate::atomic::atomic_write;
+use crate::{Device, Error, Tensor};
+use kernels::half::f16_to_f32;
+use memmap2::Mmap;
+use safetensors::tensor::TensorInfo;
+use safetensors::{Dtype, SafeTensorError, SafeTensors, View};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::path::{Component, Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Name of the only weights file of a small model's folder.
+pub const WEIGHTS: &str = "model.safetensors";
+/// Name of the index of a sharded model's folder.
+pub const INDEX: &str = "model.safetensors.index.json";
+
+/// Named tensors in one or more open files.
+pub struct Checkpoint {
+    path: PathBuf,
+    files: Vec<Opened>,
+    entries: BTreeMap<String, Entry>,
+}
+
+struct Opened {
+    path: PathBuf,
+    bytes: Bytes,
+}
+
+enum Bytes {
+    Mapped(Mmap),
+    Static(&'static [u8]),
+}
+
+struct Entry {
+    file: usize,
+    dtype: Dtype,
+    shape: Vec<usize>,
+    range: Range<usize>,
+    read: AtomicBool,
+}
+
+impl Checkpoint {
+    /// Opens a `.safetensors` file, or a folder that holds [`WEIGHTS`] or [`INDEX`] and its shards.
+    ///
+    /// # Errors
+    ///
+    /// If a file is missing, damaged, or named outside the folder.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let mut checkpoint =
+            Self { path: path.to_owned(), files: Vec::new(), entries: BTreeMap::new() };
+        if !path.is_dir() {
+            checkpoint.add(path.to_owned(), map(path)?)?;
+            return Ok(checkpoint);
+        }
+        let (single, index) = (path.join(WEIGHTS), path.join(INDEX));
+        if single.is_file() {
+            checkpoint.add(single.clone(), map(&single)?)?;
+        } else if index.is_file() {
+            checkpoint.add_shards(path, &index)?;
+        } else {
+            return Err(Error::NoWeights { path: path.to_owned() });
+        }
+        Ok(checkpoint)
+    }
+
+    /// A safetensors file that is part of the program; `name` stands for its path in messages.
+    ///
+    /// # Errors
+    ///
+    /// If it is damaged.
+    pub fn from_static(name: &str, bytes: &'static [u8]) -> Result<Self, Error> {
+        let path = PathBuf::from(name);
+        let mut checkpoint =
+            Self { path: path.clone(), files: Vec::new(), entries: BTreeMap::new() };
+        checkpoint.add(path, Bytes::Static(bytes))?;
+        Ok(checkpoint)
+    }
+
+    /// Where it was opened.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// All names, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.entries.keys().map(String::as_str)
+    }
+
+    /// Whether there is a tensor `name`.
+    pub fn contains(&self, name: &str) -> bool {
+        self.entries.contains_key(name)
+    }
+
+    /// The shape of `name`.
+    pub fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.entries.get(name).map(|entry| &entry.shape[..])
+    }
+
+    /// The dtype of `name`, as the format spells it.
+    pub fn dtype(&self, name: &str) -> Option<String> {
+        self.entries.get(name).map(|entry| entry.dtype.to_string())
+    }
+
+    /// Bytes of all tensors.
+    pub fn total_bytes(&self) -> usize {
+        self.entries.values().map(|entry| entry.range.len()).sum()
+    }
+
+    /// Names of the tensors that nobody has loaded, sorted.
+    pub fn unread(&self) -> Vec<&str> {
+        let unread = |entry: &Entry| !entry.read.load(Ordering::Relaxed);
+        self.entries.iter().filter(|(_, entry)| unread(entry)).map(|(name, _)| &name[..]).collect()
+    }
+
+    /// Loads `name`: bf16 stays bf16, f32 stays f32, f16 becomes f32.
+    ///
+    /// # Errors
+    ///
+    /// If it is missing, of another shape or not a float tensor.
+    pub fn load(&self, device: &Device, name: &str, shape: &[usize]) -> Result<Tensor, Error> {
+        let entry = self.entry(name)?;
+        if entry.shape != shape {
+            return Err(Error::Shape {
+                path: self.files[entry.file].path.clone(),
+                name: name.to_owned(),
+                found: entry.shape.clone(),
+                expected: shape.to_owned(),
+            });
+        }
+        let bytes = self.bytes(entry);
+        let halves = || bytes.as_chunks().0.iter().map(|&x| u16::from_le_bytes(x));
+        Ok(match entry.dtype {
+            Dtype::F32 => {
+                let data = bytes.as_chunks().0.iter().map(|&x| f32::from_le_bytes(x)).collect();
+                Tensor::new(device, shape, data)
+            }
+            Dtype::BF16 => Tensor::from_bf16(device, shape, halves().collect()),
+            Dtype::F16 => Tensor::new(device, shape, halves().map(f16_to_f32).collect()),
+            _ => return Err(self.wrong_dtype(name, entry, "F32, BF16 or F16")),
+        })
+    }
+
+    /// Loads the integers of `name`, in any shape.
+    ///
+    /// # Errors
+    ///
+    /// If it is missing or not an integer tensor.
+    pub fn load_ids(&self, name: &str) -> Result<Vec<i64>, Error> {
+        let entry = self.entry(name)?;
+        let bytes = self.bytes(entry);
+        let narrow = || bytes.as_chunks().0.iter();
+        Ok(match entry.dtype {
+            Dtype::I64 => bytes.as_chunks().0.iter().map(|&x| i64::from_le_bytes(x)).collect(),
+            Dtype::I32 => narrow().map(|&x| i32::from_le_bytes(x).into()).collect(),
+            Dtype::U32 => narrow().map(|&x| u32::from_le_bytes(x).into()).collect(),
+            Dtype::U8 => bytes.iter().map(|&x| x.into()).collect(),
+            _ => return Err(self.wrong_dtype(name, entry, "I64, I32, U32 or U8")),
+        })
+    }
+
+    fn entry(&self, name: &str) -> Result<&Entry, Error> {
+        let missing = || Error::Missing { path: self.path.clone(), name: name.to_owned() };
+        let entry = self.entries.get(name).ok_or_else(missing)?;
+        entry.read.store(true, Ordering::Relaxed);
+        Ok(entry)
+    }
+
+    fn bytes(&self, entry: &Entry) -> &[u8] {
+        &self.files[entry.file].bytes.all()[entry.range.clone()]
+    }
+
+    fn wrong_dtype(&self, name: &str, entry: &Entry, expected: &'static str) -> Error {
+        Error::DType {
+            path: self.files[entry.file].path.clone(),
+            name: name.to_owned(),
+            found: entry.dtype.to_string(),
+            expected,
+        }
+    }
+
+    /// Adds the tensors of one file.
+    fn add(&mut self, path: PathBuf, bytes: Bytes) -> Result<(), Error> {
+        for (name, info, range) in read_header(&path, bytes.all())? {
+            let entry = Entry {
+                file: self.files.len(),
+                dtype: info.dtype,
+                shape: info.shape,
+                range,
+                read: AtomicBool::new(false),
+            };
+            if let Some(other) = self.entries.insert(name.clone(), entry) {
+                let other = self.files[other.file].path.display();
+                let reason = format!("tensor `{name}` is also in `{other}`");
+                return Err(Error::Format { path, reason });
+            }
+        }
+        self.files.push(Opened { path, bytes });
+        Ok(())
+    }
+
+    /// Adds the shards of an index, and only what the index names.
+    fn add_shards(&mut self, folder: &Path, index: &Path) -> Result<(), Error> {
+        let read = |source| Error::Io { action: "read", path: index.to_owned(), source };
+        let text = std::fs::read(index).map_err(read)?;
+        let shard_of =
+            parse_index(&text).map_err(|reason| Error::Index { path: index.to_owned(), reason })?;
+        let mut shards: Vec<&String> = shard_of.values().collect();
+        shards.sort();
+        shards.dedup();
+        for shard in shards {
+            let path = folder.join(shard);
+            if !path.is_file() {
+                let reason = format!("shard `{shard}` is missing in `{}`", folder.display());
+                return Err(Error::Index { path: index.to_owned(), reason });
+            }
+            self.add(path.clone(), map(&path)?)?;
+        }
+        for (name, shard) in &shard_of {
+            let found = self.entries.get(name).map(|entry| &self.files[entry.file].path);
+            if found != Some(&folder.join(shard)) {
+                let reason = format!("tensor `{name}` is not in shard `{shard}`");
+                return Err(Error::Index { path: index.to_owned(), reason });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Checkpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Checkpoint({:?}, {} tensors)", self.path, self.entries.len())
+    }
+}
+
+impl Bytes {
+    fn all(&self) -> &[u8] {
+        match self {
+            Self::Mapped(map) => map,
+            Self::Static(bytes) => bytes,
+        }
+    }
+}
+
+fn map(path: &Path) -> Result<Bytes, Error> {
+    let error = |source| Error::Io { action: "read", path: path.to_owned(), source };
+    let file = File::open(path).map_err(error)?;
+    // SAFETY: the map is read-only and private; that no other process cuts the file short while
+    // it is open is the assumption stated at the top.
+    let map = unsafe { Mmap::map(&file) }.map_err(error)?;
+    Ok(Bytes::Mapped(map))
+}
+
+/// The tensors of a file's header and where their bytes are in the file.
+type Header = Vec<(String, TensorInfo, Range<usize>)>;
+
+fn read_header(path: &Path, bytes: &[u8]) -> Result<Header, Error> {
+    let (len, metadata) = SafeTensors::read_metadata(bytes)
+        .map_err(|error| Error::Format { path: path.to_owned(), reason: explain(bytes, error) })?;
+    let start = 8 + len;
+    let mut header: Header = metadata
+        .tensors()
+        .into_iter()
+        .map(|(name, info)| {
+            let range = start + info.data_offsets.0..start + info.data_offsets.1;
+            (name, info.clone(), range)
+        })
+        .collect();
+    header.sort_by(|a, b| a.0.cmp(&b.0));
+    Ok(header)
+}
+
+/// The library's reason with the numbers that it leaves out.
+fn explain(bytes: &[u8], error: SafeTensorError) -> String {
+    let size = bytes.len();
+    let declared = bytes.first_chunk().map_or(0, |&len| u64::from_le_bytes(len));
+    match error {
+        SafeTensorError::HeaderTooSmall => {
+            format!("it has {size} bytes, expected at least 8 for the length of the header")
+        }
+        SafeTensorError::HeaderTooLarge => {
+            format!("its header claims {declared} bytes, expected at most 100000000")
+        }
+        SafeTensorError::InvalidHeaderLength => {
+            format!("its header claims {declared} bytes, the file has {size}")
+        }
+        SafeTensorError::MetadataIncompleteBuffer => {
+            let header: serde_json::Value = header_json(bytes);
+            let ends = header.as_object().into_iter().flatten().filter_map(|(_, tensor)| {
+                tensor.get("data_offsets").and_then(|offsets| offsets.get(1)?.as_u64())
+            });
+            let expected = ends.max().unwrap_or(0).saturating_add(declared).saturating_add(8);
+            format!("it has {size} bytes, its header describes {expected}; it may be cut short")
+        }
+        SafeTensorError::InvalidHeaderDeserialization(error) => {
+            let header = header_json(bytes);
+            let unknown = header.as_object().into_iter().flatten().find_map(|(name, tensor)| {
+                let dtype = tensor.get("dtype")?;
+                let known = serde_json::from_value::<Dtype>(dtype.clone()).is_ok();
+                (!known).then(|| format!("tensor `{name}` has unknown dtype {dtype}"))
+            });
+            unknown.unwrap_or_else(|| format!("its header is not valid: {error}"))
+        }
+        SafeTensorError::TensorInvalidInfo => {
+            let header = header_json(bytes);
+            let wrong = header.as_object().into_iter().flatten().find_map(wrong_size);
+            wrong.unwrap_or_else(|| "a tensor's shape does not fit its bytes".to_owned())
+        }
+        other => other.to_string(),
+    }
+}
+
+fn header_json(bytes: &[u8]) -> serde_json::Value {
+    let len = bytes.first_chunk().map_or(0, |&len| u64::from_le_bytes(len) as usize);
+    let header = bytes.get(8..8usize.saturating_add(len)).unwrap_or_default();
+    serde_json::from_slice(header).unwrap_or_default()
+}
+
+/// Says so if this entry of a header has another number of bytes than its shape needs.
+fn wrong_size((name, tensor): (&String, &serde_json::Value)) -> Option<String> {
+    let info: TensorInfo = serde_json::from_value(tensor.clone()).ok()?;
+    let found = info.data_offsets.1.checked_sub(info.data_offsets.0)?;
+    let bits = info.shape.iter().try_fold(info.dtype.bitsize(), |n, &d| n.checked_mul(d))?;
+    let (shape, dtype, expected) = (&info.shape, info.dtype, bits.div_ceil(8));
+    (found != expected).then(|| {
+        format!("tensor `{name}` has {found} bytes, expected {expected} for {dtype} {shape:?}")
+    })
+}
+
+/// The shard of each tensor; every shard a plain file name.
+fn parse_index(text: &[u8]) -> Result<BTreeMap<String, String>, String> {
+    #[derive(serde::Deserialize)]
+    struct Index {
+        weight_map: BTreeMap<String, String>,
+    }
+    let index: Index = serde_json::from_slice(text).map_err(|error| error.to_string())?;
+    for (name, shard) in &index.weight_map {
+        let mut parts = Path::new(shard).components();
+        let plain = matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None));
+        if !plain || shard.contains(['/', '\\', ':']) {
+            return Err(format!(
+                "tensor `{name}` is in shard `{shard}`, expected a file name in the same folder"
+            ));
+        }
+    }
+    Ok(index.weight_map)
+}
+
+/// What is written under one name.
+#[derive(Clone, Debug)]
+pub enum Saved {
+    /// Floats, in the precision they have.
+    Tensor(Tensor),
+    /// Integers: shape and elements.
+    Ids(Vec<usize>, Vec<i64>),
+}
+
+/// Writes tensors to the file `path`, all or nothing; the same tensors give the same bytes.
+///
+/// # Errors
+///
+/// If the system refuses; an old file stays.
+pub fn save(
+    path: &Path,
+    tensors: BTreeMap<String, Saved>,
+    metadata: &BTreeMap<String, String>,
+) -> Result<(), Error> {
+    let metadata: HashMap<_, _> = metadata.clone().into_iter().collect();
+    let metadata = Some(metadata).filter(|metadata| !metadata.is_empty());
+    let written = atomic_write(path, |temp| {
+        safetensors::serialize_to_file(tensors, metadata, temp).map_err(|error| match error {
+            SafeTensorError::IoError(error) => error,
+            other => io::Error::other(other.to_string()),
+        })
+    });
+    written.map_err(|source| Error::Io { action: "write", path: path.to_owned(), source })
+}
+
+impl View for Saved {
+    fn dtype(&self) -> Dtype {
+        match self {
+            Self::Tensor(tensor) if tensor.is_bf16() => Dtype::BF16,
+            Self::Tensor(_) => Dtype::F32,
+            Self::Ids(..) => Dtype::I64,
+        }
+    }
+
+    fn shape(&self) -> &[usize] {
+        match self {
+            Self::Tensor(tensor) => tensor.shape(),
+            Self::Ids(shape, _) => shape,
+        }
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        use kernels::matmul::Elements;
+        if cfg!(target_endian = "little") {
+            return match self {
+                Self::Tensor(tensor) => match tensor.elements() {
+                    Elements::F32(data) => bytemuck::cast_slice(data).into(),
+                    Elements::Bf16(data) => bytemuck::cast_slice(data).into(),
+                },
+                Self::Ids(_, ids) => bytemuck::cast_slice(ids).into(),
+            };
+        }
+        let bytes: Vec<u8> = match self {
+            Self::Tensor(tensor) => match tensor.elements() {
+                Elements::F32(data) => data.iter().flat_map(|x| x.to_le_bytes()).collect(),
+                Elements::Bf16(data) => data.iter().flat_map(|x| x.to_le_bytes()).collect(),
+            },
+            Self::Ids(_, ids) => ids.iter().flat_map(|x| x.to_le_bytes()).collect(),
+        };
+        bytes.into()
+    }
+
+    fn data_len(&self) -> usize {
+        match self {
+            Self::Tensor(tensor) => tensor.bytes(),
+            Self::Ids(_, ids) => size_of_val(&ids[..]),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

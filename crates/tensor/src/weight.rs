@@ -1,0 +1,125 @@
+//! Weights of matrix products: kept as checkpoints store them, multiplied in a packed layout.
+
+use crate::Tensor;
+use kernels::matmul::Packed;
+use std::fmt;
+use std::sync::OnceLock;
+
+/// In what precision weights take part in products; accumulation is f32 in either case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Precision {
+    /// As they are.
+    F32,
+    /// Rounded to bf16; the f32 values remain what the optimizer changes.
+    Bf16,
+}
+
+/// One matrix `[n, k]`, or one for each expert, `[experts, n, k]`.
+pub struct Weight {
+    /// `None` once [`freeze`](Self::freeze) has left only the packed form.
+    tensor: Option<Tensor>,
+    shape: Vec<usize>,
+    precision: Precision,
+    packed: OnceLock<Vec<Packed>>,
+}
+
+impl Weight {
+    /// A weight that is packed when it is first used.
+    ///
+    /// # Panics
+    ///
+    /// If `tensor` has neither two nor three dimensions.
+    #[track_caller]
+    pub fn new(tensor: Tensor, precision: Precision) -> Self {
+        let shape = tensor.shape().to_vec();
+        assert!(matches!(shape.len(), 2 | 3), "a weight of shape {shape:?}");
+        Self { tensor: Some(tensor), shape, precision, packed: OnceLock::new() }
+    }
+
+    /// Packs now and drops the original: for inference, half the memory.
+    pub fn freeze(&mut self) {
+        self.packed();
+        self.tensor = None;
+    }
+
+    /// `[n, k]` or `[experts, n, k]`.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// Number of matrices.
+    pub fn num_experts(&self) -> usize {
+        if self.shape.len() == 3 { self.shape[0] } else { 1 }
+    }
+
+    /// Columns of a product.
+    pub fn n(&self) -> usize {
+        self.shape[self.shape.len() - 2]
+    }
+
+    /// Columns of what it multiplies.
+    pub fn k(&self) -> usize {
+        self.shape[self.shape.len() - 1]
+    }
+
+    /// The weight as it was given.
+    ///
+    /// # Panics
+    ///
+    /// If it is frozen.
+    #[track_caller]
+    pub fn tensor(&self) -> &Tensor {
+        self.tensor.as_ref().expect("a frozen weight has only its packed form")
+    }
+
+    /// The weight, to be changed; the packed form is made anew.
+    ///
+    /// # Panics
+    ///
+    /// If it is frozen.
+    #[track_caller]
+    pub fn tensor_mut(&mut self) -> &mut Tensor {
+        self.packed.take();
+        self.tensor.as_mut().expect("a frozen weight has only its packed form")
+    }
+
+    /// Whether gradients are to be computed for it.
+    pub fn tracked(&self) -> bool {
+        self.tensor.as_ref().is_some_and(Tensor::tracked)
+    }
+
+    /// Bytes held, in both forms.
+    pub fn bytes(&self) -> usize {
+        let packed: usize = self.packed.get().into_iter().flatten().map(Packed::bytes).sum();
+        packed + self.tensor.as_ref().map_or(0, Tensor::bytes)
+    }
+
+    /// The matrices in the layout of the kernels.
+    pub(crate) fn packed(&self) -> &[Packed] {
+        self.packed.get_or_init(|| {
+            let tensor = self.compute();
+            let cpu = tensor.device().exec().cpu;
+            let size = self.n() * self.k();
+            (0..self.num_experts())
+                .map(|e| {
+                    let matrix = tensor.elements().slice(e * size..(e + 1) * size);
+                    Packed::from_weight(cpu, matrix, self.n(), self.k())
+                })
+                .collect()
+        })
+    }
+
+    /// The values that products use, without a tape.
+    pub(crate) fn compute(&self) -> Tensor {
+        match self.precision {
+            Precision::F32 => self.tensor().detach(),
+            Precision::Bf16 => self.tensor().to_bf16(),
+        }
+    }
+}
+
+impl fmt::Debug for Weight {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Weight({:?}, {:?})", self.shape, self.precision)
+    }
+}
