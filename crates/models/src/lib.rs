@@ -1,1 +1,50 @@
-//! Model architectures.
+//! Model architectures: config, weights, what a sequence has read, forward.
+//!
+//! A model is made from a [`Config`] and a [`weights::Source`]; it computes on a [`Batch`] and
+//! keeps nothing: what a sequence has read is in its [`Cache`], which the caller holds.
+
+mod batch;
+mod cache;
+mod config;
+mod error;
+pub mod layers;
+pub mod lm;
+pub mod weights;
+
+pub use batch::Batch;
+pub use cache::{Cache, LayerCache};
+pub use config::{Config, LayerType, ResidualFactors, SlopeRule};
+pub use error::Error;
+pub use layers::moe::RouterOutput;
+pub use lm::minimax_text_01::{MiniMaxText01, Output};
+
+use tensor::{Checkpoint, Device, Precision, Tensor};
+
+/// A causal language model: what the engine drives.
+pub trait CausalLm: Send + Sync {
+    /// Its shape.
+    fn config(&self) -> &Config;
+
+    /// Logits of the batch's output rows, `[rows, vocab_size]`; `caches`, one per sequence, are
+    /// brought up to date.
+    fn logits(&self, batch: &Batch, caches: &mut [&mut Cache]) -> Tensor;
+}
+
+/// Makes the model of `config` from a checkpoint, ready for inference: matrices in `precision`, or
+/// in that of the file.
+///
+/// # Errors
+///
+/// If a weight is missing, of another shape, or there is one too many.
+pub fn load(
+    config: Config,
+    checkpoint: &Checkpoint,
+    device: &Device,
+    precision: Option<Precision>,
+) -> Result<MiniMaxText01, Error> {
+    let mut source = weights::FromCheckpoint::new(checkpoint, device, precision);
+    let mut model = MiniMaxText01::new(config, &mut source)?;
+    source.finish()?;
+    model.freeze();
+    Ok(model)
+}

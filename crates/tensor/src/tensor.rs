@@ -6,6 +6,7 @@ use kernels::half::{Bf16, bf16_to_f32, f32_to_bf16};
 use kernels::matmul::Elements;
 use kernels::{Buffers, Rng};
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// A dense row-major array; clones share the elements.
@@ -86,6 +87,26 @@ impl Tensor {
     pub fn normal(device: &Device, shape: &[usize], std: f32, rng: &mut Rng) -> Self {
         let data = (0..shape.iter().product()).map(|_| rng.normal() * std).collect();
         Self::new(device, shape, data)
+    }
+
+    /// Runs of elements of several tensors, one after the other, under a new shape; bf16 if all
+    /// are.
+    ///
+    /// # Panics
+    ///
+    /// If there are no parts, a run is out of bounds, or the runs are not as long as `shape` says.
+    #[track_caller]
+    pub fn concat(parts: &[(&Self, Range<usize>)], shape: &[usize]) -> Self {
+        let device = parts[0].0.device();
+        if parts.iter().all(|(tensor, _)| tensor.is_bf16()) {
+            let run = |(tensor, run): &(&Self, Range<usize>)| match tensor.elements() {
+                Elements::Bf16(data) => data[run.clone()].to_vec(),
+                Elements::F32(_) => Vec::new(),
+            };
+            return Self::from_bf16(device, shape, parts.iter().flat_map(run).collect());
+        }
+        let run = |(tensor, run): &(&Self, Range<usize>)| tensor.to_vec()[run.clone()].to_vec();
+        Self::new(device, shape, parts.iter().flat_map(run).collect())
     }
 
     fn from_storage(device: &Device, shape: &[usize], storage: Storage) -> Self {

@@ -1,0 +1,53 @@
+//! What one forward pass works on, as plain data.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Tokens of one or more sequences.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// Token ids of all sequences, one after the other, `[tokens]`.
+    pub input_ids: Arc<[u32]>,
+    /// The run of tokens of each sequence; together all tokens, in order.
+    pub spans: Arc<[Range<usize>]>,
+    /// Position of each token in its sequence, `[tokens]`.
+    pub positions: Arc<[usize]>,
+    /// Tokens whose hidden state is wanted, in order.
+    pub output_rows: Arc<[usize]>,
+}
+
+impl Batch {
+    /// One piece of one sequence: `input_ids` from `position` on.
+    pub fn single(input_ids: &[u32], position: usize, output_rows: &[usize]) -> Self {
+        Self::new([(input_ids, position)], output_rows)
+    }
+
+    /// A piece of each of several sequences, given as tokens and the position of the first.
+    pub fn new<'a>(
+        pieces: impl IntoIterator<Item = (&'a [u32], usize)>,
+        output_rows: &[usize],
+    ) -> Self {
+        let (mut ids, mut spans, mut positions) = (Vec::new(), Vec::new(), Vec::new());
+        for (piece, position) in pieces {
+            spans.push(ids.len()..ids.len() + piece.len());
+            positions.extend(position..position + piece.len());
+            ids.extend_from_slice(piece);
+        }
+        Self {
+            input_ids: ids.into(),
+            spans: spans.into(),
+            positions: positions.into(),
+            output_rows: output_rows.into(),
+        }
+    }
+
+    /// Number of tokens.
+    pub fn tokens(&self) -> usize {
+        self.input_ids.len()
+    }
+
+    /// Whether all tokens are wanted.
+    pub(crate) fn wants_all(&self) -> bool {
+        self.output_rows.len() == self.tokens()
+    }
+}

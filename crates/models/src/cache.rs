@@ -1,0 +1,103 @@
+//! What a sequence has read: a state per lightning layer, keys and values per softmax layer.
+
+use crate::{Config, LayerType};
+
+/// The memory of one sequence. `state` does not grow; `kv` grows with every token.
+#[derive(Clone, Debug)]
+pub struct Cache {
+    layers: Vec<LayerCache>,
+    tokens: usize,
+}
+
+/// The memory of one layer.
+#[derive(Clone, Debug)]
+pub enum LayerCache {
+    /// `[heads, head_dim, head_dim]`.
+    State(Vec<f32>),
+    /// Keys and values, each `[tokens, kv_heads, head_dim]`.
+    Kv {
+        /// Keys, after rotation.
+        k: Vec<f32>,
+        /// Values.
+        v: Vec<f32>,
+    },
+}
+
+impl Cache {
+    /// The memory of a sequence that has read nothing, with room for `tokens`: as long as there
+    /// are no more, its size is what [`Config::state_bytes`] and [`Config::kv_bytes`] say.
+    pub fn new(config: &Config, tokens: usize) -> Self {
+        let state = config.num_attention_heads * config.head_dim * config.head_dim;
+        let kv = tokens * config.num_key_value_heads * config.head_dim;
+        let layer = |kind: &LayerType| match kind {
+            LayerType::LinearAttention => LayerCache::State(vec![0.0; state]),
+            LayerType::FullAttention => {
+                LayerCache::Kv { k: Vec::with_capacity(kv), v: Vec::with_capacity(kv) }
+            }
+        };
+        Self { layers: config.layer_types.iter().map(layer).collect(), tokens: 0 }
+    }
+
+    /// Tokens read so far: the position of the next one.
+    pub fn tokens(&self) -> usize {
+        self.tokens
+    }
+
+    /// Bytes of the lightning states.
+    pub fn state_bytes(&self) -> usize {
+        let bytes = |layer: &LayerCache| match layer {
+            LayerCache::State(state) => size_of_val(&state[..]),
+            LayerCache::Kv { .. } => 0,
+        };
+        self.layers.iter().map(bytes).sum()
+    }
+
+    /// Bytes of the keys and values read so far.
+    pub fn kv_bytes(&self) -> usize {
+        let bytes = |layer: &LayerCache| match layer {
+            LayerCache::State(_) => 0,
+            LayerCache::Kv { k, v } => size_of_val(&k[..]) + size_of_val(&v[..]),
+        };
+        self.layers.iter().map(bytes).sum()
+    }
+
+    pub(crate) fn layer(&mut self, i: usize) -> &mut LayerCache {
+        &mut self.layers[i]
+    }
+
+    pub(crate) fn advance(&mut self, tokens: usize) {
+        self.tokens += tokens;
+    }
+}
+
+impl LayerCache {
+    /// The state of a lightning layer.
+    ///
+    /// # Panics
+    ///
+    /// If this belongs to a softmax layer.
+    #[track_caller]
+    pub(crate) fn state(&mut self) -> &mut [f32] {
+        match self {
+            Self::State(state) => state,
+            Self::Kv { .. } => panic!("keys and values where a state is needed"),
+        }
+    }
+
+    /// Appends keys and values and returns all of them.
+    ///
+    /// # Panics
+    ///
+    /// If this belongs to a lightning layer.
+    #[track_caller]
+    pub(crate) fn append(&mut self, new_k: &[f32], new_v: &[f32]) -> [&[f32]; 2] {
+        match self {
+            Self::State(_) => panic!("a state where keys and values are needed"),
+            Self::Kv { k, v } => {
+                k.extend_from_slice(new_k);
+                v.extend_from_slice(new_v);
+                [k, v]
+            }
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! What can be wrong with a model's folder.
+
+use std::path::PathBuf;
+
+/// One sentence each, with the file, the field or tensor, what was found and what was expected.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file of the model that cannot be read.
+    #[error("cannot read `{path}`: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A config that is not a JSON object.
+    #[error("`{path}` is not a valid config: {reason}")]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A field with a value that the model cannot have.
+    #[error("`{path}`: `{field}` is {found}, expected {expected}")]
+    Field {
+        /// The file.
+        path: PathBuf,
+        /// The field, by the name that the file uses.
+        field: String,
+        /// Its value.
+        found: String,
+        /// What it may be.
+        expected: String,
+    },
+    /// A field that must be there.
+    #[error("`{path}`: `{field}` is missing")]
+    MissingField {
+        /// The file.
+        path: PathBuf,
+        /// The field.
+        field: &'static str,
+    },
+    /// A model of another kind.
+    #[error("`{path}` is of architecture {found}, supported are {supported}")]
+    Architecture {
+        /// The file.
+        path: PathBuf,
+        /// `architectures` or `model_type` as found.
+        found: String,
+        /// What there is.
+        supported: &'static str,
+    },
+    /// A weight that cannot be read.
+    #[error(transparent)]
+    Tensor(#[from] tensor::Error),
+    /// Weights that the model needs and the checkpoint lacks.
+    #[error("`{path}` lacks {} of the model's tensors: {}", names.len(), list(names))]
+    MissingTensors {
+        /// The file or folder.
+        path: PathBuf,
+        /// Their names.
+        names: Vec<String>,
+    },
+    /// Weights that the checkpoint has and the model does not know.
+    #[error(
+        "`{path}` has {} tensors that the model does not use: {}; the weights and the config may \
+         be of different models",
+        names.len(),
+        list(names)
+    )]
+    UnreadTensors {
+        /// The file or folder.
+        path: PathBuf,
+        /// Their names.
+        names: Vec<String>,
+    },
+}
+
+/// The first few of a list that may be long.
+fn list(names: &[String]) -> String {
+    let shown: Vec<String> = names.iter().take(5).map(|name| format!("`{name}`")).collect();
+    let rest = names.len() - shown.len();
+    let more = if rest > 0 { format!(" and {rest} more") } else { String::new() };
+    shown.join(", ") + &more
+}

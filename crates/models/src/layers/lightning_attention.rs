@@ -1,0 +1,52 @@
+//! Lightning attention as a layer: projection, recurrence, gated norm, projection.
+
+use super::{Caches, Rows, layer_of};
+use crate::Batch;
+use crate::cache::LayerCache;
+use std::sync::Arc;
+use tensor::{Lightning, Tensor, Weight};
+
+/// The output norm's epsilon: the released code does not pass the config's value, so its norm
+/// uses its own default.
+const NORM_EPS: f32 = 1e-6;
+
+/// One lightning attention layer; weights in the checkpoint's layout.
+#[derive(Debug)]
+pub(crate) struct LightningAttention {
+    /// `[heads * 3 * head_dim, hidden_size]`, rows interleaved per head: q, k, v.
+    pub(crate) qkv_proj: Weight,
+    /// `[heads * head_dim, hidden_size]`.
+    pub(crate) output_gate: Weight,
+    /// `[heads * head_dim]`: one norm over all heads.
+    pub(crate) norm: Tensor,
+    /// `[hidden_size, heads * head_dim]`.
+    pub(crate) out_proj: Weight,
+    pub(crate) shape: Lightning,
+    /// Decay rate of each head in this layer.
+    pub(crate) slopes: Arc<[f32]>,
+}
+
+impl LightningAttention {
+    /// From `x: [tokens, hidden_size]` to the needed rows, `[rows, hidden_size]`.
+    pub(crate) fn forward(
+        &self,
+        x: &Tensor,
+        batch: &Batch,
+        caches: &mut Caches<'_, '_>,
+        layer: usize,
+        rows: Rows,
+    ) -> Tensor {
+        let qkv = x.linear(&self.qkv_proj).silu(); // [tokens, heads * 3 * head_dim]
+        let o = match caches {
+            None => qkv.lightning(self.shape, &self.slopes, &batch.spans),
+            Some(caches) => {
+                let mut layers = layer_of(caches, layer);
+                let mut states: Vec<&mut [f32]> =
+                    layers.iter_mut().map(|cache| LayerCache::state(cache)).collect();
+                qkv.lightning_from(self.shape, &self.slopes, &batch.spans, &mut states)
+            }
+        };
+        let gate = rows.of(x, batch).linear(&self.output_gate);
+        rows.of(&o, batch).gated_rms_norm(&self.norm, &gate, NORM_EPS).linear(&self.out_proj)
+    }
+}

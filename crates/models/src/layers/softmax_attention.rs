@@ -1,0 +1,100 @@
+//! Causal softmax attention as a layer: grouped queries, partial rotation.
+
+use super::{Caches, Rows, layer_of};
+use crate::Batch;
+use std::ops::Range;
+use std::sync::Arc;
+use tensor::{Attention, AttentionRows, AttentionSpan, Rope, Tensor, Weight};
+
+/// One softmax attention layer.
+#[derive(Debug)]
+pub(crate) struct SoftmaxAttention {
+    /// `[heads * head_dim, hidden_size]`.
+    pub(crate) q_proj: Weight,
+    /// `[kv_heads * head_dim, hidden_size]`.
+    pub(crate) k_proj: Weight,
+    /// `[kv_heads * head_dim, hidden_size]`.
+    pub(crate) v_proj: Weight,
+    /// `[hidden_size, heads * head_dim]`.
+    pub(crate) o_proj: Weight,
+    pub(crate) shape: Attention,
+    pub(crate) rotary_dim: usize,
+    pub(crate) rope_theta: f64,
+    /// See [`crate::Config::attention_log_length_base`].
+    pub(crate) log_length_base: Option<f64>,
+}
+
+impl SoftmaxAttention {
+    /// From `x: [tokens, hidden_size]` to the needed rows, `[rows, hidden_size]`.
+    pub(crate) fn forward(
+        &self,
+        x: &Tensor,
+        batch: &Batch,
+        caches: &mut Caches<'_, '_>,
+        layer: usize,
+        rows: Rows,
+    ) -> Tensor {
+        let queries = self.rows(batch, rows);
+        let positions: Arc<[usize]> = queries.positions.clone().into();
+        let q = rows.of(x, batch).linear(&self.q_proj);
+        let q = q.rope(self.rope(self.shape.heads), &positions); // [rows, heads * head_dim]
+        let k = x.linear(&self.k_proj).rope(self.rope(self.shape.kv_heads), &batch.positions);
+        let v = x.linear(&self.v_proj); // [tokens, kv_heads * head_dim]
+        let o = match caches {
+            None => q.attention(&k, &v, self.shape, &Arc::new(queries)),
+            Some(caches) => {
+                let width = k.last_dim();
+                let part = |x: &'_ Tensor, span: &Range<usize>| {
+                    x.data()[span.start * width..span.end * width].to_vec()
+                };
+                let mut layers = layer_of(caches, layer);
+                let kv: Vec<[&[f32]; 2]> = layers
+                    .iter_mut()
+                    .zip(batch.spans.iter())
+                    .map(|(cache, span)| cache.append(&part(&k, span), &part(&v, span)))
+                    .collect();
+                q.attention_over(self.shape, &queries, &kv)
+            }
+        };
+        o.linear(&self.o_proj)
+    }
+
+    fn rope(&self, heads: usize) -> Rope {
+        Rope {
+            heads,
+            head_dim: self.shape.head_dim,
+            rotary_dim: self.rotary_dim,
+            theta: self.rope_theta,
+        }
+    }
+
+    /// Which query rows there are, where they stand and how their scores are scaled.
+    fn rows(&self, batch: &Batch, rows: Rows) -> AttentionRows {
+        let all: Vec<usize>;
+        let wanted: &[usize] = match rows {
+            Rows::Output => &batch.output_rows,
+            Rows::All => {
+                all = (0..batch.tokens()).collect();
+                &all
+            }
+        };
+        let mut first = 0;
+        let spans = batch.spans.iter().map(|span| {
+            let n = wanted[first..].iter().take_while(|&&row| row < span.end).count();
+            first += n;
+            AttentionSpan { rows: first - n..first, keys: span.clone() }
+        });
+        let spans = spans.collect();
+        let positions: Vec<usize> = wanted.iter().map(|&row| batch.positions[row]).collect();
+        let scales = positions.iter().map(|&position| self.scale(position)).collect();
+        AttentionRows { spans, positions, scales }
+    }
+
+    /// `1 / sqrt(head_dim)`, times the logarithm of the length beyond the base, if there is one:
+    /// it keeps attention as sharp over a long text as over a short one.
+    fn scale(&self, position: usize) -> f32 {
+        let scale = (self.shape.head_dim as f64).sqrt().recip();
+        let length = self.log_length_base.map_or(1.0, |base| ((position + 1) as f64).log(base));
+        (scale * length.max(1.0)) as f32
+    }
+}

@@ -1,0 +1,3 @@
+//! Language models, one file each.
+
+pub mod minimax_text_01;

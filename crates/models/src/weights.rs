@@ -1,0 +1,245 @@
+//! Where a model's weights come from: a checkpoint, in any of the spellings that exist, or chance.
+
+use crate::{Error, MiniMaxText01};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use tensor::{Checkpoint, Device, Precision, Rng, Saved, Tensor, Weight};
+
+/// What a weight is for: decides its precision and its random values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// The embedding table.
+    Embedding,
+    /// A norm's weight.
+    Norm,
+    /// The head: always f32.
+    Head,
+    /// A matrix whose scale does not grow with depth.
+    Projection,
+    /// A matrix on the way to the residual stream: scaled down with depth.
+    Deep,
+    /// q, k and v of lightning attention, interleaved per head; only v is on the way.
+    Qkv {
+        /// Rows of each.
+        head_dim: usize,
+    },
+    /// A router: always f32.
+    Router,
+}
+
+/// Gives weights by their names in released checkpoints. Experts are asked for stacked, as
+/// `…experts.w1.weight` for all `…experts.E.w1.weight`.
+pub trait Source {
+    /// A tensor that is used element by element.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be given in this shape.
+    fn tensor(&mut self, name: &str, shape: &[usize], role: Role) -> Result<Tensor, Error>;
+
+    /// A matrix, or one for each expert.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be given in this shape.
+    fn weight(&mut self, name: &str, shape: &[usize], role: Role) -> Result<Weight, Error>;
+}
+
+/// Precision of a role's products when the model's is `precision`.
+fn precision_of(role: Role, precision: Precision) -> Precision {
+    match role {
+        Role::Head | Role::Router => Precision::F32,
+        _ => precision,
+    }
+}
+
+/// Weights from a checkpoint, in either dialect of names, experts one by one or packed.
+#[derive(Debug)]
+pub struct FromCheckpoint<'a> {
+    checkpoint: &'a Checkpoint,
+    device: &'a Device,
+    /// `None`: matrices in the precision of the file.
+    precision: Option<Precision>,
+    missing: BTreeSet<String>,
+}
+
+/// Names that files may hold and that are computed here instead.
+const BUFFERS: [&str; 4] = ["slope_rate", "query_decay", "key_decay", "diagonal_decay"];
+
+impl<'a> FromCheckpoint<'a> {
+    /// Reads from `checkpoint`; matrices in `precision`, or in that of the file.
+    pub fn new(
+        checkpoint: &'a Checkpoint,
+        device: &'a Device,
+        precision: Option<Precision>,
+    ) -> Self {
+        Self { checkpoint, device, precision, missing: BTreeSet::new() }
+    }
+
+    /// To be called when the model is made: whether everything was there and everything was used.
+    ///
+    /// # Errors
+    ///
+    /// Names what was missing, or what nobody asked for.
+    pub fn finish(self) -> Result<(), Error> {
+        let path = || -> PathBuf { Path::to_owned(self.checkpoint.path()) };
+        if !self.missing.is_empty() {
+            let names = self.missing.iter().cloned().collect();
+            return Err(Error::MissingTensors { path: path(), names });
+        }
+        let buffer = |name: &str| BUFFERS.iter().any(|buffer| name.ends_with(buffer));
+        let unread = self.checkpoint.unread().into_iter().filter(|name| !buffer(name));
+        let names: Vec<String> = unread.map(str::to_owned).collect();
+        if names.is_empty() { Ok(()) } else { Err(Error::UnreadTensors { path: path(), names }) }
+    }
+
+    /// The spelling of `name` in this checkpoint.
+    fn spelled(&self, name: &str) -> Option<String> {
+        let other = || name.replace(".block_sparse_moe.", ".mlp.");
+        [name.to_owned(), other()].into_iter().find(|name| self.checkpoint.contains(name))
+    }
+
+    /// Loads one tensor; zeros for one that is missing, which is remembered for
+    /// [`finish`](Self::finish), so that all are reported at once.
+    fn load(&mut self, name: &str, shape: &[usize]) -> Result<Tensor, Error> {
+        let Some(name) = self.spelled(name) else {
+            self.missing.insert(name.to_owned());
+            return Ok(Tensor::zeros(self.device, &vec![0; shape.len()]));
+        };
+        Ok(self.checkpoint.load(self.device, &name, shape)?)
+    }
+
+    /// Loads the stacked weights of a layer's experts, `[experts, n, k]`.
+    fn load_experts(&mut self, name: &str, shape: &[usize]) -> Result<Tensor, Error> {
+        let [experts, n, k] = *shape else { panic!("experts of shape {shape:?}") };
+        let (prefix, part) = name.split_once(".experts.").unwrap_or((name, ""));
+        let packed = match part {
+            "w2.weight" => format!("{prefix}.experts.down_proj"),
+            _ => format!("{prefix}.experts.gate_up_proj"),
+        };
+        if let Some(packed) = self.spelled(&packed) {
+            return match part {
+                "w2.weight" => self.load(&packed, shape),
+                // [experts, 2 n, k]: w1, then w3.
+                _ => {
+                    let both = self.load(&packed, &[experts, 2 * n, k])?;
+                    let offset = if part == "w1.weight" { 0 } else { n * k };
+                    if both.is_empty() {
+                        return Ok(both);
+                    }
+                    let half = |e| 2 * e * n * k + offset..(2 * e + 1) * n * k + offset;
+                    let halves: Vec<_> = (0..experts).map(|e| (&both, half(e))).collect();
+                    Ok(Tensor::concat(&halves, shape))
+                }
+            };
+        }
+        let mut parts = Vec::with_capacity(experts);
+        for e in 0..experts {
+            parts.push(self.load(&format!("{prefix}.experts.{e}.{part}"), &[n, k])?);
+        }
+        if parts.iter().any(|part| part.len() != n * k) {
+            return Ok(Tensor::zeros(self.device, &[0, 0, 0]));
+        }
+        let parts: Vec<_> = parts.iter().map(|part| (part, 0..n * k)).collect();
+        Ok(Tensor::concat(&parts, shape))
+    }
+}
+
+impl Source for FromCheckpoint<'_> {
+    fn tensor(&mut self, name: &str, shape: &[usize], role: Role) -> Result<Tensor, Error> {
+        let tensor = self.load(name, shape)?;
+        // The table of a large vocabulary stays as it is; norms are used in f32.
+        Ok(if role == Role::Embedding { tensor } else { tensor.to_f32() })
+    }
+
+    fn weight(&mut self, name: &str, shape: &[usize], role: Role) -> Result<Weight, Error> {
+        let tensor = match shape.len() {
+            3 => self.load_experts(name, shape)?,
+            _ => self.load(name, shape)?,
+        };
+        let own = if tensor.is_bf16() { Precision::Bf16 } else { Precision::F32 };
+        let precision = precision_of(role, self.precision.unwrap_or(own));
+        // Products take f32 as f32: a wide router or head in bf16 is widened once.
+        let tensor = if precision == Precision::F32 { tensor.to_f32() } else { tensor };
+        Ok(Weight::new(tensor, precision))
+    }
+}
+
+/// Random weights as parameters to be trained: the report's initial scale (arXiv:2501.08313,
+/// section 4.2), Xavier with DeepNorm's `(8 layers)^(-1/4)` on the way to the residual stream.
+#[derive(Debug)]
+pub struct Random<'a> {
+    device: &'a Device,
+    precision: Precision,
+    deep_scale: f32,
+    seed: u64,
+    drawn: u64,
+}
+
+impl<'a> Random<'a> {
+    /// Weights of a model of `layers` layers; the same seed gives the same weights.
+    pub fn new(device: &'a Device, precision: Precision, layers: usize, seed: u64) -> Self {
+        let deep_scale = (8.0 * layers as f32).powf(-0.25);
+        Self { device, precision, deep_scale, seed, drawn: 0 }
+    }
+
+    fn draw(&mut self, shape: &[usize], role: Role) -> Tensor {
+        if role == Role::Norm {
+            return Tensor::full(self.device, shape, 1.0).into_parameter();
+        }
+        self.drawn += 1;
+        let mut rng = Rng::stream(self.seed, self.drawn);
+        let [n, k] = [shape[shape.len() - 2], shape[shape.len() - 1]].map(|n| n as f32);
+        let xavier = (2.0 / (n + k)).sqrt();
+        let std = match role {
+            Role::Embedding => 1.0,
+            // Chosen so that the first guesses are even: 1 / sqrt(hidden) would be confident.
+            Role::Head | Role::Router => 0.02,
+            Role::Deep => xavier * self.deep_scale,
+            // As three separate square-ish matrices would get.
+            Role::Qkv { .. } => (2.0 / (n / 3.0 + k)).sqrt(),
+            _ => xavier,
+        };
+        let mut tensor = Tensor::normal(self.device, shape, std, &mut rng);
+        if let Role::Qkv { head_dim } = role {
+            let (k, scale) = (shape[shape.len() - 1], self.deep_scale);
+            for head in tensor.data_mut().chunks_exact_mut(3 * head_dim * k) {
+                head[2 * head_dim * k..].iter_mut().for_each(|v| *v *= scale);
+            }
+        }
+        tensor.into_parameter()
+    }
+}
+
+impl Source for Random<'_> {
+    fn tensor(&mut self, _name: &str, shape: &[usize], role: Role) -> Result<Tensor, Error> {
+        Ok(self.draw(shape, role))
+    }
+
+    fn weight(&mut self, _name: &str, shape: &[usize], role: Role) -> Result<Weight, Error> {
+        Ok(Weight::new(self.draw(shape, role), precision_of(role, self.precision)))
+    }
+}
+
+/// The tensors of a checkpoint of this model, by their names in released checkpoints: experts one
+/// by one, routers in f32, the rest in `precision`.
+pub fn saved(model: &mut MiniMaxText01, precision: Precision) -> BTreeMap<String, Saved> {
+    let mut saved = BTreeMap::new();
+    model.for_each_parameter(&mut |name, tensor| {
+        let router = name.ends_with("block_sparse_moe.gate.weight");
+        let tensor = match precision {
+            Precision::Bf16 if !router => tensor.to_bf16(),
+            _ => tensor.to_f32(),
+        };
+        let Some((prefix, part)) = name.split_once(".experts.") else {
+            saved.insert(name.to_owned(), Saved::Tensor(tensor));
+            return;
+        };
+        let [experts, n, k] = *tensor.shape() else { panic!("experts {tensor:?}") };
+        for e in 0..experts {
+            let expert = Tensor::concat(&[(&tensor, e * n * k..(e + 1) * n * k)], &[n, k]);
+            saved.insert(format!("{prefix}.experts.{e}.{part}"), Saved::Tensor(expert));
+        }
+    });
+    saved
+}
