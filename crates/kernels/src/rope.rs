@@ -43,7 +43,7 @@ pub fn rope(exec: &Exec, rope: &Rope, positions: &[usize], x: &mut [f32], direct
     assert!(rotary_dim <= head_dim && rotary_dim % 2 == 0, "rotary_dim {rotary_dim} of {head_dim}");
     assert_eq!(x.len(), positions.len() * heads * head_dim, "x must be [tokens, heads, head_dim]");
     let half = rotary_dim / 2;
-    let frequencies: Vec<f64> = frequencies(rotary_dim, theta).collect();
+    let frequencies: Vec<f32> = frequencies(rotary_dim, theta).collect();
     let sign = if direction == Direction::Forward { 1.0 } else { -1.0 };
     let width = heads * head_dim;
     let rows = exec.threads.rows_per_task(positions.len(), 16);
@@ -51,7 +51,7 @@ pub fn rope(exec: &Exec, rope: &Rope, positions: &[usize], x: &mut [f32], direct
         let mut turns = vec![(0.0, 0.0); half];
         for (&position, x) in positions[task * rows..].iter().zip(x.chunks_exact_mut(width)) {
             for (turn, frequency) in turns.iter_mut().zip(&frequencies) {
-                let (sin, cos) = (position as f64 * frequency).sin_cos();
+                let (sin, cos) = angle(position, *frequency).sin_cos();
                 *turn = (sign * sin as f32, cos as f32);
             }
             for head in x.chunks_exact_mut(head_dim) {
@@ -64,8 +64,14 @@ pub fn rope(exec: &Exec, rope: &Rope, positions: &[usize], x: &mut [f32], direct
     });
 }
 
-fn frequencies(rotary_dim: usize, theta: f64) -> impl Iterator<Item = f64> {
-    (0..rotary_dim / 2).map(move |i| theta.powf(-2.0 * i as f64 / rotary_dim as f64))
+fn frequencies(rotary_dim: usize, theta: f64) -> impl Iterator<Item = f32> {
+    (0..rotary_dim / 2).map(move |i| theta.powf(-2.0 * i as f64 / rotary_dim as f64) as f32)
+}
+
+/// The angle as the reference implementations have it, rounded to f32: at position 10^6 it is up
+/// to 0.03 away from the exact one, and models were trained with that.
+fn angle(position: usize, frequency: f32) -> f64 {
+    f64::from(position as f32 * frequency)
 }
 
 /// The definition: one head in f64, as products of complex numbers.
@@ -73,7 +79,7 @@ pub fn reference(head: &[f64], rotary_dim: usize, theta: f64, position: usize) -
     let mut out = head.to_vec();
     let half = rotary_dim / 2;
     for (i, frequency) in frequencies(rotary_dim, theta).enumerate() {
-        let (sin, cos) = (position as f64 * frequency).sin_cos();
+        let (sin, cos) = angle(position, frequency).sin_cos();
         out[i] = head[i] * cos - head[i + half] * sin;
         out[i + half] = head[i + half] * cos + head[i] * sin;
     }
@@ -116,10 +122,10 @@ mod tests {
     fn products_depend_on_the_distance() {
         let head: Vec<f64> = random(&mut Rng(1), 8).iter().map(|&x| f64::from(x)).collect();
         let score = |a: usize, b: usize| -> f64 {
-            let (a, b) = (reference(&head, 8, 1e4, a), reference(&head, 8, 1e4, b));
+            let [a, b] = [a, b].map(|position| reference(&head, 8, 1e4, position));
             a.iter().zip(&b).map(|(a, b)| a * b).sum()
         };
-        assert!((score(7, 3) - score(1007, 1003)).abs() < 1e-9);
+        assert!((score(7, 3) - score(1007, 1003)).abs() < 1e-3);
         assert!((score(7, 3) - score(7, 4)).abs() > 1e-3);
     }
 }

@@ -123,9 +123,14 @@ impl MiniMaxText01 {
         }
     }
 
-    /// Leaves only what inference needs: weights packed for the kernels.
+    /// Leaves only what inference needs: weights packed for the kernels, nothing to be trained.
     pub fn freeze(&mut self) {
+        self.embed_tokens = self.embed_tokens.detach();
+        self.norm = self.norm.detach();
         for layer in &mut self.layers {
+            for (_, norm) in layer.norms() {
+                *norm = norm.detach();
+            }
             for (_, weight) in layer.weights() {
                 weight.freeze();
             }
@@ -226,6 +231,18 @@ impl DecoderLayer {
         (residual.add_scaled(self.mlp.alpha as f32, &m, self.mlp.beta as f32), said)
     }
 
+    /// The weights of all norms with their names in the checkpoint.
+    fn norms(&mut self) -> Vec<(&'static str, &mut Tensor)> {
+        let mut norms = vec![
+            ("input_layernorm.weight", &mut self.input_layernorm),
+            ("post_attention_layernorm.weight", &mut self.post_attention_layernorm),
+        ];
+        if let Mixer::Lightning(mixer) = &mut self.mixer {
+            norms.push(("self_attn.norm.weight", &mut mixer.norm));
+        }
+        norms
+    }
+
     /// All matrices with their names in the checkpoint.
     fn weights(&mut self) -> Vec<(&'static str, &mut Weight)> {
         let mut weights = match &mut self.mixer {
@@ -252,14 +269,11 @@ impl DecoderLayer {
     }
 
     fn for_each_parameter(&mut self, prefix: &str, visit: &mut dyn FnMut(&str, &mut Tensor)) {
-        visit(&format!("{prefix}input_layernorm.weight"), &mut self.input_layernorm);
-        if let Mixer::Lightning(mixer) = &mut self.mixer {
-            visit(&format!("{prefix}self_attn.norm.weight"), &mut mixer.norm);
+        for (name, norm) in self.norms() {
+            visit(&format!("{prefix}{name}"), norm);
         }
         for (name, weight) in self.weights() {
             visit(&format!("{prefix}{name}"), weight.tensor_mut());
         }
-        let norm = &mut self.post_attention_layernorm;
-        visit(&format!("{prefix}post_attention_layernorm.weight"), norm);
     }
 }

@@ -1,0 +1,173 @@
+//! What must hold for any weights: the ways to read the same tokens agree.
+#![expect(clippy::unwrap_used, reason = "a test may stop")]
+
+use models::weights::{Random, saved};
+use models::{Batch, Cache, CausalLm, Config, MiniMaxText01};
+use std::collections::BTreeMap;
+use std::path::Path;
+use tensor::{Checkpoint, Device, Precision, Rng};
+
+/// A config of odd sizes: two kinds of layers, partial rotation, grouped queries.
+fn config() -> Config {
+    let text = r#"{
+        "model_type": "minimax_text_01", "vocab_size": 50, "hidden_size": 24,
+        "intermediate_size": 20, "num_hidden_layers": 3, "num_attention_heads": 4,
+        "num_key_value_heads": 2, "head_dim": 10, "num_local_experts": 3,
+        "num_experts_per_tok": 2, "attn_type_list": [0, 1, 0], "rotary_dim": 4,
+        "rope_theta": 10000, "postnorm": true, "max_position_embeddings": 4096,
+        "layernorm_linear_attention_alpha": 1.5, "layernorm_full_attention_alpha": 1.5,
+        "layernorm_mlp_alpha": 1.5
+    }"#;
+    Config::from_json(text.as_bytes(), Path::new("config.json")).unwrap()
+}
+
+fn model(device: &Device) -> MiniMaxText01 {
+    let mut model =
+        MiniMaxText01::new(config(), &mut Random::new(device, Precision::F32, 3, 1)).unwrap();
+    model.freeze();
+    model
+}
+
+fn tokens(n: usize, seed: u64) -> Vec<u32> {
+    let mut rng = Rng(seed);
+    (0..n).map(|_| rng.below(50) as u32).collect()
+}
+
+/// Logits of all positions, `ids` read in pieces of `piece` tokens.
+fn read(model: &MiniMaxText01, ids: &[u32], piece: usize, cache: &mut Cache) -> Vec<f32> {
+    let mut logits = Vec::new();
+    for part in ids.chunks(piece) {
+        let rows: Vec<usize> = (0..part.len()).collect();
+        let batch = Batch::single(part, cache.tokens(), &rows);
+        logits.extend_from_slice(model.logits(&batch, &mut [cache]).data());
+    }
+    logits
+}
+
+fn cold(model: &MiniMaxText01, ids: &[u32], piece: usize) -> Vec<f32> {
+    read(model, ids, piece, &mut Cache::new(model.config(), ids.len()))
+}
+
+fn relative_rms(want: &[f32], got: &[f32]) -> f64 {
+    assert_eq!(want.len(), got.len());
+    let squares = |values: &mut dyn Iterator<Item = f64>| values.map(|x| x * x).sum::<f64>();
+    let error = squares(&mut want.iter().zip(got).map(|(w, g)| f64::from(w - g)));
+    (error / squares(&mut want.iter().map(|&w| f64::from(w)))).sqrt()
+}
+
+#[test]
+fn pieces_of_any_size_read_the_same() {
+    for level in Device::levels() {
+        let model = model(&Device::cpu_with_level(2, level).unwrap());
+        let ids = tokens(600, 2);
+        let whole = cold(&model, &ids, ids.len());
+        for piece in [1, 7, 64, 256] {
+            let error = relative_rms(&whole, &cold(&model, &ids, piece));
+            assert!(error <= 1e-5, "pieces of {piece} on {level}: relative error {error:e}");
+        }
+    }
+}
+
+#[test]
+fn without_a_cache_the_same() {
+    let model = model(&Device::cpu(2));
+    let ids = tokens(300, 3);
+    let rows: Vec<usize> = (0..ids.len()).collect();
+    let hidden = model.forward(&Batch::single(&ids, 0, &rows), None).hidden;
+    let error = relative_rms(&cold(&model, &ids, 300), hidden.linear(model.lm_head()).data());
+    assert!(error <= 1e-5, "{error:e}");
+}
+
+#[test]
+fn some_rows_are_rows_of_all() {
+    let model = model(&Device::cpu(2));
+    let ids = tokens(90, 4);
+    let whole = cold(&model, &ids, 90);
+    for rows in [vec![89], vec![0, 5, 40], vec![]] {
+        let mut cache = Cache::new(model.config(), 90);
+        let some = model.logits(&Batch::single(&ids, 0, &rows), &mut [&mut cache]);
+        let expected: Vec<f32> =
+            rows.iter().flat_map(|&row| whole[row * 50..(row + 1) * 50].to_vec()).collect();
+        if rows.is_empty() {
+            assert!(some.is_empty());
+        } else {
+            assert!(relative_rms(&expected, some.data()) <= 1e-6);
+        }
+        // What was read does not depend on what was asked.
+        let next = read(&model, &[7], 1, &mut cache);
+        let mut other = Cache::new(model.config(), 91);
+        read(&model, &ids, 90, &mut other);
+        assert_eq!(next, read(&model, &[7], 1, &mut other));
+    }
+}
+
+#[test]
+fn a_batch_is_its_sequences() {
+    let model = model(&Device::cpu(2));
+    let sequences = [tokens(1, 5), tokens(70, 6), tokens(17, 7)];
+    let mut caches: Vec<Cache> = sequences.iter().map(|_| Cache::new(model.config(), 80)).collect();
+    // All have read something before.
+    for (ids, cache) in sequences.iter().zip(&mut caches) {
+        read(&model, &ids[..ids.len() / 2], 9, cache);
+    }
+    let mut alone = caches.clone();
+    let rest: Vec<&[u32]> = sequences.iter().map(|ids| &ids[ids.len() / 2..]).collect();
+    let pieces = rest.iter().zip(&caches).map(|(&ids, cache)| (ids, cache.tokens()));
+    let count = rest.iter().map(|ids| ids.len()).sum();
+    let rows: Vec<usize> = (0..count).collect();
+    let batch = Batch::new(pieces, &rows);
+    let together = model.logits(&batch, &mut caches.iter_mut().collect::<Vec<_>>());
+    let single: Vec<f32> = rest
+        .iter()
+        .zip(&mut alone)
+        .flat_map(|(ids, cache)| read(&model, ids, ids.len(), cache))
+        .collect();
+    let error = relative_rms(&single, together.data());
+    assert!(error <= 1e-6, "{error:e}");
+}
+
+#[test]
+fn a_restored_cache_goes_on_as_if_never_left() {
+    let model = model(&Device::cpu(2));
+    let ids = tokens(120, 8);
+    let mut cache = Cache::new(model.config(), 120);
+    read(&model, &ids[..77], 77, &mut cache);
+    let mut kept = cache.clone();
+    let first = read(&model, &ids[77..], 43, &mut cache);
+    assert_eq!(first, read(&model, &ids[77..], 43, &mut kept), "bit for bit");
+}
+
+#[test]
+fn memory_is_what_the_config_says() {
+    let model = model(&Device::cpu(2));
+    let config = model.config();
+    for n in [0, 1, 100] {
+        let mut cache = Cache::new(config, n);
+        read(&model, &tokens(n, 9), 10, &mut cache);
+        assert_eq!(cache.state_bytes() as u64, config.state_bytes());
+        assert_eq!(cache.kv_bytes() as u64, config.kv_bytes(n));
+    }
+}
+
+#[test]
+fn bf16_weights_compute_what_their_values_say() {
+    let device = Device::cpu(2);
+    let mut random =
+        MiniMaxText01::new(config(), &mut Random::new(&device, Precision::F32, 3, 1)).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    tensor::safetensors::save(&path, saved(&mut random, Precision::Bf16), &BTreeMap::new())
+        .unwrap();
+    let checkpoint = Checkpoint::open(&path).unwrap();
+    let ids = tokens(200, 10);
+    let [bf16, f32] = [None, Some(Precision::F32)].map(|precision| {
+        let model = models::load(config(), &checkpoint, &device, precision).unwrap();
+        cold(&model, &ids, 64)
+    });
+    let error = relative_rms(&f32, &bf16);
+    assert!(error <= 1e-5, "{error:e}");
+    // And they differ from the weights before rounding.
+    random.freeze();
+    let exact = cold(&random, &ids, 64);
+    assert!(relative_rms(&exact, &bf16) > 1e-4);
+}
