@@ -1,1 +1,3 @@
-//! Data, loss, optimizer, checkpoint, evaluation, the training loop.
+//! Training: data, loss, optimizer, checkpoints, evaluation, the loop.
+
+pub mod lookup;
