@@ -5,8 +5,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Sizes are rounded up to a multiple of this many elements, so that nearly equal ones share.
+/// All sizes are multiples of this many elements.
 const GRANULE: usize = 1024;
+
+/// `len` rounded up by at most an eighth, so that nearly equal sizes share.
+fn size_class(len: usize) -> usize {
+    len.next_multiple_of((len.next_power_of_two() / 16).max(GRANULE))
+}
 
 /// A store of unused `Vec<f32>`; clones share it.
 #[derive(Clone, Default)]
@@ -23,16 +28,16 @@ struct Free {
 impl Buffers {
     /// A buffer of `len` elements whose contents are arbitrary numbers.
     pub fn take(&self, len: usize) -> Vec<f32> {
-        let size = len.next_multiple_of(GRANULE);
+        let size = size_class(len);
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-        let kept = free.by_size.get_mut(&size).and_then(Vec::pop);
-        let mut buffer = match kept {
-            Some(buffer) => {
-                free.bytes -= size * size_of::<f32>();
-                buffer
-            }
-            None => vec![0.0; size],
-        };
+        // One that is up to twice as large is better than memory that keeps growing.
+        let fitting = free.by_size.range_mut(size..=2 * size);
+        let kept = fitting.filter_map(|(_, buffers)| buffers.pop()).next();
+        if let Some(buffer) = &kept {
+            free.bytes -= buffer.capacity() * size_of::<f32>();
+        }
+        drop(free);
+        let mut buffer = kept.unwrap_or_else(|| vec![0.0; size]);
         buffer.truncate(len);
         buffer
     }
@@ -78,10 +83,11 @@ mod tests {
         let address = first.as_ptr();
         buffers.give(first);
         assert_eq!(buffers.free_bytes(), 5120 * 4);
-        let again = buffers.take(5120);
-        assert_eq!((again.as_ptr(), again.len()), (address, 5120));
+        assert_ne!(buffers.take(1000).as_ptr(), address, "far too large");
+        let again = buffers.take(3000);
+        assert_eq!((again.as_ptr(), again.len()), (address, 3000));
         let other = buffers.take(5120);
-        assert_ne!(other.as_ptr(), address);
+        assert_ne!(other.as_ptr(), address, "it is in use");
         buffers.give(again);
         buffers.clear();
         assert_eq!(buffers.free_bytes(), 0);

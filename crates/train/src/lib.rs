@@ -1,3 +1,11 @@
 //! Training: data, loss, optimizer, checkpoints, evaluation, the loop.
 
+mod error;
 pub mod lookup;
+mod recipe;
+pub mod tokens;
+mod trainer;
+
+pub use error::Error;
+pub use recipe::{Compute, Optimizer, Recipe, Stage};
+pub use trainer::{Step, Trainer};

@@ -31,9 +31,7 @@ fn present(writer: &mut Writer<'_>, fact: &Fact) -> Option<Question> {
     }
     let text = if !fact.wordings.is_empty() && writer.chance(0.7) {
         writer.rng.pick(&fact.wordings).clone()
-    } else if subject.is_empty() {
-        of_key(writer, attribute)
-    } else if writer.is_unique("", attribute) && writer.chance(0.3) {
+    } else if subject.is_empty() || (writer.is_unique("", attribute) && writer.chance(0.3)) {
         of_key(writer, attribute)
     } else {
         of_subject(writer, subject, attribute)

@@ -1,0 +1,315 @@
+//! The loop: draw documents, forward, backward, step; and its checkpoint.
+//!
+//! What a step does depends on nothing but the recipe, the weights and the step's number, so a run
+//! that is stopped and resumed is bit-identical to one that was not.
+
+use crate::lookup::{Spec, Split, document};
+use crate::tokens::Example;
+use crate::{Error, Recipe};
+use models::weights::{Random, saved};
+use models::{Batch, Config, MiniMaxText01};
+use std::collections::BTreeMap;
+use std::path::Path;
+use tensor::adamw::{AdamW, adamw};
+use tensor::{Checkpoint, Device, Gradients, Precision, Rng, Saved, Tensor};
+
+/// A training run.
+#[derive(Debug)]
+pub struct Trainer {
+    recipe: Recipe,
+    device: Device,
+    model: MiniMaxText01,
+    /// Moving averages of each parameter's gradient and of its square, in the order of
+    /// [`MiniMaxText01::for_each_parameter`].
+    moments: Vec<[Vec<f32>; 2]>,
+    history: Vec<Step>,
+}
+
+/// What a step reports.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Step {
+    /// Its number, from 1.
+    pub step: u64,
+    /// Mean loss of the answers' bytes in nats.
+    pub answer_loss: f64,
+    /// Share of the answers' bytes that were predicted right.
+    pub answer_accuracy: f64,
+    /// Mean of the routers' balance losses; 1 is even.
+    pub balance: f64,
+    /// Euclidean norm of the gradient before it was shortened.
+    pub grad_norm: f64,
+    /// Learning rate.
+    pub lr: f64,
+    /// Tokens read.
+    pub tokens: u64,
+}
+
+/// Sums over the micro-batches of a step.
+#[derive(Default)]
+struct Sums {
+    weight: f64,
+    answer_loss: f64,
+    answers: u64,
+    right: u64,
+    balance: f64,
+    micro_batches: u64,
+    tokens: u64,
+}
+
+impl Trainer {
+    /// Starts a run; `path` of the recipe is named in errors.
+    ///
+    /// # Errors
+    ///
+    /// If the recipe's model cannot be made.
+    pub fn new(recipe: Recipe, path: &Path, device: &Device) -> Result<Self, Error> {
+        let config = recipe.config(path)?;
+        let layers = config.num_hidden_layers;
+        let mut random = Random::new(device, recipe.compute.into(), layers, recipe.seed);
+        let mut model = MiniMaxText01::new(config, &mut random)?;
+        let mut moments = Vec::new();
+        model.for_each_parameter(&mut |_, tensor| {
+            moments.push([vec![0.0; tensor.len()], vec![0.0; tensor.len()]]);
+        });
+        Ok(Self { recipe, device: device.clone(), model, moments, history: Vec::new() })
+    }
+
+    /// Steps done.
+    pub fn steps(&self) -> u64 {
+        self.history.len() as u64
+    }
+
+    /// What every step so far reported.
+    pub fn history(&self) -> &[Step] {
+        &self.history
+    }
+
+    /// The recipe.
+    pub fn recipe(&self) -> &Recipe {
+        &self.recipe
+    }
+
+    /// The shape of the model.
+    pub fn config(&self) -> &Config {
+        models::CausalLm::config(&self.model)
+    }
+
+    /// Does the next step.
+    ///
+    /// # Errors
+    ///
+    /// If the loss is not a number any more; the weights are then still those before the step.
+    pub fn step(&mut self) -> Result<Step, Error> {
+        let step = self.steps() + 1;
+        let mut sums = Sums::default();
+        let mut gradients = Gradients::default();
+        for micro_batch in self.micro_batches(step) {
+            self.accumulate(&micro_batch, &mut gradients, &mut sums);
+        }
+        let lr = self.recipe.optimizer.lr_at(step, self.recipe.total_steps());
+        let loss = sums.answer_loss / sums.answers.max(1) as f64;
+        let squares = self.sum_of_squares(&gradients);
+        // The losses were summed; their mean is what is trained.
+        let scale = 1.0 / sums.weight.max(1e-9);
+        let grad_norm = squares.sqrt() * scale;
+        if !grad_norm.is_finite() || !loss.is_finite() {
+            return Err(Error::Diverged { step, loss });
+        }
+        let shorter = (self.recipe.optimizer.max_grad_norm / grad_norm.max(1e-12)).min(1.0);
+        self.update(step, lr, (scale * shorter) as f32, &gradients);
+        let report = Step {
+            step,
+            answer_loss: loss,
+            answer_accuracy: sums.right as f64 / sums.answers.max(1) as f64,
+            balance: sums.balance / sums.micro_batches.max(1) as f64,
+            grad_norm,
+            lr,
+            tokens: sums.tokens,
+        };
+        self.history.push(report);
+        Ok(report)
+    }
+
+    /// The examples of a step, in groups that are computed at once.
+    fn micro_batches(&self, step: u64) -> Vec<Vec<Example>> {
+        let stage = self.recipe.stage(step);
+        let spec = Spec {
+            split: Split::Train,
+            min_bytes: stage.min_bytes,
+            max_bytes: stage.max_bytes,
+            questions: stage.questions,
+            absent_share: stage.absent_share,
+        };
+        let mut rng = Rng::stream(self.recipe.seed, step);
+        let mut groups: Vec<Vec<Example>> = Vec::new();
+        let (mut tokens, mut in_group) = (0, usize::MAX);
+        while tokens < stage.tokens_per_step {
+            let document = document(&spec, &mut rng);
+            let example = Example::new(&document, stage.document_weight, stage.question_weight);
+            let len = example.input_ids.len();
+            tokens += len;
+            if in_group.saturating_add(len) > stage.tokens_per_micro_batch {
+                groups.push(Vec::new());
+                in_group = 0;
+            }
+            in_group += len;
+            if let Some(group) = groups.last_mut() {
+                group.push(example);
+            }
+        }
+        groups
+    }
+
+    /// Adds the gradients of the summed loss of `examples`.
+    fn accumulate(&self, examples: &[Example], gradients: &mut Gradients, sums: &mut Sums) {
+        let all = || examples.iter().flat_map(|e| e.targets.iter().zip(&e.weights));
+        let rows: Vec<usize> =
+            all().enumerate().filter(|(_, (_, weight))| **weight > 0.0).map(|(i, _)| i).collect();
+        let (targets, weights): (Vec<u32>, Vec<f32>) =
+            all().filter(|(_, weight)| **weight > 0.0).unzip();
+        let batch = Batch::new(examples.iter().map(|e| (&e.input_ids[..], 0)), &rows);
+        let output = self.model.forward(&batch, None);
+        let loss = output.hidden.cross_entropy(self.model.lm_head(), &targets, &weights);
+        let weight: f64 = weights.iter().map(|w| f64::from(*w)).sum();
+        let mut total = loss.total;
+        let layers = output.router.len() as f64;
+        for router in &output.router {
+            let balance = router.logits.balance_loss(&router.routing);
+            sums.balance += f64::from(balance.data()[0]) / layers;
+            let factor = self.recipe.optimizer.balance_loss * weight / layers;
+            total = total.add_scaled(1.0, &balance, factor as f32);
+        }
+        total.backward(gradients);
+        sums.weight += weight;
+        sums.micro_batches += 1;
+        sums.tokens += batch.tokens() as u64;
+        for i in (0..targets.len()).filter(|&i| weights[i] == 1.0) {
+            sums.answers += 1;
+            sums.answer_loss += f64::from(loss.losses[i]);
+            sums.right += u64::from(loss.best[i] == targets[i]);
+        }
+    }
+
+    fn sum_of_squares(&mut self, gradients: &Gradients) -> f64 {
+        let mut sum = 0.0;
+        self.model.for_each_parameter(&mut |_, tensor| {
+            sum += gradients.get(tensor).map_or(0.0, Tensor::sum_of_squares);
+        });
+        sum
+    }
+
+    fn update(&mut self, step: u64, lr: f64, grad_scale: f32, gradients: &Gradients) {
+        let optimizer = self.recipe.optimizer;
+        let exec = self.device.exec();
+        let mut moments = self.moments.iter_mut();
+        self.model.for_each_parameter(&mut |name, tensor| {
+            let Some([m, v]) = moments.next() else { return };
+            let Some(gradient) = gradients.get(tensor) else { return };
+            // Norms and the embedding are not pulled to zero.
+            let is_matrix = tensor.shape().len() > 1 && name != "model.embed_tokens.weight";
+            let weight_decay = if is_matrix { optimizer.weight_decay as f32 } else { 0.0 };
+            let settings =
+                AdamW { lr: lr as f32, beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay };
+            let gradient = gradient.clone();
+            adamw(exec, &settings, step, tensor.data_mut(), gradient.data(), grad_scale, m, v);
+        });
+    }
+
+    /// Writes the run so far, to be resumed.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be written; an older one stays.
+    pub fn save(&mut self, path: &Path) -> Result<(), Error> {
+        let mut tensors = BTreeMap::new();
+        let mut moments = self.moments.iter();
+        let device = &self.device;
+        self.model.for_each_parameter(&mut |name, tensor| {
+            let Some([m, v]) = moments.next() else { return };
+            tensors.insert(format!("param.{name}"), Saved::Tensor(tensor.detach()));
+            for (prefix, moment) in [("m", m), ("v", v)] {
+                let moment = Tensor::new(device, tensor.shape(), moment.clone());
+                tensors.insert(format!("{prefix}.{name}"), Saved::Tensor(moment));
+            }
+        });
+        let bits = |x: f64| x.to_bits() as i64;
+        let history: Vec<i64> = self
+            .history
+            .iter()
+            .flat_map(|s| {
+                let numbers = [s.answer_loss, s.answer_accuracy, s.balance, s.grad_norm, s.lr];
+                let numbers = numbers.map(bits);
+                [s.step as i64, s.tokens as i64].into_iter().chain(numbers)
+            })
+            .collect();
+        let shape = vec![self.history.len(), HISTORY_COLUMNS];
+        tensors.insert("history".to_owned(), Saved::Ids(shape, history));
+        let seed = vec![self.recipe.seed as i64];
+        tensors.insert("seed".to_owned(), Saved::Ids(vec![1], seed));
+        Ok(tensor::safetensors::save(path, tensors, &BTreeMap::new())?)
+    }
+
+    /// Goes on from where [`save`](Self::save) was called.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read or is of another run.
+    pub fn resume(&mut self, path: &Path) -> Result<(), Error> {
+        let checkpoint = Checkpoint::open(path)?;
+        let other = |reason: String| Error::OtherRun { path: path.to_owned(), reason };
+        let seed = checkpoint.load_ids("seed")?;
+        if seed != [self.recipe.seed as i64] {
+            return Err(other(format!("its seed is {seed:?}, the recipe's {}", self.recipe.seed)));
+        }
+        let history = checkpoint.load_ids("history")?;
+        if history.len() as u64 > self.recipe.total_steps() * HISTORY_COLUMNS as u64 {
+            return Err(other("it has done more steps than the recipe has".to_owned()));
+        }
+        // Everything is read before anything changes.
+        let mut loaded = Vec::new();
+        let mut failed = None;
+        let device = &self.device;
+        self.model.for_each_parameter(&mut |name, tensor| {
+            let read =
+                |prefix: &str| checkpoint.load(device, &format!("{prefix}.{name}"), tensor.shape());
+            match (read("param"), read("m"), read("v")) {
+                (Ok(param), Ok(m), Ok(v)) => loaded.push((param, [m.to_vec(), v.to_vec()])),
+                (Err(error), ..) | (_, Err(error), _) | (.., Err(error)) => failed = Some(error),
+            }
+        });
+        if let Some(error) = failed {
+            return Err(error.into());
+        }
+        let (params, moments): (Vec<_>, Vec<_>) = loaded.into_iter().unzip();
+        let mut params = params.into_iter();
+        self.model.for_each_parameter(&mut |_, tensor| {
+            if let Some(param) = params.next() {
+                *tensor = param.into_parameter();
+            }
+        });
+        self.moments = moments;
+        let number = |bits: i64| f64::from_bits(bits as u64);
+        self.history = history
+            .as_chunks::<HISTORY_COLUMNS>()
+            .0
+            .iter()
+            .map(|&[step, tokens, answer_loss, answer_accuracy, balance, grad_norm, lr]| Step {
+                step: step as u64,
+                answer_loss: number(answer_loss),
+                answer_accuracy: number(answer_accuracy),
+                balance: number(balance),
+                grad_norm: number(grad_norm),
+                lr: number(lr),
+                tokens: tokens as u64,
+            })
+            .collect();
+        Ok(())
+    }
+
+    /// The tensors of a checkpoint that can be loaded to run the model.
+    pub fn weights(&mut self, precision: Precision) -> BTreeMap<String, Saved> {
+        saved(&mut self.model, precision)
+    }
+}
+
+const HISTORY_COLUMNS: usize = 7;
