@@ -1,2 +1,60 @@
-//! The fulgurite binary.
-fn main() {}
+//! `fulgurite`: runs, examines and trains hybrid linear-attention models.
+//!
+//! stdout is data, stderr is everything else.
+#![expect(clippy::print_stderr, reason = "progress and errors are for the one at the terminal")]
+
+mod commands;
+mod embedded;
+mod failure;
+mod model;
+
+use clap::{Parser, Subcommand};
+use commands::{doctor, eval, init, inspect, run, train};
+use std::process::ExitCode;
+
+/// Runs and trains models built on lightning attention; what they have read stays.
+#[derive(Parser)]
+#[command(name = "fulgurite", version, arg_required_else_help = true)]
+struct Arguments {
+    /// Threads to compute with; all cores unless set
+    #[arg(long, global = true, env = "FULGURITE_THREADS")]
+    threads: Option<std::num::NonZeroUsize>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Answer a question, about files if there are any
+    Run(run::Arguments),
+    /// Make a random checkpoint of any shape
+    Init(init::Arguments),
+    /// Train a model from a recipe
+    Train(train::Arguments),
+    /// Measure a model
+    #[command(subcommand)]
+    Eval(eval::What),
+    /// Show what a checkpoint holds
+    Inspect(inspect::Arguments),
+    /// Show what this machine offers
+    Doctor,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
+    let threads = arguments.threads.map_or(cores, std::num::NonZeroUsize::get);
+    let device = || tensor::Device::cpu(threads);
+    let result = match arguments.command {
+        Command::Run(arguments) => run::run(&arguments, &device()),
+        Command::Init(arguments) => init::run(&arguments, &device()),
+        Command::Train(arguments) => train::run(&arguments, &device()),
+        Command::Eval(what) => eval::run(&what, &device()),
+        Command::Inspect(arguments) => inspect::run(&arguments),
+        Command::Doctor => doctor::run(&device()),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failure::report(&error),
+    }
+}

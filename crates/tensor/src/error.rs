@@ -72,3 +72,10 @@ pub enum Error {
         expected: &'static str,
     },
 }
+
+impl Error {
+    /// Whether something could not be written, which says nothing about the model.
+    pub fn is_write(&self) -> bool {
+        matches!(self, Self::Io { action, .. } if *action != "read" && *action != "open")
+    }
+}

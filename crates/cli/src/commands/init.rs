@@ -1,0 +1,38 @@
+//! `fulgurite init`: a random checkpoint.
+
+use models::weights::{Random, saved};
+use models::{Config, MiniMaxText01};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use tensor::{Device, Precision, atomic, safetensors};
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// The shape: a `config.json`
+    config: PathBuf,
+    /// The folder to make; files of the same names in it are replaced
+    folder: PathBuf,
+    /// Decides the numbers
+    #[arg(long, env = "FULGURITE_SEED", default_value_t = 0)]
+    seed: u64,
+    /// Precision of the file; routers stay in f32
+    #[arg(long, env = "FULGURITE_WEIGHTS", default_value = "bf16")]
+    weights: crate::model::Weights,
+}
+
+pub(crate) fn run(arguments: &Arguments, device: &Device) -> anyhow::Result<()> {
+    let path = &arguments.config;
+    let text =
+        std::fs::read(path).map_err(|source| models::Error::Io { path: path.clone(), source })?;
+    let config = Config::from_json(&text, path)?;
+    let layers = config.num_hidden_layers;
+    let mut random = Random::new(device, Precision::F32, layers, arguments.seed);
+    let mut model = MiniMaxText01::new(config.clone(), &mut random)?;
+    let tensors = saved(&mut model, arguments.weights.into());
+    std::fs::create_dir_all(&arguments.folder)
+        .map_err(|source| models::Error::Io { path: arguments.folder.clone(), source })?;
+    safetensors::save(&arguments.folder.join(safetensors::WEIGHTS), tensors, &BTreeMap::new())?;
+    atomic::atomic_write_bytes(&arguments.folder.join("config.json"), &text)?;
+    eprintln!("made {} with {} parameters", arguments.folder.display(), config.num_parameters());
+    Ok(())
+}

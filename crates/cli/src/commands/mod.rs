@@ -1,0 +1,8 @@
+//! The commands, one file each.
+
+pub(crate) mod doctor;
+pub(crate) mod eval;
+pub(crate) mod init;
+pub(crate) mod inspect;
+pub(crate) mod run;
+pub(crate) mod train;

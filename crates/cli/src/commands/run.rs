@@ -1,0 +1,199 @@
+//! `fulgurite run`: one answer.
+
+use crate::model::{Place, Weights};
+use anyhow::Context as _;
+use engine::{Engine, Event, Request};
+use indicatif::{ProgressBar, ProgressStyle};
+use models::CausalLm as _;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::time::Instant;
+use tensor::Device;
+use tensor::sampling::Sampling;
+use text::{Detokenizer, Specials, StopStrings, Tokenizer};
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// The question, or the text to go on from
+    prompt: String,
+    /// The model's folder; the embedded model unless set
+    #[arg(long, env = "FULGURITE_MODEL")]
+    model: Option<PathBuf>,
+    /// A file to read before the question; may be given several times
+    #[arg(long)]
+    file: Vec<PathBuf>,
+    /// Most tokens to write
+    #[arg(long, env = "FULGURITE_MAX_TOKENS", default_value_t = 256)]
+    max_tokens: usize,
+    /// How freely tokens are chosen; 0 takes the likeliest
+    #[arg(long, env = "FULGURITE_TEMPERATURE", default_value_t = 0.0)]
+    temperature: f32,
+    /// Decides the choice where it is free
+    #[arg(long, env = "FULGURITE_SEED", default_value_t = 0)]
+    seed: u64,
+    /// Text that ends the answer; may be given several times
+    #[arg(long)]
+    stop: Vec<String>,
+    /// Precision of products; that of the file unless set
+    #[arg(long, env = "FULGURITE_WEIGHTS")]
+    weights: Option<Weights>,
+    /// Tokens read at once
+    #[arg(long, env = "FULGURITE_CHUNK", default_value = "4096")]
+    chunk: std::num::NonZeroUsize,
+    /// Print the answer with its counts as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Marks of models that are trained to look things up, as `train` writes them.
+const DOCUMENT: &str = "<|document|>";
+const QUESTION: &str = "<|question|>";
+const ANSWER: &str = "<|answer|>";
+
+pub(crate) fn run(arguments: &Arguments, device: &Device) -> anyhow::Result<()> {
+    let place = Place::of(arguments.model.as_deref());
+    let tokenizer = place.tokenizer()?;
+    let input_ids = prompt(arguments, &tokenizer)?;
+    let model = place.load(device, arguments.weights)?;
+    let prompt_tokens = input_ids.len();
+    let request = Request {
+        input_ids,
+        sampling: Sampling { temperature: arguments.temperature, ..Sampling::GREEDY },
+        seed: arguments.seed,
+        max_tokens: arguments.max_tokens,
+        stop_ids: model.config().eos_token_ids.clone(),
+    };
+    let mut engine = Engine::new(&model, request, arguments.chunk.get())?;
+    let bar = reading_bar(prompt_tokens)?;
+    let mut answer = Answer {
+        detokenizer: Detokenizer::new(&tokenizer),
+        stop: StopStrings::new(arguments.stop.iter().cloned()),
+        text: String::new(),
+        shown: !arguments.json,
+    };
+    let start = Instant::now();
+    let mut first_token = None;
+    let mut completion_tokens = 0;
+    loop {
+        match engine.step() {
+            Event::Read(n) => {
+                bar.inc(n as u64);
+                let cache = engine.cache();
+                bar.set_message(format!(
+                    "state {} KV {}",
+                    indicatif::HumanBytes(cache.state_bytes() as u64),
+                    indicatif::HumanBytes(cache.kv_bytes() as u64)
+                ));
+            }
+            Event::Token { id, .. } => {
+                bar.finish_and_clear();
+                first_token.get_or_insert_with(Instant::now);
+                completion_tokens += 1;
+                if answer.push(id)? {
+                    break;
+                }
+            }
+            Event::Finished(_) => {
+                bar.finish_and_clear();
+                answer.finish()?;
+                break;
+            }
+        }
+    }
+    let end = Instant::now();
+    let first_token = first_token.unwrap_or(end);
+    let rate =
+        |n: usize, from: Instant, to: Instant| n as f64 / (to - from).as_secs_f64().max(1e-9);
+    let mut out = std::io::stdout().lock();
+    if !arguments.json {
+        return Ok(writeln!(out)?);
+    }
+    let value = serde_json::json!({
+        "text": answer.text,
+        "prompt_tokens": prompt_tokens,
+        "cached_tokens": 0,
+        "completion_tokens": completion_tokens,
+        "state_bytes": engine.cache().state_bytes(),
+        "kv_bytes": engine.cache().kv_bytes(),
+        "peak_rss_bytes": peak_rss_bytes(),
+        "read_tokens_per_second": rate(prompt_tokens, start, first_token),
+        "write_tokens_per_second": rate(completion_tokens, first_token, end),
+    });
+    Ok(writeln!(out, "{value}")?)
+}
+
+/// The files and the question as the model wants them: with marks, if it has them.
+fn prompt(arguments: &Arguments, tokenizer: &Tokenizer) -> anyhow::Result<Vec<u32>> {
+    let mut document = Vec::new();
+    for path in &arguments.file {
+        let bytes =
+            std::fs::read(path).with_context(|| format!("cannot read `{}`", path.display()))?;
+        anyhow::ensure!(
+            !bytes.is_empty(),
+            "`{}` is empty: there is nothing to read",
+            path.display()
+        );
+        document.extend(tokenizer.encode_bytes(&bytes)?);
+    }
+    let question = tokenizer.encode(&arguments.prompt, Specials::AsText)?;
+    let marks = [DOCUMENT, QUESTION, ANSWER].map(|mark| tokenizer.special_id(mark));
+    let [Some(document_id), Some(question_id), Some(answer_id)] = marks else {
+        return Ok([document, question].concat());
+    };
+    Ok([vec![document_id], document, vec![question_id], question, vec![answer_id]].concat())
+}
+
+fn reading_bar(tokens: usize) -> anyhow::Result<ProgressBar> {
+    let bar = ProgressBar::new(tokens as u64);
+    bar.set_style(ProgressStyle::with_template(
+        "reading {wide_bar} {human_pos}/{human_len} tokens, {per_sec} {msg}",
+    )?);
+    Ok(bar)
+}
+
+/// The answer so far, shown as it comes.
+struct Answer<'a> {
+    detokenizer: Detokenizer<'a>,
+    stop: StopStrings,
+    text: String,
+    shown: bool,
+}
+
+impl Answer<'_> {
+    /// Adds a token; whether a stop string ended the answer.
+    fn push(&mut self, id: u32) -> anyhow::Result<bool> {
+        let piece = self.detokenizer.push(id);
+        let (text, stopped) = self.stop.push(&piece);
+        self.show(&text)?;
+        Ok(stopped)
+    }
+
+    fn finish(&mut self) -> anyhow::Result<()> {
+        let piece = self.detokenizer.finish();
+        let (text, stopped) = self.stop.push(&piece);
+        self.show(&text)?;
+        if stopped {
+            return Ok(());
+        }
+        let held = self.stop.finish();
+        self.show(&held)
+    }
+
+    fn show(&mut self, text: &str) -> anyhow::Result<()> {
+        self.text.push_str(text);
+        if self.shown {
+            let mut out = std::io::stdout().lock();
+            write!(out, "{text}")?;
+            out.flush()?;
+        }
+        Ok(())
+    }
+}
+
+/// The most memory this process has held, where the system tells.
+fn peak_rss_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib * 1024)
+}

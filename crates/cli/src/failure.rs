@@ -1,0 +1,21 @@
+//! How failures are told: one sentence on stderr and an exit code.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+/// 1: the work failed.
+const FAILED: u8 = 1;
+/// 3: the model or its config is invalid.
+const INVALID_MODEL: u8 = 3;
+
+/// Prints `error` and chooses the exit code by what it is.
+pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
+    // Nobody is left to tell if stderr is closed.
+    _ = writeln!(std::io::stderr(), "error: {error:#}");
+    let model = error.chain().any(|cause| {
+        cause.is::<models::Error>()
+            || cause.is::<text::Error>()
+            || cause.downcast_ref::<tensor::Error>().is_some_and(|error| !error.is_write())
+    });
+    ExitCode::from(if model { INVALID_MODEL } else { FAILED })
+}

@@ -1,0 +1,87 @@
+//! Finding a model: its config, weights and tokenizer.
+
+use crate::embedded;
+use anyhow::Context as _;
+use models::{Config, MiniMaxText01};
+use std::path::{Path, PathBuf};
+use tensor::{Checkpoint, Device, Precision};
+use text::Tokenizer;
+
+/// In what precision weights take part in products.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub(crate) enum Weights {
+    /// As they are, widened to f32
+    F32,
+    /// Rounded to bf16, accumulation in f32
+    Bf16,
+}
+
+impl From<Weights> for Precision {
+    fn from(weights: Weights) -> Self {
+        match weights {
+            Weights::F32 => Self::F32,
+            Weights::Bf16 => Self::Bf16,
+        }
+    }
+}
+
+/// A model to be loaded: the embedded one, or a folder.
+#[derive(Clone, Debug)]
+pub(crate) enum Place {
+    /// Part of the program.
+    Embedded,
+    /// A folder with `config.json`, weights and a tokenizer.
+    Folder(PathBuf),
+}
+
+impl Place {
+    /// What `--model` means: a folder, or the embedded model's name, which is also the default.
+    pub(crate) fn of(name: Option<&Path>) -> Self {
+        match name {
+            None => Self::Embedded,
+            Some(name) if name == Path::new(embedded::NAME) && !name.exists() => Self::Embedded,
+            Some(folder) => Self::Folder(folder.to_owned()),
+        }
+    }
+
+    pub(crate) fn config(&self) -> anyhow::Result<Config> {
+        match self {
+            Self::Embedded => {
+                Ok(Config::from_json(embedded::CONFIG, Path::new(embedded::CONFIG_PATH))?)
+            }
+            Self::Folder(folder) => {
+                let path = folder.join("config.json");
+                let text = std::fs::read(&path)
+                    .map_err(|source| models::Error::Io { path: path.clone(), source })?;
+                Ok(Config::from_json(&text, &path)?)
+            }
+        }
+    }
+
+    pub(crate) fn tokenizer(&self) -> anyhow::Result<Tokenizer> {
+        Ok(match self {
+            Self::Embedded => {
+                Tokenizer::from_json(embedded::TOKENIZER, Path::new(text::BYTE_TOKENIZER))?
+            }
+            Self::Folder(folder) => Tokenizer::open(folder)?,
+        })
+    }
+
+    pub(crate) fn load(
+        &self,
+        device: &Device,
+        weights: Option<Weights>,
+    ) -> anyhow::Result<MiniMaxText01> {
+        let config = self.config()?;
+        let checkpoint = match self {
+            Self::Embedded => Checkpoint::from_static(embedded::NAME, embedded::WEIGHTS)?,
+            Self::Folder(folder) => Checkpoint::open(folder)?,
+        };
+        Ok(models::load(config, &checkpoint, device, weights.map(Precision::from))?)
+    }
+}
+
+/// Reads a text file.
+pub(crate) fn read_to_string(path: &Path) -> anyhow::Result<String> {
+    std::fs::read_to_string(path).with_context(|| format!("cannot read `{}`", path.display()))
+}

@@ -1,0 +1,91 @@
+//! Text as its tokens arrive, never a part of a character.
+
+use crate::Tokenizer;
+
+/// Turns ids into text one by one.
+///
+/// All pieces together are the text of all ids, whatever the tokenizer joins or cuts.
+#[derive(Debug)]
+pub struct Detokenizer<'a> {
+    tokenizer: &'a Tokenizer,
+    /// Ids whose text may still change or is needed as context.
+    ids: Vec<u32>,
+    /// How many of them are context only, already emitted.
+    context: usize,
+}
+
+impl<'a> Detokenizer<'a> {
+    /// Begins a text.
+    pub fn new(tokenizer: &'a Tokenizer) -> Self {
+        Self { tokenizer, ids: Vec::new(), context: 0 }
+    }
+
+    /// The text that `id` completes, maybe none.
+    pub fn push(&mut self, id: u32) -> String {
+        self.ids.push(id);
+        let text = self.rest();
+        // The last character may still be completed, unless so many bytes came that it is damaged.
+        if text.ends_with('\u{FFFD}') && self.ids.len() - self.context < 4 {
+            return String::new();
+        }
+        self.emitted();
+        text
+    }
+
+    /// What is left, damaged characters as U+FFFD.
+    pub fn finish(&mut self) -> String {
+        let text = self.rest();
+        self.emitted();
+        text
+    }
+
+    /// The text of what was not emitted, decoded in context: tokenizers that put a space before
+    /// words leave it out at the very start.
+    fn rest(&self) -> String {
+        let before = self.tokenizer.decode(&self.ids[..self.context]);
+        let all = self.tokenizer.decode(&self.ids);
+        all.strip_prefix(&before).map_or(String::new(), str::to_owned)
+    }
+
+    fn emitted(&mut self) {
+        self.ids.drain(..self.context);
+        self.context = self.ids.len();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn pieces_together_are_the_text(text in "\\PC{0,40}") {
+            let tokenizer = Tokenizer::bytes(["<|end|>"]);
+            let mut detokenizer = Detokenizer::new(&tokenizer);
+            let mut joined = String::new();
+            for byte in text.bytes() {
+                let piece = detokenizer.push(byte.into());
+                let split = piece.contains('\u{FFFD}') && !text.contains('\u{FFFD}');
+                prop_assert!(!split, "a part of a character");
+                joined += &piece;
+            }
+            joined += &detokenizer.finish();
+            prop_assert_eq!(joined, text);
+        }
+
+        #[test]
+        fn any_bytes_come_out(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
+            let tokenizer = Tokenizer::bytes(["<|end|>"]);
+            let mut detokenizer = Detokenizer::new(&tokenizer);
+            let mut joined = String::new();
+            for &byte in &bytes {
+                joined += &detokenizer.push(byte.into());
+            }
+            joined += &detokenizer.finish();
+            // Valid parts are all there, in order.
+            let letters = |s: &str| s.chars().filter(char::is_ascii).collect::<String>();
+            prop_assert_eq!(letters(&joined), letters(&String::from_utf8_lossy(&bytes)));
+        }
+    }
+}

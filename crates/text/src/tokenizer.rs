@@ -1,0 +1,208 @@
+//! From text to token ids and back: bytes, or a Hugging Face `tokenizer.json`.
+
+use crate::Error;
+use serde::Deserialize;
+use std::path::Path;
+
+/// The file of a byte-level tokenizer: `{"special_tokens": ["<|end|>", …]}`.
+pub const BYTE_TOKENIZER: &str = "byte_tokenizer.json";
+const HUGGING_FACE: &str = "tokenizer.json";
+
+/// Splits text into tokens.
+#[derive(Debug)]
+pub struct Tokenizer(Kind);
+
+#[derive(Debug)]
+enum Kind {
+    /// Ids 0 to 255 are bytes, the special tokens follow.
+    Bytes {
+        special_tokens: Vec<String>,
+    },
+    HuggingFace(Box<tokenizers::Tokenizer>),
+}
+
+/// What the text of special tokens means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Specials {
+    /// Nothing: it is text like any other. For what users write.
+    AsText,
+    /// The special token. For what templates write.
+    Parse,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ByteFile {
+    special_tokens: Vec<String>,
+}
+
+impl Tokenizer {
+    /// A byte-level tokenizer with the given special tokens after the 256 bytes.
+    pub fn bytes<S: Into<String>>(special_tokens: impl IntoIterator<Item = S>) -> Self {
+        let special_tokens = special_tokens.into_iter().map(Into::into).collect();
+        Self(Kind::Bytes { special_tokens })
+    }
+
+    /// The tokenizer in a model's folder.
+    ///
+    /// # Errors
+    ///
+    /// If there is none, or it cannot be read.
+    pub fn open(folder: &Path) -> Result<Self, Error> {
+        for name in [BYTE_TOKENIZER, HUGGING_FACE] {
+            let path = folder.join(name);
+            if path.is_file() {
+                let text = std::fs::read(&path)
+                    .map_err(|source| Error::Io { path: path.clone(), source })?;
+                return Self::from_json(&text, &path);
+            }
+        }
+        Err(Error::NoTokenizer { path: folder.to_owned() })
+    }
+
+    /// A tokenizer from the text of its file; the name of `path` says which kind it is.
+    ///
+    /// # Errors
+    ///
+    /// If it is not valid.
+    pub fn from_json(text: &[u8], path: &Path) -> Result<Self, Error> {
+        let wrong = |reason: String| Error::Tokenizer { path: path.to_owned(), reason };
+        if path.file_name().is_some_and(|name| name == BYTE_TOKENIZER) {
+            let file: ByteFile =
+                serde_json::from_slice(text).map_err(|error| wrong(error.to_string()))?;
+            if file.special_tokens.iter().any(String::is_empty) {
+                return Err(wrong("a special token is empty".to_owned()));
+            }
+            return Ok(Self::bytes(file.special_tokens));
+        }
+        let tokenizer =
+            tokenizers::Tokenizer::from_bytes(text).map_err(|error| wrong(error.to_string()))?;
+        Ok(Self(Kind::HuggingFace(Box::new(tokenizer))))
+    }
+
+    /// The ids of `text`.
+    ///
+    /// # Errors
+    ///
+    /// If a `tokenizer.json` has rules that fail on this text.
+    pub fn encode(&self, text: &str, specials: Specials) -> Result<Vec<u32>, Error> {
+        match &self.0 {
+            Kind::Bytes { special_tokens } if specials == Specials::Parse => {
+                Ok(parse(text, special_tokens))
+            }
+            Kind::Bytes { .. } => Ok(text.bytes().map(u32::from).collect()),
+            Kind::HuggingFace(tokenizer) => {
+                let failed = |error: tokenizers::Error| Error::Tokenizer {
+                    path: HUGGING_FACE.into(),
+                    reason: error.to_string(),
+                };
+                if specials == Specials::Parse {
+                    return Ok(tokenizer.encode(text, false).map_err(failed)?.get_ids().to_vec());
+                }
+                let mut plain = (**tokenizer).clone();
+                plain.set_encode_special_tokens(true);
+                Ok(plain.encode(text, false).map_err(failed)?.get_ids().to_vec())
+            }
+        }
+    }
+
+    /// The ids of any bytes: exactly, if this is byte-level; otherwise what is not UTF-8 becomes
+    /// U+FFFD first.
+    ///
+    /// # Errors
+    ///
+    /// As [`encode`](Self::encode).
+    pub fn encode_bytes(&self, bytes: &[u8]) -> Result<Vec<u32>, Error> {
+        match &self.0 {
+            Kind::Bytes { .. } => Ok(bytes.iter().map(|&byte| byte.into()).collect()),
+            Kind::HuggingFace(_) => self.encode(&String::from_utf8_lossy(bytes), Specials::AsText),
+        }
+    }
+
+    /// The text of `ids`, special tokens left out; what is not UTF-8 is U+FFFD.
+    pub fn decode(&self, ids: &[u32]) -> String {
+        match &self.0 {
+            Kind::Bytes { .. } => {
+                let bytes: Vec<u8> = ids.iter().filter_map(|&id| u8::try_from(id).ok()).collect();
+                String::from_utf8_lossy(&bytes).into_owned()
+            }
+            // It fails only for ids that do not exist, which say nothing.
+            Kind::HuggingFace(tokenizer) => tokenizer.decode(ids, true).unwrap_or_default(),
+        }
+    }
+
+    /// Number of ids.
+    pub fn vocab_size(&self) -> usize {
+        match &self.0 {
+            Kind::Bytes { special_tokens } => 256 + special_tokens.len(),
+            Kind::HuggingFace(tokenizer) => tokenizer.get_vocab_size(true),
+        }
+    }
+
+    /// The id of a special token.
+    pub fn special_id(&self, token: &str) -> Option<u32> {
+        match &self.0 {
+            Kind::Bytes { special_tokens } => {
+                special_tokens.iter().position(|t| t == token).map(|i| 256 + i as u32)
+            }
+            Kind::HuggingFace(tokenizer) => tokenizer.token_to_id(token),
+        }
+    }
+}
+
+/// Bytes with special tokens where their text stands; the longest of several that fit.
+fn parse(text: &str, special_tokens: &[String]) -> Vec<u32> {
+    let mut ids = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some(&byte) = rest.first() {
+        let fitting = special_tokens.iter().enumerate();
+        let fitting = fitting.filter(|(_, token)| rest.starts_with(token.as_bytes()));
+        match fitting.max_by_key(|(_, token)| token.len()) {
+            Some((i, token)) => {
+                ids.push(256 + i as u32);
+                rest = &rest[token.len()..];
+            }
+            None => {
+                ids.push(byte.into());
+                rest = &rest[1..];
+            }
+        }
+    }
+    ids
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_themselves() {
+        let tokenizer = Tokenizer::bytes(["<|a|>", "<|b|>"]);
+        assert_eq!(tokenizer.vocab_size(), 258);
+        assert_eq!(tokenizer.special_id("<|b|>"), Some(257));
+        let text = "x<|b|>é";
+        let as_text = tokenizer.encode(text, Specials::AsText).unwrap();
+        assert_eq!(as_text.len(), text.len());
+        assert_eq!(tokenizer.decode(&as_text), text);
+        let parsed = tokenizer.encode(text, Specials::Parse).unwrap();
+        assert_eq!(parsed, [120, 257, 0xC3, 0xA9]);
+        assert_eq!(tokenizer.decode(&parsed), "xé");
+        assert_eq!(tokenizer.encode_bytes(&[0xFF, 0]).unwrap(), [255, 0]);
+    }
+
+    #[test]
+    fn damaged_files_are_named() {
+        for (name, text) in [
+            (BYTE_TOKENIZER, "{"),
+            (BYTE_TOKENIZER, r#"{"special_tokens": [""]}"#),
+            (BYTE_TOKENIZER, r#"{"special_tokens": [3]}"#),
+            ("tokenizer.json", "{}"),
+            ("tokenizer.json", "\u{0}"),
+        ] {
+            let error = Tokenizer::from_json(text.as_bytes(), Path::new(name)).unwrap_err();
+            assert!(error.to_string().contains(name), "{error}");
+        }
+        let error = Tokenizer::open(Path::new("/nowhere")).unwrap_err();
+        assert!(error.to_string().contains("/nowhere"), "{error}");
+    }
+}
