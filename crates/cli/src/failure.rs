@@ -10,8 +10,15 @@ const INVALID_MODEL: u8 = 3;
 
 /// Prints `error` and chooses the exit code by what it is.
 pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
+    let mut message = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        // Some errors quote their cause themselves.
+        if !message.contains(&cause) {
+            message = format!("{message}: {cause}");
+        }
+    }
     // Nobody is left to tell if stderr is closed.
-    _ = writeln!(std::io::stderr(), "error: {error:#}");
+    _ = writeln!(std::io::stderr(), "error: {message}");
     let model = error.chain().any(|cause| {
         cause.is::<models::Error>()
             || cause.is::<text::Error>()

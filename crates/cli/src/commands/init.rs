@@ -1,5 +1,6 @@
 //! `fulgurite init`: a random checkpoint.
 
+use anyhow::Context as _;
 use models::weights::{Random, saved};
 use models::{Config, MiniMaxText01};
 use std::collections::BTreeMap;
@@ -30,7 +31,7 @@ pub(crate) fn run(arguments: &Arguments, device: &Device) -> anyhow::Result<()> 
     let mut model = MiniMaxText01::new(config.clone(), &mut random)?;
     let tensors = saved(&mut model, arguments.weights.into());
     std::fs::create_dir_all(&arguments.folder)
-        .map_err(|source| models::Error::Io { path: arguments.folder.clone(), source })?;
+        .with_context(|| format!("cannot make `{}`", arguments.folder.display()))?;
     safetensors::save(&arguments.folder.join(safetensors::WEIGHTS), tensors, &BTreeMap::new())?;
     atomic::atomic_write_bytes(&arguments.folder.join("config.json"), &text)?;
     eprintln!("made {} with {} parameters", arguments.folder.display(), config.num_parameters());

@@ -1,0 +1,123 @@
+//! Training as a whole, with a model of a few thousand parameters.
+#![expect(clippy::unwrap_used, reason = "a test may stop")]
+
+use std::path::Path;
+use tensor::{Device, Precision};
+use train::{Recipe, Trainer};
+
+const RECIPE: &str = r#"
+seed = 3
+compute = "f32"
+checkpoint_every = 2
+
+[model]
+model_type = "minimax_text_01"
+vocab_size = 260
+hidden_size = 16
+num_hidden_layers = 2
+num_attention_heads = 2
+head_dim = 8
+attn_type_list = [0, 1]
+rotary_dim = 0
+rope_theta = 10000.0
+intermediate_size = 16
+num_local_experts = 4
+num_experts_per_tok = 2
+postnorm = true
+max_position_embeddings = 4096
+
+[optimizer]
+lr = 5e-3
+warmup_steps = 5
+decay_steps = 5
+weight_decay = 0.05
+max_grad_norm = 1.0
+balance_loss = 0.01
+
+[[stages]]
+steps = 60
+tokens_per_step = 600
+tokens_per_micro_batch = 400
+min_bytes = 100
+max_bytes = 200
+questions = 5
+absent_share = 0.2
+document_weight = 0.1
+question_weight = 0.1
+"#;
+
+fn trainer(text: &str, device: &Device) -> Trainer {
+    let path = Path::new("recipe.toml");
+    Trainer::new(Recipe::from_toml(text, path).unwrap(), path, device).unwrap()
+}
+
+fn steps(trainer: &mut Trainer, n: usize) {
+    for _ in 0..n {
+        trainer.step().unwrap();
+    }
+}
+
+#[test]
+fn the_loss_falls() {
+    for compute in ["f32", "bf16"] {
+        let text = RECIPE.replace("\"f32\"", &format!("\"{compute}\""));
+        let mut trainer = trainer(&text, &Device::cpu(2));
+        let losses: Vec<f64> = (0..60).map(|_| trainer.step().unwrap().answer_loss).collect();
+        let mean = |part: &[f64]| part.iter().sum::<f64>() / part.len() as f64;
+        let (first, last) = (mean(&losses[..5]), mean(&losses[50..]));
+        assert!(last < first - 1.0, "{first} to {last} in {compute}");
+    }
+}
+
+#[test]
+fn a_resumed_run_is_the_uninterrupted_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.safetensors");
+    let mut whole = trainer(RECIPE, &Device::cpu(2));
+    steps(&mut whole, 6);
+
+    let mut first = trainer(RECIPE, &Device::cpu(2));
+    steps(&mut first, 3);
+    first.save(&path).unwrap();
+    let mut second = trainer(RECIPE, &Device::cpu(2));
+    second.resume(&path).unwrap();
+    steps(&mut second, 3);
+
+    assert_eq!(whole.history(), second.history());
+    let files = [("a", &mut whole), ("b", &mut second)].map(|(name, trainer)| {
+        let path = folder.path().join(name);
+        let weights = trainer.weights(Precision::F32);
+        tensor::safetensors::save(&path, weights, &Default::default()).unwrap();
+        std::fs::read(path).unwrap()
+    });
+    assert!(files[0] == files[1], "the weights differ");
+}
+
+#[test]
+fn another_run_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.safetensors");
+    trainer(RECIPE, &Device::cpu(1)).save(&path).unwrap();
+    let mut other = trainer(&RECIPE.replace("seed = 3", "seed = 4"), &Device::cpu(1));
+    let error = other.resume(&path).unwrap_err().to_string();
+    assert!(error.contains("seed") && error.contains("run.safetensors"), "{error}");
+    let mut wider =
+        trainer(&RECIPE.replace("hidden_size = 16", "hidden_size = 24"), &Device::cpu(1));
+    assert!(wider.resume(&path).unwrap_err().to_string().contains("shape"));
+}
+
+#[test]
+fn bad_recipes_are_named() {
+    for (from, to, expected) in [
+        ("seed = 3", "seed = -3", "seed"),
+        ("compute = \"f32\"", "compute = \"f16\"", "f16"),
+        ("questions = 5", "questions = 0", "questions"),
+        ("absent_share = 0.2", "absent_share = 2.0", "absent_share"),
+        ("min_bytes = 100", "min_bytes = 300", "min_bytes"),
+        ("lr = 5e-3", "learning = 5e-3", "learning"),
+    ] {
+        let text = RECIPE.replace(from, to);
+        let error = Recipe::from_toml(&text, Path::new("recipe.toml")).unwrap_err().to_string();
+        assert!(error.contains(expected) && error.contains("recipe.toml"), "{error}");
+    }
+}
