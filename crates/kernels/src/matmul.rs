@@ -7,7 +7,7 @@
 //! Compute-bound for large `m` (`2 m n k` flops), memory-bound for `m = 1`.
 //!
 //! B is packed into panels of two vectors' width, `[n / width][k][width]`, so that the inner loop
-//! reads it in order; a tile of [`TILE_ROWS`] rows of C stays in registers. Every element of C is
+//! reads it in order; a tile of `TILE_ROWS` rows of C stays in registers. Every element of C is
 //! one chain of fused multiply-adds in the order of `k`, whatever the shape, the blocking and the
 //! number of threads: a row gives the same bits alone and in a batch.
 

@@ -4,9 +4,9 @@
 //! o_r = sum_{j <= position_r} softmax_j(scale_r q_r . k_j) v_j
 //! ```
 //!
-//! Online softmax (arXiv:1805.02867, arXiv:2205.14135): keys go by in tiles of [`TILE_KEYS`], each
+//! Online softmax (arXiv:1805.02867, arXiv:2205.14135): keys go by in tiles of `TILE_KEYS`, each
 //! row keeps its maximum, its sum and its weighted values, and no row of scores is ever whole.
-//! Keys are cut into runs of [`SPLIT_KEYS`] whose partial results are merged in order, so that one
+//! Keys are cut into runs of `SPLIT_KEYS` whose partial results are merged in order, so that one
 //! row of a long context still has work for several threads; the cuts depend on the keys alone, so
 //! the bits of the result do not depend on the number of threads.
 //!
