@@ -15,11 +15,14 @@ impl StopStrings {
     }
 
     /// The text that can be shown now, and whether a stop string ended it. Of several the one that
-    /// begins first counts.
+    /// is complete first counts, of those the one that begins first.
     pub fn push(&mut self, piece: &str) -> (String, bool) {
         self.held.push_str(piece);
-        let found = self.strings.iter().filter_map(|string| self.held.find(string)).min();
-        if let Some(start) = found {
+        let found = self.strings.iter().filter_map(|string| {
+            let start = self.held.find(string)?;
+            Some((start + string.len(), start))
+        });
+        if let Some((_, start)) = found.min() {
             self.held.truncate(start);
             return (std::mem::take(&mut self.held), true);
         }
@@ -50,7 +53,12 @@ mod tests {
             strings in prop::collection::vec("[abü]{0,3}", 0..3),
         ) {
             let text = pieces.concat();
-            let found = strings.iter().filter(|s| !s.is_empty()).filter_map(|s| text.find(s)).min();
+            let found = strings
+                .iter()
+                .filter(|s| !s.is_empty())
+                .filter_map(|s| text.find(s).map(|start| (start + s.len(), start)))
+                .min()
+                .map(|(_, start)| start);
             let mut stop = StopStrings::new(strings.iter().cloned());
             let (mut shown, mut stopped) = (String::new(), false);
             for piece in &pieces {

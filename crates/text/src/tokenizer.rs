@@ -131,6 +131,14 @@ impl Tokenizer {
         }
     }
 
+    /// The byte that `id` stands for, if this is byte-level and it is not a special token.
+    pub(crate) fn byte(&self, id: u32) -> Option<u8> {
+        match &self.0 {
+            Kind::Bytes { .. } => u8::try_from(id).ok(),
+            Kind::HuggingFace(_) => None,
+        }
+    }
+
     /// Number of ids.
     pub fn vocab_size(&self) -> usize {
         match &self.0 {
