@@ -2,10 +2,11 @@
 
 mod error;
 pub mod lookup;
+mod optimizer;
 mod recipe;
 pub mod tokens;
 mod trainer;
 
 pub use error::Error;
-pub use recipe::{Compute, Optimizer, Recipe, Stage};
+pub use recipe::{Compute, Matrices, Optimizer, Recipe, Stage};
 pub use trainer::{Step, Trainer};

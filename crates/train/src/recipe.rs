@@ -43,10 +43,24 @@ impl From<Compute> for Precision {
     }
 }
 
-/// AdamW with a warmup-stable-decay schedule.
+/// What moves the matrices of the layers; norms, tables and routers are AdamW's.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum Matrices {
+    /// AdamW.
+    #[default]
+    AdamW,
+    /// Muon.
+    Muon,
+}
+
+/// Steps of one kind with a warmup-stable-decay schedule.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Optimizer {
+    /// What moves the matrices.
+    #[serde(default)]
+    pub matrices: Matrices,
     /// Learning rate of the stable part.
     pub lr: f64,
     /// Steps in which it rises to there.

@@ -4,13 +4,13 @@
 //! that is stopped and resumed is bit-identical to one that was not.
 
 use crate::lookup::{Spec, Split, document};
+use crate::optimizer::{Memory, Update};
 use crate::tokens::Example;
 use crate::{Error, Recipe};
 use models::weights::{Random, saved};
 use models::{Batch, Config, MiniMaxText01};
 use std::collections::BTreeMap;
 use std::path::Path;
-use tensor::adamw::{AdamW, adamw};
 use tensor::{Checkpoint, Device, Gradients, Precision, Rng, Saved, Tensor};
 
 /// A training run.
@@ -19,9 +19,9 @@ pub struct Trainer {
     recipe: Recipe,
     device: Device,
     model: MiniMaxText01,
-    /// Moving averages of each parameter's gradient and of its square, in the order of
+    /// What the optimizer remembers of each parameter, in the order of
     /// [`MiniMaxText01::for_each_parameter`].
-    moments: Vec<[Vec<f32>; 2]>,
+    memories: Vec<Memory>,
     history: Vec<Step>,
 }
 
@@ -67,11 +67,11 @@ impl Trainer {
         let layers = config.num_hidden_layers;
         let mut random = Random::new(device, recipe.compute.into(), layers, recipe.seed);
         let mut model = MiniMaxText01::new(config, &mut random)?;
-        let mut moments = Vec::new();
-        model.for_each_parameter(&mut |_, tensor| {
-            moments.push([vec![0.0; tensor.len()], vec![0.0; tensor.len()]]);
+        let mut memories = Vec::new();
+        model.for_each_parameter(&mut |name, tensor| {
+            memories.push(Memory::new(&recipe.optimizer, name, tensor));
         });
-        Ok(Self { recipe, device: device.clone(), model, moments, history: Vec::new() })
+        Ok(Self { recipe, device: device.clone(), model, memories, history: Vec::new() })
     }
 
     /// Steps done.
@@ -199,19 +199,14 @@ impl Trainer {
     }
 
     fn update(&mut self, step: u64, lr: f64, grad_scale: f32, gradients: &Gradients) {
-        let optimizer = self.recipe.optimizer;
-        let exec = self.device.exec();
-        let mut moments = self.moments.iter_mut();
+        let weight_decay = self.recipe.optimizer.weight_decay as f32;
+        let update = Update { step, lr: lr as f32, grad_scale, weight_decay };
+        let mut memories = self.memories.iter_mut();
         self.model.for_each_parameter(&mut |name, tensor| {
-            let Some([m, v]) = moments.next() else { return };
+            let Some(memory) = memories.next() else { return };
             let Some(gradient) = gradients.get(tensor) else { return };
-            // Norms and the embedding are not pulled to zero.
-            let is_matrix = tensor.shape().len() > 1 && name != "model.embed_tokens.weight";
-            let weight_decay = if is_matrix { optimizer.weight_decay as f32 } else { 0.0 };
-            let settings =
-                AdamW { lr: lr as f32, beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay };
             let gradient = gradient.clone();
-            adamw(exec, &settings, step, tensor.data_mut(), gradient.data(), grad_scale, m, v);
+            memory.step(&update, name, tensor, &gradient);
         });
     }
 
@@ -222,15 +217,11 @@ impl Trainer {
     /// If the file cannot be written; an older one stays.
     pub fn save(&mut self, path: &Path) -> Result<(), Error> {
         let mut tensors = BTreeMap::new();
-        let mut moments = self.moments.iter();
-        let device = &self.device;
+        let mut memories = self.memories.iter();
         self.model.for_each_parameter(&mut |name, tensor| {
-            let Some([m, v]) = moments.next() else { return };
+            let Some(memory) = memories.next() else { return };
             tensors.insert(format!("param.{name}"), Saved::Tensor(tensor.detach()));
-            for (prefix, moment) in [("m", m), ("v", v)] {
-                let moment = Tensor::new(device, tensor.shape(), moment.clone());
-                tensors.insert(format!("{prefix}.{name}"), Saved::Tensor(moment));
-            }
+            memory.save(name, tensor, &mut tensors);
         });
         let bits = |x: f64| x.to_bits() as i64;
         let history: Vec<i64> = self
@@ -269,25 +260,27 @@ impl Trainer {
         let mut loaded = Vec::new();
         let mut failed = None;
         let device = &self.device;
+        let mut memories = self.memories.iter();
         self.model.for_each_parameter(&mut |name, tensor| {
-            let read =
-                |prefix: &str| checkpoint.load(device, &format!("{prefix}.{name}"), tensor.shape());
-            match (read("param"), read("m"), read("v")) {
-                (Ok(param), Ok(m), Ok(v)) => loaded.push((param, [m.to_vec(), v.to_vec()])),
-                (Err(error), ..) | (_, Err(error), _) | (.., Err(error)) => failed = Some(error),
+            let Some(memory) = memories.next() else { return };
+            let param = checkpoint.load(device, &format!("param.{name}"), tensor.shape());
+            let memory = memory.load(device, name, tensor.shape(), &checkpoint);
+            match (param, memory) {
+                (Ok(param), Ok(memory)) => loaded.push((param, memory)),
+                (Err(error), _) | (_, Err(error)) => failed = Some(error),
             }
         });
         if let Some(error) = failed {
             return Err(error.into());
         }
-        let (params, moments): (Vec<_>, Vec<_>) = loaded.into_iter().unzip();
+        let (params, memories): (Vec<_>, Vec<_>) = loaded.into_iter().unzip();
         let mut params = params.into_iter();
         self.model.for_each_parameter(&mut |_, tensor| {
             if let Some(param) = params.next() {
                 *tensor = param.into_parameter();
             }
         });
-        self.moments = moments;
+        self.memories = memories;
         let number = |bits: i64| f64::from_bits(bits as u64);
         self.history = history
             .as_chunks::<HISTORY_COLUMNS>()

@@ -39,25 +39,42 @@ fn cargo(w: &mut Writer<'_>, mut packages: Packages) {
         w.line(&format!("version = {version}\n"));
     }
     while w.has_room() {
-        let (name, version) = (packages.next(w), w.draw(super::Vocabulary::version));
-        w.line(&format!("[[package]]\nname = \"{name}\"\nversion = \"{version}\""));
-        w.fact(&name, "version", &version);
-        if w.chance(0.85) {
-            w.line("source = \"registry+https://github.com/rust-lang/crates.io-index\"");
-            let checksum = w.draw(|v, rng| v.hex(rng, 64));
-            w.line(&format!("checksum = \"{checksum}\""));
-        }
-        let n = w.rng.below(5) * w.rng.below(2);
-        if n > 0 {
-            w.line("dependencies = [");
-            for _ in 0..n {
-                let name = w.draw(super::Vocabulary::package);
-                w.line(&format!(" \"{name}\","));
+        // In order of their names, as the file is; what one needs is mostly there too.
+        let n = 4 + w.rng.below(24);
+        let mut names: Vec<String> = (0..n).map(|_| packages.next(w)).collect();
+        names.sort();
+        for name in &names {
+            if !w.has_room() {
+                break;
             }
-            w.line("]");
+            cargo_package(w, name, &names);
         }
-        w.line("");
     }
+}
+
+fn cargo_package(w: &mut Writer<'_>, name: &str, names: &[String]) {
+    let version = w.draw(super::Vocabulary::version);
+    w.line(&format!("[[package]]\nname = \"{name}\"\nversion = \"{version}\""));
+    w.fact(name, "version", &version);
+    if w.chance(0.85) {
+        w.line("source = \"registry+https://github.com/rust-lang/crates.io-index\"");
+        let checksum = w.draw(|v, rng| v.hex(rng, 64));
+        w.line(&format!("checksum = \"{checksum}\""));
+    }
+    let n = w.rng.below(6) * w.rng.below(2);
+    if n > 0 {
+        w.line("dependencies = [");
+        for _ in 0..n {
+            let name = if w.chance(0.8) {
+                w.rng.pick(names).clone()
+            } else {
+                w.draw(super::Vocabulary::package)
+            };
+            w.line(&format!(" \"{name}\","));
+        }
+        w.line("]");
+    }
+    w.line("");
 }
 
 fn npm(w: &mut Writer<'_>, mut packages: Packages) {

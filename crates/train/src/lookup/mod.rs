@@ -8,7 +8,7 @@
 //! When the document is done, some facts are asked in one of many wordings, names spelled as in
 //! the document or nearly so. A fact is asked only if the document gives one answer: facts of the
 //! same name with different values are never asked, and an attribute is asked without its subject
-//! only if no other subject has it. Some questions ask for what is not there: a name one letter or
+//! only if no other subject has it. Some questions ask for what is not there: a name one word or
 //! one ending away, a thing without the attribute that others have. Their answer is [`ABSENT`].
 //!
 //! Documents of [`Split::HeldOut`] are made of words that never occur in names of

@@ -46,12 +46,12 @@ fn missing(writer: &mut Writer<'_>, fact: &Fact, other: &Fact) -> Option<Questio
     let fresh = |writer: &mut Writer<'_>| writer.draw(|v, rng| v.attribute(rng, Case::Snake));
     let (subject, attribute) = match (fact.subject.is_empty(), writer.rng.below(4)) {
         (true, 0) => (String::new(), fresh(writer)),
-        (true, _) => (String::new(), writer.vocabulary.near(&mut writer.rng, &fact.attribute)),
+        (true, _) => (String::new(), writer.vocabulary.other(&mut writer.rng, &fact.attribute)),
         (false, 0) => (fact.subject.clone(), other.attribute.clone()),
         (false, 1) => (fact.subject.clone(), fresh(writer)),
         _ => {
-            let near = writer.vocabulary.near(&mut writer.rng, &fact.subject);
-            (near, fact.attribute.clone())
+            let other = writer.vocabulary.other(&mut writer.rng, &fact.subject);
+            (other, fact.attribute.clone())
         }
     };
     if !writer.is_unknown(&subject, &attribute) || normalized(&attribute).is_empty() {

@@ -196,17 +196,23 @@ impl Vocabulary {
         case.join(&words)
     }
 
-    /// A name that looks like `name` and is another one.
+    /// A name that looks like `name` and is another one: as [`other`](Self::other), or a letter away.
     pub(super) fn near(&self, rng: &mut Rng, name: &str) -> String {
+        if rng.chance(0.25) { self.misspelled(rng, name) } else { self.other(rng, name) }
+    }
+
+    /// A name that shares a part with `name` and that nobody would take for a slip of the pen.
+    pub(super) fn other(&self, rng: &mut Rng, name: &str) -> String {
         let separator = name.chars().find(|c| "_-. ".contains(*c)).unwrap_or('_');
         let mut parts: Vec<String> = name.split(separator).map(str::to_owned).collect();
         let i = rng.below(parts.len());
-        match rng.below(8) {
+        let digit = |c: char| c.is_ascii_digit();
+        match rng.below(6) {
+            0 if parts[i].chars().all(digit) => parts[i] = (1 + rng.below(40)).to_string(),
             0 => return format!("{name}{}", 2 + rng.below(9)),
-            1 | 2 => return self.misspelled(rng, name),
-            3 | 4 if parts.len() > 1 => parts[i] = self.word(rng),
-            5 if parts.len() > 1 => drop(parts.remove(i)),
-            6 => parts.insert(0, self.word(rng)),
+            1 | 2 if parts.len() > 1 => parts[i] = self.word(rng),
+            3 if parts.len() > 1 => drop(parts.remove(i)),
+            4 => parts.insert(0, self.word(rng)),
             _ => parts.push((*rng.pick(&self.endings)).to_owned()),
         }
         parts.join(&separator.to_string())

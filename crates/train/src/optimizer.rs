@@ -1,0 +1,106 @@
+//! What an optimizer remembers of each parameter, and its step.
+
+use crate::recipe::{Matrices, Optimizer};
+use std::collections::BTreeMap;
+use tensor::adamw::{AdamW, adamw};
+use tensor::muon::{Muon, muon};
+use tensor::{Checkpoint, Device, Error, Saved, Tensor};
+
+/// Moving averages of one parameter's gradient.
+#[derive(Clone, Debug)]
+pub(crate) enum Memory {
+    /// Of the gradient and of its square.
+    AdamW { m: Vec<f32>, v: Vec<f32> },
+    /// Of the gradient.
+    Muon { m: Vec<f32> },
+}
+
+/// A step of all parameters.
+pub(crate) struct Update {
+    /// Number of the step, from 1.
+    pub(crate) step: u64,
+    /// Learning rate.
+    pub(crate) lr: f32,
+    /// Factor of gradients.
+    pub(crate) grad_scale: f32,
+    pub(crate) weight_decay: f32,
+}
+
+impl Memory {
+    /// The memory of the parameter `name`, which has no history yet.
+    pub(crate) fn new(settings: &Optimizer, name: &str, param: &Tensor) -> Self {
+        let zeros = || vec![0.0; param.len()];
+        if settings.matrices == Matrices::Muon && is_hidden_matrix(name, param) {
+            Self::Muon { m: zeros() }
+        } else {
+            Self::AdamW { m: zeros(), v: zeros() }
+        }
+    }
+
+    /// Moves `param` against `gradient`.
+    pub(crate) fn step(
+        &mut self,
+        update: &Update,
+        name: &str,
+        param: &mut Tensor,
+        gradient: &Tensor,
+    ) {
+        let &Update { step, lr, grad_scale, weight_decay } = update;
+        let device = param.device().clone();
+        let exec = device.exec();
+        // Norms and the embedding are not pulled to zero.
+        let is_matrix = param.shape().len() > 1 && name != "model.embed_tokens.weight";
+        let weight_decay = if is_matrix { weight_decay } else { 0.0 };
+        match self {
+            Self::AdamW { m, v } => {
+                let settings = AdamW { lr, beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay };
+                let param = param.data_mut();
+                adamw(exec, &settings, step, param, gradient.data(), grad_scale, m, v);
+            }
+            Self::Muon { m } => {
+                let settings = Muon { lr, momentum: 0.95, weight_decay };
+                let (cols, rows) = (param.last_dim(), param.shape()[param.shape().len() - 2]);
+                let shape = [param.len() / rows / cols, rows, cols];
+                muon(exec, &settings, shape, param.data_mut(), gradient.data(), grad_scale, m);
+            }
+        }
+    }
+
+    fn parts(&self) -> Vec<(&'static str, &Vec<f32>)> {
+        match self {
+            Self::AdamW { m, v } => vec![("m", m), ("v", v)],
+            Self::Muon { m } => vec![("m", m)],
+        }
+    }
+
+    /// Adds what is remembered of `param` to a checkpoint.
+    pub(crate) fn save(&self, name: &str, param: &Tensor, tensors: &mut BTreeMap<String, Saved>) {
+        for (part, data) in self.parts() {
+            let data = Tensor::new(param.device(), param.shape(), data.clone());
+            tensors.insert(format!("{part}.{name}"), Saved::Tensor(data));
+        }
+    }
+
+    /// The memory of the same kind that a checkpoint holds.
+    pub(crate) fn load(
+        &self,
+        device: &Device,
+        name: &str,
+        shape: &[usize],
+        checkpoint: &Checkpoint,
+    ) -> Result<Self, Error> {
+        let read = |part: &str| {
+            Ok::<_, Error>(checkpoint.load(device, &format!("{part}.{name}"), shape)?.to_vec())
+        };
+        Ok(match self {
+            Self::AdamW { .. } => Self::AdamW { m: read("m")?, v: read("v")? },
+            Self::Muon { .. } => Self::Muon { m: read("m")? },
+        })
+    }
+}
+
+/// Whether `param` is a matrix between hidden states: not a table of tokens, not a router.
+fn is_hidden_matrix(name: &str, param: &Tensor) -> bool {
+    let is_table = name == "model.embed_tokens.weight" || name == "lm_head.weight";
+    param.shape().len() > 1 && !is_table && !name.ends_with("block_sparse_moe.gate.weight")
+}
