@@ -8,10 +8,10 @@
 //! SiLU, sigmoid and SwiGLU are bound by memory for vectors that do not fit the cache. GELU is
 //! exact, in f64 by its error function: the towers that use it spend their time in products.
 
-use crate::Exec;
 use crate::elementwise::PIECE;
 use crate::exp::simd_exp;
 use crate::lanes::{load, store};
+use crate::{Arithmetic, Exec};
 use fearless_simd::{dispatch, prelude::*};
 
 /// Which function.
@@ -35,8 +35,8 @@ pub fn activation(exec: &Exec, kind: Activation, x: &[f32], out: &mut [f32]) {
     assert_eq!(x.len(), out.len(), "lengths of x and out");
     exec.threads.for_each_chunk(out, PIECE, |i, out| {
         let x = &x[i * PIECE..][..out.len()];
-        match kind {
-            Activation::Gelu => reference(kind, x, out),
+        match (kind, exec.cpu.arithmetic) {
+            (Activation::Gelu, _) | (_, Arithmetic::F64) => reference(kind, x, out),
             _ => dispatch!(exec.cpu.level, simd => simd_activation(simd, kind, x, out)),
         }
     });
@@ -80,7 +80,14 @@ pub fn swiglu(exec: &Exec, gate: &[f32], up: &[f32], out: &mut [f32]) {
     assert_eq!((gate.len(), up.len()), (out.len(), out.len()), "lengths of gate, up and out");
     exec.threads.for_each_chunk(out, PIECE, |i, out| {
         let (gate, up) = (&gate[i * PIECE..][..out.len()], &up[i * PIECE..][..out.len()]);
-        dispatch!(exec.cpu.level, simd => simd_swiglu(simd, gate, up, out));
+        match exec.cpu.arithmetic {
+            Arithmetic::F32 => dispatch!(exec.cpu.level, simd => simd_swiglu(simd, gate, up, out)),
+            Arithmetic::F64 => {
+                for ((out, gate), up) in out.iter_mut().zip(gate).zip(up) {
+                    *out = (value(Activation::Silu, f64::from(*gate)) * f64::from(*up)) as f32;
+                }
+            }
+        }
     });
 }
 

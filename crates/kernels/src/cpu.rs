@@ -4,11 +4,23 @@ use crate::{Buffers, Threads};
 use fearless_simd::{Level, Simd as _};
 use std::fmt;
 
-/// The instruction sets that a kernel may use.
+/// How kernels compute: with which instructions, and in what precision.
 #[derive(Clone, Copy, Debug)]
 pub struct Cpu {
     /// Widest vector level that kernels may use; what `dispatch!` takes.
     pub level: Level,
+    /// Precision of what happens between reading f32 and writing f32.
+    pub arithmetic: Arithmetic,
+}
+
+/// In what precision forward kernels compute between reading f32 and writing f32.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arithmetic {
+    /// f32: as fast as the machine can.
+    F32,
+    /// f64, as the references of the kernels: for comparisons, where what differs should not be
+    /// our own rounding. Several times slower.
+    F64,
 }
 
 /// What every kernel that is worth more than one thread takes first: the CPU and its threads.
@@ -25,7 +37,7 @@ pub struct Exec {
 impl Cpu {
     /// Asks the CPU for everything it has.
     pub fn detect() -> Self {
-        Self { level: Level::new() }
+        Self { level: Level::new(), arithmetic: Arithmetic::F32 }
     }
 
     /// Every level that this machine can run, scalar first, [`Cpu::detect`] last.
@@ -47,7 +59,7 @@ impl Cpu {
         #[cfg(target_arch = "aarch64")]
         levels.extend(best.as_neon().map(Level::Neon));
         levels.dedup_by_key(|level| std::mem::discriminant(level));
-        levels.into_iter().map(|level| Self { level }).collect()
+        levels.into_iter().map(|level| Self { level, arithmetic: Arithmetic::F32 }).collect()
     }
 
     /// The level with this [`name`](Self::name), if this machine can run it.

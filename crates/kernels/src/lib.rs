@@ -31,6 +31,6 @@ pub mod threads;
 pub(crate) mod testing;
 
 pub use buffers::Buffers;
-pub use cpu::{Cpu, Exec};
+pub use cpu::{Arithmetic, Cpu, Exec};
 pub use rng::Rng;
 pub use threads::Threads;

@@ -9,13 +9,14 @@
 //! B is packed into panels of two vectors' width, `[n / width][k][width]`, so that the inner loop
 //! reads it in order; a tile of `TILE_ROWS` rows of C stays in registers. Every element of C is
 //! one chain of fused multiply-adds in the order of `k`, whatever the shape, the blocking and the
-//! number of threads: a row gives the same bits alone and in a batch.
+//! number of threads: a row gives the same bits alone and in a batch. With [`Arithmetic::F64`] the chain
+//! is one of f64 sums, in the same order.
 
 #![expect(unsafe_code, reason = "the inner loop reads A without bounds checks")]
 
 use crate::half::{Bf16, bf16_to_f32};
 use crate::threads::SharedMut;
-use crate::{Cpu, Exec};
+use crate::{Arithmetic, Cpu, Exec};
 use fearless_simd::{dispatch, prelude::*};
 
 /// Rows of C in registers: 6 x 2 vectors fill 12 of AVX2's 16 registers.
@@ -320,7 +321,7 @@ pub fn serial(
 ) {
     assert_eq!(a.cols, b.rows, "a is [{}, {}], b [{}, {}]", a.rows, a.cols, b.rows, b.cols);
     assert_eq!((c.rows, c.cols), (a.rows, b.cols), "shape of c");
-    dispatch!(cpu.level, simd => simd_serial(simd, a, b, c, accumulate, scratch));
+    dispatch!(cpu.level, simd => simd_serial(simd, cpu.arithmetic, a, b, c, accumulate, scratch));
 }
 
 /// [`matmul_packed`] on the calling thread, for use inside a task.
@@ -419,7 +420,7 @@ unsafe fn block_product(
 ) {
     // SAFETY: the caller's promise, passed on.
     dispatch!(cpu.level, simd => unsafe {
-        simd_block_product(simd, a, b, cols, c, stride, accumulate);
+        simd_block_product(simd, cpu.arithmetic, a, b, cols, c, stride, accumulate);
     });
 }
 
@@ -429,6 +430,7 @@ unsafe fn block_product(
 #[inline(always)]
 unsafe fn simd_block_product<S: Simd>(
     simd: S,
+    arithmetic: Arithmetic,
     a: Mat<'_>,
     b: PanelsRef<'_>,
     cols: std::ops::Range<usize>,
@@ -472,7 +474,11 @@ unsafe fn simd_block_product<S: Simd>(
                 // SAFETY: rows `first_row..` and columns `col..col + n`, which the caller owns.
                 unsafe {
                     let c = c.add(first_row * stride + col);
-                    simd_rows(simd, block, panel, c, stride, n, accumulate || first_k > 0);
+                    let accumulate = accumulate || first_k > 0;
+                    match arithmetic {
+                        Arithmetic::F32 => simd_rows(simd, block, panel, c, stride, n, accumulate),
+                        Arithmetic::F64 => wide_rows(simd, block, panel, c, stride, n, accumulate),
+                    }
                 }
             }
         }
@@ -572,6 +578,39 @@ unsafe fn simd_tile<S: Simd, const ROWS: usize>(
     }
 }
 
+/// [`simd_rows`] with sums in f64, where the product of two f32 is exact.
+///
+/// # Safety
+///
+/// As for [`simd_rows`].
+#[inline(always)]
+unsafe fn wide_rows<S: Simd>(
+    _: S,
+    a: Mat<'_>,
+    panel: &[f32],
+    c: *mut f32,
+    stride: usize,
+    n: usize,
+    accumulate: bool,
+) {
+    let width = 2 * S::f32s::LEN;
+    for i in 0..a.rows {
+        // SAFETY: row `i` of those the caller vouches for, `n` elements of it.
+        let row = unsafe { std::slice::from_raw_parts_mut(c.add(i * stride), n) };
+        let mut sums = [0.0f64; 32];
+        if accumulate {
+            sums.iter_mut().zip(&*row).for_each(|(sum, c)| *sum = f64::from(*c));
+        }
+        for (k, b) in panel.chunks_exact(width).enumerate() {
+            let x = f64::from(a.data[i * a.row_stride + k * a.col_stride]);
+            for (sum, b) in sums[..width].iter_mut().zip(b) {
+                *sum += x * f64::from(*b);
+            }
+        }
+        row.iter_mut().zip(&sums).for_each(|(c, sum)| *c = *sum as f32);
+    }
+}
+
 /// Columns `first_col..` and rows `first_k..` of B into `out: [depth, width]`, zeros beyond it.
 #[inline(always)]
 fn pack_panel<S: Simd>(_: S, b: Mat<'_>, first_col: usize, first_k: usize, out: &mut [f32]) {
@@ -607,6 +646,7 @@ fn pack_panel<S: Simd>(_: S, b: Mat<'_>, first_col: usize, first_k: usize, out: 
 #[inline(always)]
 fn simd_serial<S: Simd>(
     simd: S,
+    arithmetic: Arithmetic,
     a: Mat<'_>,
     b: Mat<'_>,
     c: MatMut<'_>,
@@ -629,7 +669,7 @@ fn simd_serial<S: Simd>(
     // SAFETY: `serial` checked that `c` is `[a.rows, b.cols]`; it is borrowed mutably.
     unsafe {
         let (data, stride) = (c.data.as_mut_ptr(), c.row_stride);
-        simd_block_product(simd, a, panels, 0..b.cols, data, stride, accumulate);
+        simd_block_product(simd, arithmetic, a, panels, 0..b.cols, data, stride, accumulate);
     }
 }
 
@@ -733,6 +773,28 @@ mod tests {
                 let c = MatMut::row_major(&mut got, 1, n);
                 matmul_packed(&exec, Mat::row_major(row, 1, k), &packed, c, false);
                 assert_eq!(want, got);
+            }
+        }
+    }
+
+    /// Sums in f64 round once: the result is the nearest f32, the same at every level.
+    #[test]
+    fn f64_arithmetic_is_the_reference_to_the_bit() {
+        for (m, k, n) in [(1, 1, 1), (7, 100, 33), (40, 256, 17)] {
+            let mut rng = Rng(6);
+            let (a, b) = (random(&mut rng, m * k), random(&mut rng, k * n));
+            let mut want = vec![f32::NAN; m * n];
+            reference(&a, &b, &mut want, k, n);
+            for mut exec in execs() {
+                exec.cpu.arithmetic = Arithmetic::F64;
+                let (a, b) = (Mat::row_major(&a, m, k), Mat::row_major(&b, k, n));
+                let mut got = vec![f32::NAN; m * n];
+                matmul(&exec, a, b, MatMut::row_major(&mut got, m, n), false);
+                assert_eq!(want, got, "{exec:?}");
+                let c = MatMut::row_major(&mut got, m, n);
+                serial(exec.cpu, a, b, c, true, &mut Scratch::default());
+                let twice: Vec<f32> = want.iter().map(|x| 2.0 * x).collect();
+                assert_close("accumulated", &twice, &got, 1e-7);
             }
         }
     }

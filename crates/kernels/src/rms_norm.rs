@@ -7,9 +7,9 @@
 //! Backward, with `h = grad w sigmoid(gate)`: `grad_x = r (h - x r^2 mean(h x))`. Memory-bound.
 //! Source: arXiv:1910.07467; the gated form: arXiv:2501.08313, section 2.
 
-use crate::Exec;
 use crate::activation::simd_sigmoid;
 use crate::lanes::{dot, load, store};
+use crate::{Arithmetic, Exec};
 use fearless_simd::{dispatch, prelude::*};
 
 /// Rows whose weight gradients are summed together: fixed, so that the result does not depend on
@@ -62,7 +62,17 @@ fn forward(
         for (i, out) in out.chunks_exact_mut(dim).enumerate() {
             let row = first + i * dim..first + (i + 1) * dim;
             let (x, gate) = (&x[row.clone()], gate.map(|gate| &gate[row]));
-            dispatch!(exec.cpu.level, simd => simd_row(simd, x, weight, gate, eps, out));
+            match exec.cpu.arithmetic {
+                Arithmetic::F32 => {
+                    dispatch!(exec.cpu.level, simd => simd_row(simd, x, weight, gate, eps, out));
+                }
+                Arithmetic::F64 => {
+                    let wide = |x: &[f32]| x.iter().map(|&x| f64::from(x)).collect::<Vec<_>>();
+                    let gate = gate.map(wide);
+                    let row = reference(&wide(x), &wide(weight), gate.as_deref(), f64::from(eps));
+                    out.iter_mut().zip(row).for_each(|(out, y)| *out = y as f32);
+                }
+            }
         }
     });
 }

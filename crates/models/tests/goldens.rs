@@ -16,7 +16,7 @@ struct Golden {
 
 impl Golden {
     fn open(folder: &Path, precision: Option<Precision>) -> Self {
-        let device = Device::cpu(2);
+        let device = Device::cpu(2).with_f64_arithmetic();
         let path = folder.join("config.json");
         let config = Config::from_json(&std::fs::read(&path).unwrap(), &path).unwrap();
         let checkpoint = Checkpoint::open(folder).unwrap();

@@ -1,6 +1,6 @@
 //! Where tensors live and are computed: here the CPU, its threads and its memory.
 
-use kernels::{Cpu, Exec};
+use kernels::{Arithmetic, Cpu, Exec};
 
 /// A handle to the CPU and a pool of threads; clones share both.
 #[derive(Clone, Debug)]
@@ -22,6 +22,13 @@ impl Device {
     pub fn cpu_with_level(num_threads: usize, level: &str) -> Option<Self> {
         let cpu = Cpu::named(level)?;
         Some(Self { exec: Exec { cpu, ..Exec::new(num_threads) } })
+    }
+
+    /// The same with kernels that compute in f64 between f32 inputs and outputs: for comparisons
+    /// with other implementations, several times slower.
+    pub fn with_f64_arithmetic(mut self) -> Self {
+        self.exec.cpu.arithmetic = Arithmetic::F64;
+        self
     }
 
     /// Levels that [`cpu_with_level`](Self::cpu_with_level) accepts here, narrowest first.

@@ -10,6 +10,8 @@ use tensor::{Checkpoint, Device, Saved, safetensors};
 #[derive(clap::Subcommand)]
 pub(crate) enum What {
     /// Logits of given tokens: for every `input_ids.L` of the input, `logits.L` `[L, vocab]`
+    ///
+    /// For comparisons with other implementations: computed in f64 between operations, which is slow.
     Logits(Logits),
     /// Whole answers right, over generated documents of held-out words, or a list of questions
     Lookup(Lookup),
@@ -64,6 +66,7 @@ pub(crate) fn run(what: &What, device: &Device) -> anyhow::Result<()> {
 }
 
 fn logits(arguments: &Logits, device: &Device) -> anyhow::Result<()> {
+    let device = &device.clone().with_f64_arithmetic();
     let model = Place::of(arguments.model.as_deref()).load(device, arguments.weights)?;
     let vocab_size = model.config().vocab_size;
     let input = Checkpoint::open(&arguments.input)?;

@@ -24,8 +24,8 @@ mod tests;
 pub use backward::{AttentionSpan, Forward, attention_backward};
 pub use reference::reference;
 
-use crate::Exec;
 use crate::threads::SharedMut;
+use crate::{Arithmetic, Exec};
 use rows::Tile;
 
 /// Keys per tile: 128 keys of 128 features take a quarter of a 256 KiB L2.
@@ -100,6 +100,9 @@ pub fn attention(
     if num_rows == 0 {
         return;
     }
+    if exec.cpu.arithmetic == Arithmetic::F64 && lse.is_none() {
+        return in_f64(exec, shape, q, positions, scales, [k, v], out);
+    }
     // A task is one tile of rows, one key head, one run of keys; its partial result is one row of
     // `[maximum, sum, o]` per row and query head of the group.
     let group = shape.group();
@@ -131,6 +134,29 @@ pub fn attention(
     }
     merge(&partial, splits, width, out, lse);
     exec.buffers.give(partial);
+}
+
+/// The reference, over a few rows at a time.
+fn in_f64(
+    exec: &Exec,
+    shape: &Attention,
+    q: &[f32],
+    positions: &[usize],
+    scales: &[f32],
+    kv: [&[f32]; 2],
+    out: &mut [f32],
+) {
+    let wide = |x: &[f32]| x.iter().map(|&x| f64::from(x)).collect::<Vec<_>>();
+    let [k, v] = kv.map(wide);
+    let width = shape.heads * shape.head_dim;
+    let rows = exec.threads.rows_per_task(positions.len(), 1);
+    exec.threads.for_each_chunk(out, rows * width, |task, out| {
+        let mut result = vec![0.0; out.len()];
+        let part = task * rows..task * rows + out.len() / width;
+        let q = wide(&q[part.start * width..part.end * width]);
+        reference(shape, &q, &positions[part.clone()], &scales[part], &k, &v, &mut result);
+        out.iter_mut().zip(result).for_each(|(out, x)| *out = x as f32);
+    });
 }
 
 /// Combines the partial results `[splits, rows * heads, 2 + head_dim]` of all runs of keys.

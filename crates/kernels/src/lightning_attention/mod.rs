@@ -29,7 +29,7 @@ pub use reference::reference;
 
 use crate::matmul::{Mat, MatMut, Scratch, serial};
 use crate::threads::SharedMut;
-use crate::{Cpu, Exec};
+use crate::{Arithmetic, Cpu, Exec};
 use fearless_simd::{dispatch, prelude::*};
 use std::ops::Range;
 
@@ -95,6 +95,9 @@ pub fn lightning_attention(
     assert_eq!(states.len(), spans.len() * shape.state_len(), "one state per span");
     let end = spans.iter().map(|span| span.end).max().unwrap_or(0);
     assert!(end * heads * head_dim <= out.len(), "out is shorter than the spans");
+    if exec.cpu.arithmetic == Arithmetic::F64 {
+        return in_f64(shape, slopes, qkv, spans, states, out);
+    }
     let out = SharedMut(out.as_mut_ptr());
     let state_size = head_dim * head_dim;
     let states = SharedMut(states.as_mut_ptr());
@@ -125,6 +128,30 @@ pub fn lightning_attention(
         (0..spans.len() * heads).for_each(task);
     } else {
         exec.threads.run(spans.len() * heads, task);
+    }
+}
+
+/// The reference, span by span.
+fn in_f64(
+    shape: &Lightning,
+    slopes: &[f32],
+    qkv: &[f32],
+    spans: &[Range<usize>],
+    states: &mut [f32],
+    out: &mut [f32],
+) {
+    let wide = |x: &[f32]| x.iter().map(|&x| f64::from(x)).collect::<Vec<_>>();
+    let narrow = |from: &[f64], to: &mut [f32]| {
+        to.iter_mut().zip(from).for_each(|(to, from)| *to = *from as f32);
+    };
+    let width = shape.heads * shape.head_dim;
+    for (span, state) in spans.iter().zip(states.chunks_exact_mut(shape.state_len())) {
+        let qkv = wide(&qkv[span.start * 3 * width..span.end * 3 * width]);
+        let out = &mut out[span.start * width..span.end * width];
+        let (mut wide_state, mut wide_out) = (wide(state), vec![0.0; out.len()]);
+        reference(shape, slopes, &qkv, &mut wide_state, &mut wide_out);
+        narrow(&wide_state, state);
+        narrow(&wide_out, out);
     }
 }
 
