@@ -1,5 +1,7 @@
 //! How failures are told: one sentence on stderr and an exit code.
 
+use crate::fit::TooLarge;
+use engine::Refused;
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -7,6 +9,8 @@ use std::process::ExitCode;
 const FAILED: u8 = 1;
 /// 3: the model or its config is invalid.
 const INVALID_MODEL: u8 = 3;
+/// 4: the request is larger than the model's context or the machine's memory.
+const DOES_NOT_FIT: u8 = 4;
 
 /// Prints `error` and chooses the exit code by what it is.
 pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
@@ -19,6 +23,12 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
     }
     // Nobody is left to tell if stderr is closed.
     _ = writeln!(std::io::stderr(), "error: {message}");
+    let too_large = error.chain().any(|cause| {
+        cause.is::<TooLarge>() || matches!(cause.downcast_ref(), Some(Refused::TooLong { .. }))
+    });
+    if too_large {
+        return ExitCode::from(DOES_NOT_FIT);
+    }
     let model = error.chain().any(|cause| {
         cause.is::<models::Error>()
             || cause.is::<text::Error>()

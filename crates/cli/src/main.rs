@@ -6,7 +6,9 @@
 mod commands;
 mod embedded;
 mod failure;
+mod fit;
 mod model;
+mod plot;
 
 use clap::{Parser, Subcommand};
 use commands::{doctor, eval, init, inspect, run, train};

@@ -427,6 +427,7 @@ unsafe fn block_product(
 /// # Safety
 ///
 /// As for [`block_product`].
+#[expect(clippy::too_many_arguments, reason = "operands, and how to compute")]
 #[inline(always)]
 unsafe fn simd_block_product<S: Simd>(
     simd: S,

@@ -35,7 +35,6 @@ const ROUNDS: usize = 5;
 /// # Panics
 ///
 /// If lengths disagree.
-#[expect(clippy::too_many_arguments, reason = "each is one array of the operation")]
 #[track_caller]
 pub fn muon(
     exec: &Exec,

@@ -286,21 +286,26 @@ impl Config {
 fn architecture(fields: &Fields<'_>) -> Result<SlopeRule, Error> {
     let model_type = fields.get("model_type").and_then(Value::as_str);
     let class = fields.get("architectures").and_then(|list| list.get(0)?.as_str());
+    let known = ["MiniMaxForCausalLM", "MiniMaxText01ForCausalLM", "MiniMaxM1ForCausalLM"];
     match (model_type, class) {
+        (_, Some(class)) if !known.contains(&class) => Err(unknown(fields, class)),
         (Some("minimax"), _) | (None, Some("MiniMaxForCausalLM")) => Ok(SlopeRule::Transformers),
         (Some("minimax_text_01" | "MiniMaxText01" | "minimax_m1" | "MiniMaxM1"), _)
         | (None, Some("MiniMaxText01ForCausalLM" | "MiniMaxM1ForCausalLM")) => {
             Ok(SlopeRule::Released)
         }
-        (model_type, class) => {
-            let found = match class.or(model_type) {
-                Some(found) => format!("`{found}`"),
-                None => "no name (`architectures` and `model_type` are missing)".to_owned(),
-            };
-            let path = fields.path().to_owned();
-            Err(Error::Architecture { path, found, supported: SUPPORTED })
-        }
+        (Some(model_type), _) => Err(unknown(fields, model_type)),
+        (None, _) => Err(Error::Architecture {
+            path: fields.path().to_owned(),
+            found: "no name (`architectures` and `model_type` are missing)".to_owned(),
+            supported: SUPPORTED,
+        }),
     }
+}
+
+fn unknown(fields: &Fields<'_>, name: &str) -> Error {
+    let (path, found) = (fields.path().to_owned(), format!("`{name}`"));
+    Error::Architecture { path, found, supported: SUPPORTED }
 }
 
 /// Width of a head, of its rotated part, and the base of the rotation.

@@ -139,6 +139,11 @@ impl Tokenizer {
         }
     }
 
+    /// Whether every byte is a token.
+    pub fn is_byte_level(&self) -> bool {
+        matches!(self.0, Kind::Bytes { .. })
+    }
+
     /// Number of ids.
     pub fn vocab_size(&self) -> usize {
         match &self.0 {

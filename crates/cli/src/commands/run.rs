@@ -1,8 +1,9 @@
 //! `fulgurite run`: one answer.
 
+use crate::fit;
 use crate::model::{Place, Weights};
 use anyhow::Context as _;
-use engine::{Engine, Event, Request};
+use engine::{Engine, Event, Refused, Request};
 use indicatif::{ProgressBar, ProgressStyle};
 use models::CausalLm as _;
 use std::io::Write as _;
@@ -53,9 +54,21 @@ const ANSWER: &str = "<|answer|>";
 pub(crate) fn run(arguments: &Arguments, device: &Device) -> anyhow::Result<()> {
     let place = Place::of(arguments.model.as_deref());
     let tokenizer = place.tokenizer()?;
+    let config = place.config()?;
+    if tokenizer.is_byte_level() {
+        // A byte is a token: what is too long need not be read to know it.
+        let bytes: u64 =
+            arguments.file.iter().filter_map(|path| Some(path.metadata().ok()?.len())).sum();
+        let (prompt, answer) = (bytes as usize + arguments.prompt.len(), arguments.max_tokens);
+        let context = config.max_position_embeddings;
+        if prompt.saturating_add(answer) > context {
+            return Err(Refused::TooLong { prompt, answer, context }.into());
+        }
+    }
     let input_ids = prompt(arguments, &tokenizer)?;
-    let model = place.load(device, arguments.weights)?;
     let prompt_tokens = input_ids.len();
+    fit::check(&config, prompt_tokens.saturating_add(arguments.max_tokens))?;
+    let model = place.load(device, arguments.weights)?;
     let request = Request {
         input_ids,
         sampling: Sampling { temperature: arguments.temperature, ..Sampling::GREEDY },
@@ -115,7 +128,7 @@ pub(crate) fn run(arguments: &Arguments, device: &Device) -> anyhow::Result<()> 
         "completion_tokens": completion_tokens,
         "state_bytes": engine.cache().state_bytes(),
         "kv_bytes": engine.cache().kv_bytes(),
-        "peak_rss_bytes": peak_rss_bytes(),
+        "peak_rss_bytes": fit::peak_rss_bytes(),
         "read_tokens_per_second": rate(prompt_tokens, start, first_token),
         "write_tokens_per_second": rate(completion_tokens, first_token, end),
     });
@@ -188,12 +201,4 @@ impl Answer<'_> {
         }
         Ok(())
     }
-}
-
-/// The most memory this process has held, where the system tells.
-fn peak_rss_bytes() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kib * 1024)
 }

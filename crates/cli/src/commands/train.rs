@@ -1,9 +1,9 @@
 //! `fulgurite train`: trains a model from a recipe.
 
 use crate::model::read_to_string;
+use crate::plot;
 use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressStyle};
-use plotters::prelude::*;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -95,53 +95,6 @@ fn write(trainer: &mut Trainer, output: &Path) -> anyhow::Result<()> {
     let marks = serde_json::json!({ "special_tokens": train::tokens::MARKS });
     let marks = format!("{marks:#}\n");
     atomic::atomic_write_bytes(&output.join("byte_tokenizer.json"), marks.as_bytes())?;
-    let curve = curve(trainer.history())?;
+    let curve = plot::curve(trainer.history())?;
     Ok(atomic::atomic_write_bytes(&output.join("loss.svg"), curve.as_bytes())?)
-}
-
-/// Loss and accuracy by step, as SVG.
-fn curve(history: &[Step]) -> anyhow::Result<String> {
-    let mut svg = String::new();
-    let steps = history.len().max(2) as f64;
-    // Means of up to 200 runs of steps: single steps are noise.
-    let width = history.len().div_ceil(200).max(1);
-    let mean = |of: fn(&Step) -> f64| -> Vec<(f64, f64)> {
-        let means = history.chunks(width).map(|run| {
-            let sum: f64 = run.iter().map(of).sum();
-            (run[run.len() / 2].step as f64, sum / run.len() as f64)
-        });
-        means.collect()
-    };
-    let (loss, accuracy) = (mean(|s| s.answer_loss), mean(|s| s.answer_accuracy));
-    let top = loss.iter().map(|(_, y)| *y).fold(0.1, f64::max);
-    let draw = |svg: &mut String| -> Result<(), Box<dyn std::error::Error>> {
-        let root = SVGBackend::with_string(svg, (800, 420)).into_drawing_area();
-        root.fill(&WHITE)?;
-        let mut chart = ChartBuilder::on(&root)
-            .margin(12)
-            .x_label_area_size(36)
-            .y_label_area_size(48)
-            .right_y_label_area_size(48)
-            .build_cartesian_2d(0.0..steps, 0.0..top)?
-            .set_secondary_coord(0.0..steps, 0.0..1.0);
-        chart.configure_mesh().x_desc("step").y_desc("loss of answers, nats per byte").draw()?;
-        chart.configure_secondary_axes().y_desc("share of answers' bytes right").draw()?;
-        chart
-            .draw_series(LineSeries::new(loss.iter().copied(), &RED))?
-            .label("loss")
-            .legend(|(x, y)| PathElement::new([(x, y), (x + 18, y)], RED));
-        chart
-            .draw_secondary_series(LineSeries::new(accuracy.iter().copied(), &BLUE))?
-            .label("accuracy")
-            .legend(|(x, y)| PathElement::new([(x, y), (x + 18, y)], BLUE));
-        chart
-            .configure_series_labels()
-            .position(SeriesLabelPosition::MiddleRight)
-            .background_style(WHITE)
-            .border_style(BLACK)
-            .draw()?;
-        Ok(root.present()?)
-    };
-    draw(&mut svg).map_err(|error| anyhow::anyhow!("cannot draw the curve: {error}"))?;
-    Ok(svg)
 }

@@ -176,7 +176,10 @@ fn bad_values_are_named() {
     let error = parse(&with("attn_type_list", json!([0, 1]))).unwrap_err().to_string();
     assert!(error.contains("`attn_type_list` is [0,1], expected a list of 80 layers"), "{error}");
     let error = parse(&with("model_type", json!("llama"))).unwrap_err().to_string();
-    assert!(error.contains("is of architecture `MiniMaxText01ForCausalLM`"), "{error}");
+    assert!(error.contains("is of architecture `llama`"), "{error}");
+    let other = with("architectures", json!(["LlamaForCausalLM"]));
+    let error = parse(&other).unwrap_err().to_string();
+    assert!(error.contains("is of architecture `LlamaForCausalLM`"), "{error}");
     let mut other = with("model_type", json!("llama"));
     other["architectures"] = json!(["LlamaForCausalLM"]);
     let error = parse(&other).unwrap_err().to_string();

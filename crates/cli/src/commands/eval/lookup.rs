@@ -1,0 +1,277 @@
+//! `fulgurite eval lookup`: whole answers right, over generated documents or a list of questions.
+
+use crate::model::{Place, read_to_string};
+use crate::plot::{self, Group};
+use anyhow::Context as _;
+use indicatif::{ProgressBar, ProgressStyle};
+use models::{Batch, Cache, CausalLm, MiniMaxText01};
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use tensor::{Device, Rng, atomic, sampling};
+use train::lookup::{ABSENT, Spec, Split, document};
+use train::tokens::{ANSWER, DOCUMENT, QUESTION};
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// The model's folder; the embedded model unless set
+    #[arg(long, env = "FULGURITE_MODEL")]
+    model: Option<PathBuf>,
+    /// Lengths of the documents in bytes
+    #[arg(long, value_delimiter = ',', default_value = "4096")]
+    bytes: Vec<usize>,
+    /// Questions of each length, at least
+    #[arg(long, default_value_t = 500)]
+    questions: usize,
+    /// Decides the documents
+    #[arg(long, env = "FULGURITE_SEED", default_value_t = 1)]
+    seed: u64,
+    /// Questions of a file instead: a line of headings, then lines of file, question and answer,
+    /// separated by tabs
+    #[arg(long, conflicts_with = "bytes")]
+    list: Option<PathBuf>,
+    /// Print every wrong answer
+    #[arg(long)]
+    show_wrong: bool,
+    /// Draw the table as SVG
+    #[arg(long)]
+    plot: Option<PathBuf>,
+    /// Print the table as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Most questions about one document: more documents say more than more questions.
+const QUESTIONS_PER_DOCUMENT: usize = 10;
+/// The same for documents that take long to read.
+const QUESTIONS_PER_LONG_DOCUMENT: usize = 50;
+/// From this length on.
+const LONG_BYTES: usize = 16_384;
+/// Share of questions about what is not there.
+const ABSENT_SHARE: f32 = 0.2;
+/// Longest answer that is waited for, in tokens.
+const MAX_ANSWER: usize = 96;
+/// Tokens read at once.
+const CHUNK: usize = 4096;
+
+/// A question, what kind it counts as, and its answer.
+struct Question {
+    kind: String,
+    text: String,
+    answer: String,
+}
+
+pub(crate) fn run(arguments: &Arguments, device: &Device) -> anyhow::Result<()> {
+    let model = Place::of(arguments.model.as_deref()).load(device, None)?;
+    let scores = match &arguments.list {
+        Some(list) => vec![of_list(&model, list, arguments.show_wrong)?],
+        None => generated(&model, arguments)?,
+    };
+    let mut out = std::io::stdout().lock();
+    if arguments.json {
+        let scores: Vec<_> = scores.iter().map(Score::to_json).collect();
+        writeln!(out, "{}", serde_json::Value::from(scores))?;
+    } else {
+        for score in &scores {
+            score.print(&mut out)?;
+        }
+    }
+    if let Some(path) = &arguments.plot {
+        let groups: Vec<Group> = scores.iter().map(Score::group).collect();
+        let svg = plot::bars("whole answers right, %", &groups)?;
+        atomic::atomic_write_bytes(path, svg.as_bytes())?;
+    }
+    Ok(())
+}
+
+/// A score for each length.
+fn generated(model: &MiniMaxText01, arguments: &Arguments) -> anyhow::Result<Vec<Score>> {
+    let bar = bar((arguments.questions * arguments.bytes.len()) as u64)?;
+    let mut scores = Vec::new();
+    for &bytes in &arguments.bytes {
+        let mut score = Score::new(format!("{bytes} bytes"));
+        let questions =
+            if bytes > LONG_BYTES { QUESTIONS_PER_LONG_DOCUMENT } else { QUESTIONS_PER_DOCUMENT };
+        for index in 0.. {
+            if score.total.asked >= arguments.questions {
+                break;
+            }
+            let spec = Spec {
+                split: Split::HeldOut,
+                min_bytes: bytes,
+                max_bytes: bytes,
+                questions,
+                absent_share: ABSENT_SHARE,
+            };
+            let mut rng = Rng::stream(arguments.seed ^ bytes as u64, index);
+            let document = document(&spec, &mut rng);
+            let questions = document.questions.into_iter().map(|q| Question {
+                kind: q.kind.name().to_owned(),
+                text: q.text,
+                answer: q.answer,
+            });
+            let questions: Vec<_> = questions.collect();
+            let text = document.text.as_bytes();
+            examine(model, text, &questions, arguments.show_wrong, &mut score, &bar);
+        }
+        scores.push(score);
+    }
+    bar.finish_and_clear();
+    Ok(scores)
+}
+
+/// The score of a list of questions, by file.
+fn of_list(model: &MiniMaxText01, list: &Path, show_wrong: bool) -> anyhow::Result<Score> {
+    let text = read_to_string(list)?;
+    let mut by_file: BTreeMap<&str, Vec<Question>> = BTreeMap::new();
+    for (i, line) in text.lines().enumerate().skip(1) {
+        let fields: Vec<&str> = line.split('\t').collect();
+        let &[file, question, answer] = &fields[..] else {
+            anyhow::bail!(
+                "`{}` line {}: {} fields separated by tabs, expected 3: file, question, answer",
+                list.display(),
+                i + 1,
+                fields.len()
+            );
+        };
+        let kind = Path::new(file).file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let question = Question { kind, text: question.to_owned(), answer: answer.to_owned() };
+        by_file.entry(file).or_default().push(question);
+    }
+    let bar = bar(by_file.values().map(|questions| questions.len() as u64).sum())?;
+    let folder = list.parent().unwrap_or(Path::new(""));
+    let mut score = Score::new("all".to_owned());
+    for (file, questions) in by_file {
+        let path = folder.join(file);
+        let text =
+            std::fs::read(&path).with_context(|| format!("cannot read `{}`", path.display()))?;
+        examine(model, &text, &questions, show_wrong, &mut score, &bar);
+    }
+    bar.finish_and_clear();
+    Ok(score)
+}
+
+fn bar(questions: u64) -> anyhow::Result<ProgressBar> {
+    let style = ProgressStyle::with_template("asking {wide_bar} {pos}/{len} {msg} {eta} left")?;
+    Ok(ProgressBar::new(questions).with_style(style))
+}
+
+/// Reads a text once and asks all questions from there.
+fn examine(
+    model: &MiniMaxText01,
+    text: &[u8],
+    questions: &[Question],
+    show_wrong: bool,
+    score: &mut Score,
+    bar: &ProgressBar,
+) {
+    let ids: Vec<u32> =
+        [DOCUMENT].into_iter().chain(text.iter().map(|&byte| byte.into())).collect();
+    let mut read = Cache::new(model.config(), ids.len());
+    for chunk in ids.chunks(CHUNK) {
+        model.logits(&Batch::single(chunk, read.tokens(), &[]), &mut [&mut read]);
+    }
+    for Question { kind, text, answer: expected } in questions {
+        let answer = answer(model, &mut read.clone(), text);
+        let right = answer == *expected;
+        if !right && show_wrong {
+            bar.suspend(|| eprintln!("[{kind}] {text} => {answer:?}, expected {expected:?}"));
+        }
+        score.add(kind, expected == ABSENT, right);
+        bar.inc(1);
+        bar.set_message(format!("{:.1} % right", score.total.percent()));
+    }
+}
+
+/// The likeliest answer.
+fn answer(model: &MiniMaxText01, cache: &mut Cache, question: &str) -> String {
+    let mut piece = vec![QUESTION];
+    piece.extend(question.bytes().map(u32::from));
+    piece.push(ANSWER);
+    let mut bytes = Vec::new();
+    while bytes.len() < MAX_ANSWER {
+        let batch = Batch::single(&piece, cache.tokens(), &[piece.len() - 1]);
+        let logits = model.logits(&batch, &mut [&mut *cache]);
+        let id = sampling::argmax(logits.data());
+        let Ok(byte) = u8::try_from(id) else { break };
+        bytes.push(byte);
+        piece = vec![id];
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Right and all answers.
+#[derive(Clone, Copy, Default)]
+struct Count {
+    asked: usize,
+    right: usize,
+}
+
+impl Count {
+    fn add(&mut self, right: bool) {
+        self.asked += 1;
+        self.right += usize::from(right);
+    }
+
+    fn percent(self) -> f64 {
+        100.0 * self.right as f64 / self.asked.max(1) as f64
+    }
+}
+
+/// Right and all answers, in all and by kind.
+struct Score {
+    name: String,
+    total: Count,
+    present: Count,
+    absent: Count,
+    by_kind: BTreeMap<String, Count>,
+}
+
+impl Score {
+    fn new(name: String) -> Self {
+        let zero = Count::default();
+        Self { name, total: zero, present: zero, absent: zero, by_kind: BTreeMap::new() }
+    }
+
+    fn add(&mut self, kind: &str, absent: bool, right: bool) {
+        self.total.add(right);
+        if absent { &mut self.absent } else { &mut self.present }.add(right);
+        self.by_kind.entry(kind.to_owned()).or_default().add(right);
+    }
+
+    /// Every line of the table: kinds, then what is there and what is not, then all.
+    fn lines(&self) -> Vec<(&str, Count)> {
+        let kinds = self.by_kind.iter().map(|(kind, count)| (kind.as_str(), *count));
+        let sums = [
+            ("(in the text)", self.present),
+            ("(not in the text)", self.absent),
+            (self.name.as_str(), self.total),
+        ];
+        kinds.chain(sums).collect()
+    }
+
+    fn print(&self, out: &mut impl std::io::Write) -> anyhow::Result<()> {
+        for (name, count) in self.lines() {
+            let (right, asked, percent) = (count.right, count.asked, count.percent());
+            writeln!(out, "{name:<24} {right:>5} of {asked:<5} {percent:5.1} %")?;
+        }
+        Ok(())
+    }
+
+    fn to_json(&self) -> serde_json::Value {
+        let count = |c: Count| serde_json::json!({ "right": c.right, "asked": c.asked });
+        let kinds = self.by_kind.iter().map(|(kind, c)| (kind.clone(), count(*c)));
+        serde_json::json!({
+            "name": self.name,
+            "all": count(self.total),
+            "in_the_text": count(self.present),
+            "not_in_the_text": count(self.absent),
+            "by_kind": kinds.collect::<serde_json::Map<_, _>>(),
+        })
+    }
+
+    fn group(&self) -> Group {
+        let bars = self.lines().into_iter().map(|(name, c)| (name.to_owned(), c.percent()));
+        Group { bars: bars.collect() }
+    }
+}

@@ -1,0 +1,81 @@
+//! `fulgurite eval`: measures a model.
+
+mod lookup;
+
+use crate::model::Place;
+use anyhow::Context as _;
+use models::{Batch, Cache, CausalLm};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use tensor::{Checkpoint, Device, Saved, safetensors};
+
+#[derive(clap::Subcommand)]
+pub(crate) enum What {
+    /// Logits of given tokens: for every `input_ids.L` of the input, `logits.L` `[L, vocab]`
+    ///
+    /// For comparisons with other implementations: computed in f64 between operations, which is slow.
+    Logits(Logits),
+    /// Whole answers right, over generated documents of held-out words, or a list of questions
+    Lookup(lookup::Arguments),
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Logits {
+    /// The model's folder; the embedded model unless set
+    #[arg(long, env = "FULGURITE_MODEL")]
+    model: Option<PathBuf>,
+    /// A safetensors file with token ids
+    #[arg(long)]
+    input: PathBuf,
+    /// The safetensors file to write
+    #[arg(long)]
+    output: PathBuf,
+    /// Precision of products; that of the file unless set
+    #[arg(long, env = "FULGURITE_WEIGHTS")]
+    weights: Option<crate::model::Weights>,
+    /// Tokens computed at once
+    #[arg(long, env = "FULGURITE_CHUNK", default_value = "4096")]
+    chunk: std::num::NonZeroUsize,
+}
+
+pub(crate) fn run(what: &What, device: &Device) -> anyhow::Result<()> {
+    match what {
+        What::Logits(arguments) => logits(arguments, device),
+        What::Lookup(arguments) => lookup::run(arguments, device),
+    }
+}
+
+fn logits(arguments: &Logits, device: &Device) -> anyhow::Result<()> {
+    let device = &device.clone().with_f64_arithmetic();
+    let model = Place::of(arguments.model.as_deref()).load(device, arguments.weights)?;
+    let vocab_size = model.config().vocab_size;
+    let input = Checkpoint::open(&arguments.input)?;
+    let mut outputs = BTreeMap::new();
+    for name in input.names() {
+        let Some(length) = name.strip_prefix("input_ids.") else { continue };
+        let ids = input.load_ids(name)?;
+        let id = |id: i64| u32::try_from(id).ok().filter(|id| (*id as usize) < vocab_size);
+        let ids: Option<Vec<u32>> = ids.into_iter().map(id).collect();
+        let ids = ids.with_context(|| {
+            format!(
+                "`{}`: `{name}` has an id that is not below the vocabulary's size, {vocab_size}",
+                arguments.input.display()
+            )
+        })?;
+        let mut cache = Cache::new(model.config(), ids.len());
+        let mut logits = Vec::with_capacity(ids.len() * vocab_size);
+        for chunk in ids.chunks(arguments.chunk.get()) {
+            let rows: Vec<usize> = (0..chunk.len()).collect();
+            let batch = Batch::single(chunk, cache.tokens(), &rows);
+            logits.extend_from_slice(model.logits(&batch, &mut [&mut cache]).data());
+        }
+        let tensor = tensor::Tensor::new(device, &[ids.len(), vocab_size], logits);
+        outputs.insert(format!("logits.{length}"), Saved::Tensor(tensor));
+    }
+    anyhow::ensure!(
+        !outputs.is_empty(),
+        "`{}` has no tensor named `input_ids.L`",
+        arguments.input.display()
+    );
+    Ok(safetensors::save(&arguments.output, outputs, &BTreeMap::new())?)
+}

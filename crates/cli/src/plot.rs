@@ -1,0 +1,89 @@
+//! Pictures, as SVG.
+
+use plotters::prelude::*;
+use train::Step;
+
+/// Bars that stand together.
+pub(crate) struct Group {
+    /// Name and height, 0 to 100.
+    pub(crate) bars: Vec<(String, f64)>,
+}
+
+/// Horizontal bars from 0 to 100, a block for each group; the last bar of a group stands out.
+pub(crate) fn bars(title: &str, groups: &[Group]) -> anyhow::Result<String> {
+    const LINE: i32 = 20;
+    const LEFT: i32 = 190;
+    const WIDTH: i32 = 520;
+    let lines: usize = groups.iter().map(|group| group.bars.len() + 1).sum();
+    let height = 44 + LINE * lines as i32;
+    let mut svg = String::new();
+    let draw = |svg: &mut String| -> Result<(), Box<dyn std::error::Error>> {
+        let root = SVGBackend::with_string(svg, (800, height as u32)).into_drawing_area();
+        root.fill(&WHITE)?;
+        let font = ("sans-serif", 14).into_font();
+        root.draw(&Text::new(title.to_owned(), (LEFT, 10), font.clone()))?;
+        let mut y = 36;
+        for group in groups {
+            for (i, (name, percent)) in group.bars.iter().enumerate() {
+                let last = i + 1 == group.bars.len();
+                let color = if last { RGBColor(178, 84, 24) } else { RGBColor(92, 124, 160) };
+                let end = LEFT + (percent / 100.0 * f64::from(WIDTH)).round() as i32;
+                root.draw(&Text::new(name.clone(), (10, y), font.clone()))?;
+                root.draw(&Rectangle::new([(LEFT, y), (end, y + LINE - 6)], color.filled()))?;
+                root.draw(&Text::new(format!("{percent:.1}"), (end + 6, y), font.clone()))?;
+                y += LINE;
+            }
+            y += LINE;
+        }
+        Ok(root.present()?)
+    };
+    draw(&mut svg).map_err(|error| anyhow::anyhow!("cannot draw the bars: {error}"))?;
+    Ok(svg)
+}
+
+/// Loss and accuracy by step, as SVG.
+pub(crate) fn curve(history: &[Step]) -> anyhow::Result<String> {
+    let mut svg = String::new();
+    let steps = history.len().max(2) as f64;
+    // Means of up to 200 runs of steps: single steps are noise.
+    let width = history.len().div_ceil(200).max(1);
+    let mean = |of: fn(&Step) -> f64| -> Vec<(f64, f64)> {
+        let means = history.chunks(width).map(|run| {
+            let sum: f64 = run.iter().map(of).sum();
+            (run[run.len() / 2].step as f64, sum / run.len() as f64)
+        });
+        means.collect()
+    };
+    let (loss, accuracy) = (mean(|s| s.answer_loss), mean(|s| s.answer_accuracy));
+    let top = loss.iter().map(|(_, y)| *y).fold(0.1, f64::max);
+    let draw = |svg: &mut String| -> Result<(), Box<dyn std::error::Error>> {
+        let root = SVGBackend::with_string(svg, (800, 420)).into_drawing_area();
+        root.fill(&WHITE)?;
+        let mut chart = ChartBuilder::on(&root)
+            .margin(12)
+            .x_label_area_size(36)
+            .y_label_area_size(48)
+            .right_y_label_area_size(48)
+            .build_cartesian_2d(0.0..steps, 0.0..top)?
+            .set_secondary_coord(0.0..steps, 0.0..1.0);
+        chart.configure_mesh().x_desc("step").y_desc("loss of answers, nats per byte").draw()?;
+        chart.configure_secondary_axes().y_desc("share of answers' bytes right").draw()?;
+        chart
+            .draw_series(LineSeries::new(loss.iter().copied(), &RED))?
+            .label("loss")
+            .legend(|(x, y)| PathElement::new([(x, y), (x + 18, y)], RED));
+        chart
+            .draw_secondary_series(LineSeries::new(accuracy.iter().copied(), &BLUE))?
+            .label("accuracy")
+            .legend(|(x, y)| PathElement::new([(x, y), (x + 18, y)], BLUE));
+        chart
+            .configure_series_labels()
+            .position(SeriesLabelPosition::MiddleRight)
+            .background_style(WHITE)
+            .border_style(BLACK)
+            .draw()?;
+        Ok(root.present()?)
+    };
+    draw(&mut svg).map_err(|error| anyhow::anyhow!("cannot draw the curve: {error}"))?;
+    Ok(svg)
+}
