@@ -263,17 +263,18 @@ impl Config {
         self.layer_types.iter().map(|kind| mixer(kind) + rest).sum()
     }
 
-    /// Bytes of one sequence's lightning states, in f32.
+    /// Bytes of one sequence's lightning states, in f32; `u64::MAX` if there are more.
     pub fn state_bytes(&self) -> u64 {
         let layers = self.count(LayerType::LinearAttention);
         let (heads, dim) = (self.num_attention_heads as u64, self.head_dim as u64);
-        layers * heads * dim * dim * 4
+        [heads, dim, dim, 4].into_iter().fold(layers, u64::saturating_mul)
     }
 
-    /// Bytes of the keys and values of `tokens` tokens, in f32.
+    /// Bytes of the keys and values of `tokens` tokens, in f32; `u64::MAX` if there are more.
     pub fn kv_bytes(&self, tokens: usize) -> u64 {
-        let width = (self.num_key_value_heads * self.head_dim) as u64;
-        self.count(LayerType::FullAttention) * 2 * width * 4 * tokens as u64
+        let layers = self.count(LayerType::FullAttention);
+        let (heads, dim) = (self.num_key_value_heads as u64, self.head_dim as u64);
+        [2, heads, dim, 4, tokens as u64].into_iter().fold(layers, u64::saturating_mul)
     }
 
     /// Number of layers of a kind.

@@ -55,12 +55,14 @@ pub enum Error {
     #[error(transparent)]
     Tensor(#[from] tensor::Error),
     /// Weights that the model needs and the checkpoint lacks.
-    #[error("`{path}` lacks {} of the model's tensors: {}", names.len(), list(names))]
+    #[error("`{path}` lacks {}{more} of the model's tensors: {}", names.len(), list(names))]
     MissingTensors {
         /// The file or folder.
         path: PathBuf,
         /// Their names.
         names: Vec<String>,
+        /// Whether there may be others: nothing, or " or more".
+        more: &'static str,
     },
     /// Weights that the checkpoint has and the model does not know.
     #[error(

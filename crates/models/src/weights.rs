@@ -63,6 +63,9 @@ pub struct FromCheckpoint<'a> {
     missing: BTreeSet<String>,
 }
 
+/// So many missing tensors end the search: a config may name more than memory holds.
+const MANY: usize = 1000;
+
 /// Names that files may hold and that are computed here instead.
 const BUFFERS: [&str; 4] = ["slope_rate", "query_decay", "key_decay", "diagonal_decay"];
 
@@ -82,13 +85,14 @@ impl<'a> FromCheckpoint<'a> {
     ///
     /// Names what was missing, or what nobody asked for.
     pub fn finish(self) -> Result<(), Error> {
-        let path = || -> PathBuf { Path::to_owned(self.checkpoint.path()) };
+        let checkpoint = self.checkpoint;
+        let path = || -> PathBuf { Path::to_owned(checkpoint.path()) };
         if !self.missing.is_empty() {
-            let names = self.missing.iter().cloned().collect();
-            return Err(Error::MissingTensors { path: path(), names });
+            let names = self.missing.into_iter().collect();
+            return Err(Error::MissingTensors { path: path(), names, more: "" });
         }
         let buffer = |name: &str| BUFFERS.iter().any(|buffer| name.ends_with(buffer));
-        let unread = self.checkpoint.unread().into_iter().filter(|name| !buffer(name));
+        let unread = checkpoint.unread().into_iter().filter(|name| !buffer(name));
         let names: Vec<String> = unread.map(str::to_owned).collect();
         if names.is_empty() { Ok(()) } else { Err(Error::UnreadTensors { path: path(), names }) }
     }
@@ -100,10 +104,16 @@ impl<'a> FromCheckpoint<'a> {
     }
 
     /// Loads one tensor; zeros for one that is missing, which is remembered for
-    /// [`finish`](Self::finish), so that all are reported at once.
+    /// [`finish`](Self::finish), so that all are reported at once, or
+    /// very many.
     fn load(&mut self, name: &str, shape: &[usize]) -> Result<Tensor, Error> {
         let Some(name) = self.spelled(name) else {
             self.missing.insert(name.to_owned());
+            if self.missing.len() == MANY {
+                let names = std::mem::take(&mut self.missing).into_iter().collect();
+                let path = self.checkpoint.path().to_owned();
+                return Err(Error::MissingTensors { path, names, more: " or more" });
+            }
             return Ok(Tensor::zeros(self.device, &vec![0; shape.len()]));
         };
         Ok(self.checkpoint.load(self.device, &name, shape)?)
@@ -242,4 +252,27 @@ pub fn saved(model: &mut MiniMaxText01, precision: Precision) -> BTreeMap<String
         }
     });
     saved
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Config;
+
+    /// A config of ten thousand layers of 65536 experts has as many names as few files have bytes.
+    #[test]
+    fn a_small_file_for_a_huge_config_is_refused_at_once() {
+        let text = r#"{
+            "model_type": "minimax", "vocab_size": 1, "hidden_size": 1, "intermediate_size": 1,
+            "num_hidden_layers": 10000, "num_attention_heads": 1, "head_dim": 2, "rope_theta": 2,
+            "num_local_experts": 65536, "num_experts_per_tok": 1, "max_position_embeddings": 1
+        }"#;
+        let config = Config::from_json(text.as_bytes(), Path::new("config.json")).unwrap();
+        let file = b"\x02\0\0\0\0\0\0\0{}";
+        let checkpoint = Checkpoint::from_static("empty.safetensors", file).unwrap();
+        let error = crate::load(config, &checkpoint, &Device::cpu(1), None).unwrap_err();
+        let expected = "`empty.safetensors` lacks 1000 or more of the model's tensors: \
+                        `model.embed_tokens.weight`";
+        assert!(error.to_string().starts_with(expected), "{error}");
+    }
 }

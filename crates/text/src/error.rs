@@ -1,4 +1,4 @@
-//! What can be wrong with a tokenizer.
+//! What can be wrong with a tokenizer, a chat template, or what it is given.
 
 use std::path::PathBuf;
 
@@ -22,6 +22,50 @@ pub enum Error {
     /// A tokenizer that cannot be used.
     #[error("`{path}` is not a valid tokenizer: {reason}")]
     Tokenizer {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A file that is not a JSON object.
+    #[error("`{path}` is not valid JSON: {reason}")]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A field of another kind.
+    #[error("`{path}`: `{field}` is {found}, expected {expected}")]
+    Field {
+        /// The file.
+        path: PathBuf,
+        /// The field.
+        field: String,
+        /// Its value.
+        found: String,
+        /// What it may be.
+        expected: &'static str,
+    },
+    /// A chat template that cannot be used.
+    #[error("`{path}` has no valid chat template: {reason}")]
+    Template {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Messages that a chat template does not take.
+    #[error("the chat template in `{path}` refuses the messages: {reason}")]
+    Refused {
+        /// The file.
+        path: PathBuf,
+        /// What the template says.
+        reason: String,
+    },
+    /// A chat template that fails.
+    #[error("the chat template in `{path}` fails: {reason}")]
+    Render {
         /// The file.
         path: PathBuf,
         /// What is wrong.

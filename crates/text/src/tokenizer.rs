@@ -75,8 +75,10 @@ impl Tokenizer {
             }
             return Ok(Self::bytes(file.special_tokens));
         }
-        let tokenizer =
-            tokenizers::Tokenizer::from_bytes(text).map_err(|error| wrong(error.to_string()))?;
+        // The library takes it for granted that this much is right.
+        let json: Result<serde::de::IgnoredAny, _> = serde_json::from_slice(text);
+        json.map_err(|error| wrong(error.to_string()))?;
+        let tokenizer = caught(|| tokenizers::Tokenizer::from_bytes(text)).map_err(wrong)?;
         Ok(Self(Kind::HuggingFace(Box::new(tokenizer))))
     }
 
@@ -92,16 +94,16 @@ impl Tokenizer {
             }
             Kind::Bytes { .. } => Ok(text.bytes().map(u32::from).collect()),
             Kind::HuggingFace(tokenizer) => {
-                let failed = |error: tokenizers::Error| Error::Tokenizer {
-                    path: HUGGING_FACE.into(),
-                    reason: error.to_string(),
+                let encoded = match specials {
+                    Specials::Parse => caught(|| tokenizer.encode(text, false)),
+                    Specials::AsText => {
+                        let mut plain = (**tokenizer).clone();
+                        plain.set_encode_special_tokens(true);
+                        caught(|| plain.encode(text, false))
+                    }
                 };
-                if specials == Specials::Parse {
-                    return Ok(tokenizer.encode(text, false).map_err(failed)?.get_ids().to_vec());
-                }
-                let mut plain = (**tokenizer).clone();
-                plain.set_encode_special_tokens(true);
-                Ok(plain.encode(text, false).map_err(failed)?.get_ids().to_vec())
+                let failed = |reason| Error::Tokenizer { path: HUGGING_FACE.into(), reason };
+                Ok(encoded.map_err(failed)?.get_ids().to_vec())
             }
         }
     }
@@ -127,7 +129,9 @@ impl Tokenizer {
                 String::from_utf8_lossy(&bytes).into_owned()
             }
             // It fails only for ids that do not exist, which say nothing.
-            Kind::HuggingFace(tokenizer) => tokenizer.decode(ids, true).unwrap_or_default(),
+            Kind::HuggingFace(tokenizer) => {
+                caught(|| tokenizer.decode(ids, true)).unwrap_or_default()
+            }
         }
     }
 
@@ -160,6 +164,15 @@ impl Tokenizer {
             }
             Kind::HuggingFace(tokenizer) => tokenizer.token_to_id(token),
         }
+    }
+}
+
+/// What the library says of a file, its panics as well: it asserts what a file may get wrong.
+fn caught<T>(work: impl FnOnce() -> Result<T, tokenizers::Error>) -> Result<T, String> {
+    // What it shares between calls are caches, which may be left in any state.
+    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)) {
+        Ok(result) => result.map_err(|error| error.to_string()),
+        Err(_) => Err("its rules contradict each other".to_owned()),
     }
 }
 
@@ -217,5 +230,19 @@ mod tests {
         }
         let error = Tokenizer::open(Path::new("/nowhere")).unwrap_err();
         assert!(error.to_string().contains("/nowhere"), "{error}");
+    }
+
+    #[test]
+    fn a_cut_decoder_does_not_panic() {
+        let text = br#"{"decoder": {"type": "Byte"#;
+        let error = Tokenizer::from_json(text, Path::new("tokenizer.json")).unwrap_err();
+        assert!(error.to_string().contains("EOF while parsing a string"), "{error}");
+    }
+
+    #[test]
+    fn a_wrong_normalizer_does_not_panic() {
+        let text = br#"{"normalizer": {"type": "Precompiled", "precompiled_charsmap": "?"}}"#;
+        let error = Tokenizer::from_json(text, Path::new("tokenizer.json")).unwrap_err();
+        assert!(error.to_string().starts_with("`tokenizer.json` is not a valid tokenizer"));
     }
 }

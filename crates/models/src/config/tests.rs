@@ -191,6 +191,23 @@ fn bad_values_are_named() {
     assert!(error.starts_with("`config.json` is not a valid config: expected value"), "{error}");
 }
 
+/// The last bit too: quick ways to parse numbers miss it now and then.
+#[test]
+fn a_number_is_read_back_as_it_was() {
+    let config = parse(&with("layernorm_mlp_alpha", json!(2.1844674407370954))).unwrap();
+    let written = config.to_json();
+    let again = Config::from_json(written.as_bytes(), Path::new("x")).unwrap();
+    assert_eq!(again.mlp.alpha, 2.1844674407370954);
+}
+
+#[test]
+fn the_memory_of_absurd_contexts_does_not_overflow() {
+    let mut config = parse(&released()).unwrap();
+    assert_eq!(config.kv_bytes(usize::MAX), u64::MAX);
+    config.head_dim = usize::MAX;
+    assert_eq!(config.state_bytes(), u64::MAX);
+}
+
 proptest! {
     #[test]
     fn any_bytes_are_read_or_refused(text: Vec<u8>) {

@@ -1,0 +1,226 @@
+//! From messages to the text that a model reads: the chat template that comes with it.
+//!
+//! Templates are programs in Jinja, written for Python and by strangers. They run in a sandbox
+//! (`sandbox`) and see the variables that they know from transformers: `messages`, `tools`,
+//! `documents` (none), `add_generation_prompt`, the special tokens by name, and
+//! `strftime_now(format)` where a time is given.
+//!
+//! The text holds special tokens and is to be encoded with [`Specials::Parse`](crate::Specials);
+//! those that a user wrote are then special as well.
+
+mod config;
+mod form;
+mod json;
+mod message;
+mod sandbox;
+#[cfg(test)]
+mod tests;
+
+pub use message::{Content, Message, Part, ToolCall};
+
+use crate::Error;
+use config::Config;
+use form::Form;
+use minijinja::value::Serde;
+use minijinja::{ErrorKind, Value};
+use sandbox::{Failure, Sandbox};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+/// A file that holds a template and nothing else; it counts more than the others.
+const FILE: &str = "chat_template.jinja";
+/// A file that holds a template as JSON, beside models that read more than text.
+const JSON_FILE: &str = "chat_template.json";
+/// The config of a tokenizer, with special tokens and perhaps a template.
+const CONFIG: &str = "tokenizer_config.json";
+
+/// Names of templates: what is used, and what is used instead if there are tools.
+const DEFAULT: &str = "default";
+const TOOL_USE: &str = "tool_use";
+
+/// A model's chat template.
+#[derive(Debug)]
+pub struct ChatTemplate {
+    path: PathBuf,
+    sandbox: Sandbox,
+    special_tokens: BTreeMap<String, String>,
+    form: Form,
+    /// Whether there is a template of its own for conversations with tools.
+    tool_use: bool,
+}
+
+/// What a template makes text of.
+#[derive(Clone, Copy, Debug)]
+pub struct Conversation<'a> {
+    /// What was said so far.
+    pub messages: &'a [Message],
+    /// The functions that the model may call, as the JSON schemas of their definitions.
+    pub tools: &'a [serde_json::Value],
+    /// Whether the text goes on to where the model answers.
+    pub add_generation_prompt: bool,
+    /// The time that templates may read, shown in UTC; `None`: they know no time.
+    pub now: Option<SystemTime>,
+}
+
+impl ChatTemplate {
+    /// The template in a model's folder: `chat_template.jinja`, `chat_template.json` or
+    /// `chat_template` in `tokenizer_config.json`, in this order; `None` if there is none.
+    ///
+    /// # Errors
+    ///
+    /// If a file cannot be read, or is not what it should be.
+    pub fn open(folder: &Path) -> Result<Option<Self>, Error> {
+        let read = |name: &str| {
+            let path = folder.join(name);
+            match std::fs::read(&path) {
+                Ok(text) => Ok(Some((text, path))),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+                Err(source) => Err(Error::Io { path, source }),
+            }
+        };
+        let mut special_tokens = BTreeMap::new();
+        let mut found = None;
+        if let Some((text, path)) = read(CONFIG)? {
+            let config = Config::parse(&text, &path)?;
+            special_tokens = config.special_tokens;
+            found = config.templates.map(|templates| (templates, path));
+        }
+        if let Some((text, path)) = read(JSON_FILE)? {
+            let templates = Config::parse(&text, &path)?.templates;
+            found = templates.map(|templates| (templates, path)).or(found);
+        }
+        if let Some((text, path)) = read(FILE)? {
+            return Self::from_jinja(&text, &path, special_tokens).map(Some);
+        }
+        found
+            .map(|(templates, path)| Self::from_templates(templates, &path, special_tokens))
+            .transpose()
+    }
+
+    /// The template in the text of a `tokenizer_config.json`, `None` if it has none; `path` is
+    /// named in errors.
+    ///
+    /// # Errors
+    ///
+    /// If it is not JSON, or a field is not what it should be.
+    pub fn from_config(text: &[u8], path: &Path) -> Result<Option<Self>, Error> {
+        let config = Config::parse(text, path)?;
+        let new = |templates| Self::from_templates(templates, path, config.special_tokens);
+        config.templates.map(new).transpose()
+    }
+
+    /// The template `source`; `special_tokens` are known to it by their names, such as
+    /// `bos_token`, and `path` is named in errors.
+    ///
+    /// # Errors
+    ///
+    /// If it is not UTF-8, too long, or not a template.
+    pub fn from_jinja(
+        source: &[u8],
+        path: &Path,
+        special_tokens: BTreeMap<String, String>,
+    ) -> Result<Self, Error> {
+        let source = std::str::from_utf8(source).map_err(|error| Error::Template {
+            path: path.to_owned(),
+            reason: format!("it is not UTF-8 from byte {} on", error.valid_up_to()),
+        })?;
+        let templates = BTreeMap::from([(DEFAULT.to_owned(), source.to_owned())]);
+        Self::from_templates(templates, path, special_tokens)
+    }
+
+    fn from_templates(
+        templates: BTreeMap<String, String>,
+        path: &Path,
+        special_tokens: BTreeMap<String, String>,
+    ) -> Result<Self, Error> {
+        if !templates.contains_key(DEFAULT) {
+            let names: Vec<_> = templates.keys().map(|name| format!("`{name}`")).collect();
+            let reason =
+                format!("it has templates named {}, expected one `{DEFAULT}`", names.join(", "));
+            return Err(Error::Template { path: path.to_owned(), reason });
+        }
+        let mut sandbox = Sandbox::new();
+        let mut tool_use = false;
+        for (name, source) in templates {
+            // Others are chosen by name, which nothing here does.
+            if name == DEFAULT || name == TOOL_USE {
+                tool_use |= name == TOOL_USE;
+                let wrong = |reason| Error::Template { path: path.to_owned(), reason };
+                sandbox.add(name, source).map_err(wrong)?;
+            }
+        }
+        let mut template =
+            Self { path: path.to_owned(), sandbox, special_tokens, form: Form::Text, tool_use };
+        template.form = form::probe(|messages| template.run(messages, &[], false, None).ok());
+        Ok(template)
+    }
+
+    /// The text of `conversation`.
+    ///
+    /// # Errors
+    ///
+    /// If the template refuses the messages (a role that it does not know, an image where it
+    /// takes text only), fails, takes too long or writes too much.
+    pub fn render(&self, conversation: &Conversation<'_>) -> Result<String, Error> {
+        let messages = conversation.messages.iter().enumerate();
+        let messages = messages.map(|(i, message)| {
+            message.to_value(self.form).map_err(|found| Error::Refused {
+                path: self.path.clone(),
+                reason: format!("message {i} holds {found}, expected text only"),
+            })
+        });
+        let messages = messages.collect::<Result<_, _>>()?;
+        let Conversation { tools, add_generation_prompt, now, .. } = *conversation;
+        self.run(messages, tools, add_generation_prompt, now).map_err(|failure| {
+            let path = self.path.clone();
+            match failure {
+                Failure::Refused(reason) => Error::Refused { path, reason },
+                Failure::Broken(reason) => Error::Render { path, reason },
+            }
+        })
+    }
+
+    fn run(
+        &self,
+        messages: Vec<Value>,
+        tools: &[serde_json::Value],
+        add_generation_prompt: bool,
+        now: Option<SystemTime>,
+    ) -> Result<String, Failure> {
+        let name = if self.tool_use && !tools.is_empty() { TOOL_USE } else { DEFAULT };
+        let mut variables: BTreeMap<&str, Value> = self
+            .special_tokens
+            .iter()
+            .map(|(name, token)| (&name[..], Value::from(&token[..])))
+            .collect();
+        let tools = match tools {
+            [] => Value::from(()),
+            tools => Value::from(Serde(tools)),
+        };
+        variables.insert("messages", Value::from(messages));
+        variables.insert("tools", tools);
+        variables.insert("documents", Value::from(()));
+        variables.insert("add_generation_prompt", Value::from(add_generation_prompt));
+        if let Some(now) = now {
+            let strftime = move |format: &str| strftime(now, format);
+            variables.insert("strftime_now", Value::from_function(strftime));
+        }
+        self.sandbox.render(name, variables)
+    }
+}
+
+/// The time `now` in UTC, as Python's `strftime` would write it.
+fn strftime(now: SystemTime, format: &str) -> Result<String, minijinja::Error> {
+    let wrong = |reason: String| minijinja::Error::new(ErrorKind::InvalidOperation, reason);
+    // Widths, as in `%255Y`, make a format's result longer than the format.
+    if format.len() > 256 {
+        return Err(wrong(format!(
+            "a time format of {} bytes, expected 256 at most",
+            format.len()
+        )));
+    }
+    let now = jiff::Timestamp::try_from(now).map_err(|error| wrong(error.to_string()))?;
+    jiff::fmt::strtime::format(format, &now.to_zoned(jiff::tz::TimeZone::UTC))
+        .map_err(|error| wrong(error.to_string()))
+}
