@@ -9,6 +9,7 @@ mod failure;
 mod fit;
 mod model;
 mod plot;
+mod prompt;
 
 use clap::{Parser, Subcommand};
 use commands::{doctor, eval, init, inspect, run, train};

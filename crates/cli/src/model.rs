@@ -5,7 +5,7 @@ use anyhow::Context as _;
 use models::{Config, MiniMaxText01};
 use std::path::{Path, PathBuf};
 use tensor::{Checkpoint, Device, Precision};
-use text::Tokenizer;
+use text::{ChatTemplate, Tokenizer};
 
 /// In what precision weights take part in products.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -65,6 +65,14 @@ impl Place {
             }
             Self::Folder(folder) => Tokenizer::open(folder)?,
         })
+    }
+
+    /// How the model is talked to, if its folder says.
+    pub(crate) fn template(&self) -> anyhow::Result<Option<ChatTemplate>> {
+        match self {
+            Self::Embedded => Ok(None),
+            Self::Folder(folder) => Ok(ChatTemplate::open(folder)?),
+        }
     }
 
     pub(crate) fn load(

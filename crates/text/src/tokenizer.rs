@@ -156,6 +156,18 @@ impl Tokenizer {
         }
     }
 
+    /// The special tokens, as text.
+    pub fn special_tokens(&self) -> Vec<String> {
+        match &self.0 {
+            Kind::Bytes { special_tokens } => special_tokens.clone(),
+            Kind::HuggingFace(tokenizer) => {
+                let added = tokenizer.get_added_tokens_decoder();
+                let special = added.into_values().filter(|token| token.special);
+                special.map(|token| token.content).collect()
+            }
+        }
+    }
+
     /// The id of a special token.
     pub fn special_id(&self, token: &str) -> Option<u32> {
         match &self.0 {

@@ -2,7 +2,7 @@
 
 use crate::fit;
 use crate::model::{Place, Weights};
-use anyhow::Context as _;
+use crate::prompt::Form;
 use engine::{Engine, Event, Refused, Request};
 use indicatif::{ProgressBar, ProgressStyle};
 use models::CausalLm as _;
@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 use tensor::Device;
 use tensor::sampling::Sampling;
-use text::{Detokenizer, Specials, StopStrings, Tokenizer};
+use text::{Detokenizer, StopStrings};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -41,15 +41,13 @@ pub(crate) struct Arguments {
     /// Tokens read at once
     #[arg(long, env = "FULGURITE_CHUNK", default_value = "4096")]
     chunk: std::num::NonZeroUsize,
+    /// Leave the model's chat template out: the text is gone on with as it is
+    #[arg(long)]
+    raw: bool,
     /// Print the answer with its counts as JSON
     #[arg(long)]
     json: bool,
 }
-
-/// Marks of models that are trained to look things up, as `train` writes them.
-const DOCUMENT: &str = "<|document|>";
-const QUESTION: &str = "<|question|>";
-const ANSWER: &str = "<|answer|>";
 
 pub(crate) fn run(arguments: &Arguments, device: &Device) -> anyhow::Result<()> {
     let place = Place::of(arguments.model.as_deref());
@@ -65,7 +63,9 @@ pub(crate) fn run(arguments: &Arguments, device: &Device) -> anyhow::Result<()> 
             return Err(Refused::TooLong { prompt, answer, context }.into());
         }
     }
-    let input_ids = prompt(arguments, &tokenizer)?;
+    let template = if arguments.raw { None } else { place.template()? };
+    let form = Form::of(&tokenizer, template);
+    let input_ids = form.ids(&tokenizer, &arguments.file, &arguments.prompt)?;
     let prompt_tokens = input_ids.len();
     fit::check(&config, prompt_tokens.saturating_add(arguments.max_tokens))?;
     let model = place.load(device, arguments.weights)?;
@@ -133,27 +133,6 @@ pub(crate) fn run(arguments: &Arguments, device: &Device) -> anyhow::Result<()> 
         "write_tokens_per_second": rate(completion_tokens, first_token, end),
     });
     Ok(writeln!(out, "{value}")?)
-}
-
-/// The files and the question as the model wants them: with marks, if it has them.
-fn prompt(arguments: &Arguments, tokenizer: &Tokenizer) -> anyhow::Result<Vec<u32>> {
-    let mut document = Vec::new();
-    for path in &arguments.file {
-        let bytes =
-            std::fs::read(path).with_context(|| format!("cannot read `{}`", path.display()))?;
-        anyhow::ensure!(
-            !bytes.is_empty(),
-            "`{}` is empty: there is nothing to read",
-            path.display()
-        );
-        document.extend(tokenizer.encode_bytes(&bytes)?);
-    }
-    let question = tokenizer.encode(&arguments.prompt, Specials::AsText)?;
-    let marks = [DOCUMENT, QUESTION, ANSWER].map(|mark| tokenizer.special_id(mark));
-    let [Some(document_id), Some(question_id), Some(answer_id)] = marks else {
-        return Ok([document, question].concat());
-    };
-    Ok([vec![document_id], document, vec![question_id], question, vec![answer_id]].concat())
 }
 
 fn reading_bar(tokens: usize) -> anyhow::Result<ProgressBar> {
