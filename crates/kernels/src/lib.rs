@@ -19,6 +19,7 @@ pub mod layer_norm;
 pub mod lightning_attention;
 pub mod matmul;
 pub mod moe;
+pub mod peak;
 pub mod rms_norm;
 pub mod rng;
 pub mod rope;
