@@ -1,11 +1,38 @@
 //! Chores of the repository; its tests check what no single crate can.
 #![expect(clippy::print_stderr, reason = "a chore talks to its user")]
 
-use std::process::ExitCode;
+use std::ffi::OsString;
+use std::process::{Command, ExitCode};
 
 fn main() -> ExitCode {
-    eprintln!("usage: cargo test -p xtask (checks of the repository as a whole)");
-    ExitCode::from(2)
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let done = match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["kernel", ref words @ ..] => kernel(words),
+        _ => {
+            eprintln!("usage: cargo xtask kernel [words]   tests the kernels, then measures them");
+            eprintln!("       cargo test -p xtask          checks of the repository as a whole");
+            return ExitCode::from(2);
+        }
+    };
+    if done { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Green first: a kernel that is wrong is not worth measuring.
+fn kernel(words: &[&str]) -> bool {
+    let bench = ["bench", "--quiet", "--package", "kernels", "--bench", "kernels", "--"];
+    cargo(&["test", "--quiet", "--package", "kernels"]) && cargo(&[&bench, words].concat())
+}
+
+/// Whether cargo did this without an error.
+fn cargo(args: &[&str]) -> bool {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
+    match Command::new(cargo).args(args).status() {
+        Ok(status) => status.success(),
+        Err(error) => {
+            eprintln!("error: cannot start cargo: {error}");
+            false
+        }
+    }
 }
 
 #[cfg(test)]

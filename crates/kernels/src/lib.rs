@@ -20,6 +20,7 @@ pub mod lightning_attention;
 pub mod matmul;
 pub mod moe;
 pub mod muon;
+pub mod peak;
 pub mod rms_norm;
 pub mod rng;
 pub mod rope;

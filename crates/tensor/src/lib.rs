@@ -19,7 +19,7 @@ pub use kernels::attention::{Attention, AttentionSpan};
 pub use kernels::lightning_attention::Lightning;
 pub use kernels::moe::{Groups, Routing};
 pub use kernels::rope::Rope;
-pub use kernels::{Rng, adamw, muon, sampling};
+pub use kernels::{Rng, adamw, muon, peak, sampling};
 pub use ops::attention::AttentionRows;
 pub use ops::token::CrossEntropy;
 pub use safetensors::{Checkpoint, Saved};

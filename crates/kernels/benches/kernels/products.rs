@@ -1,0 +1,158 @@
+//! Matrix products: dense, packed, small, and one per expert.
+
+use crate::harness::Work::{Bytes, Flops};
+use crate::harness::{Harness, Work, floats};
+use kernels::half::{Bf16, f32_to_bf16};
+use kernels::matmul::{Elements, Mat, MatMut, Packed, Scratch, matmul, matmul_packed, serial};
+use std::hint::black_box;
+use std::ops::Range;
+
+/// `[m, k] x [k, n]`: large; a training step's; powers of two as strides and their neighbour
+/// without; primes, whose tails are long; a few rows; one row, whole and with a tail.
+const SHAPES: [(usize, usize, usize); 8] = [
+    (1024, 1024, 4096),
+    (4096, 256, 1024),
+    (1024, 4096, 1024),
+    (1000, 4080, 1008),
+    (251, 509, 127),
+    (6, 2048, 2048),
+    (1, 4096, 4096),
+    (1, 4093, 1021),
+];
+
+pub(crate) fn all(harness: &Harness) {
+    for (m, k, n) in SHAPES {
+        dense(harness, m, k, n);
+        packed(harness, m, k, n);
+    }
+    tile(harness, 48, 64, 128);
+    grouped(harness);
+}
+
+/// Few rows are bound by reading the weights, many by arithmetic.
+fn work(m: usize, k: usize, n: usize, element_bytes: usize) -> Work {
+    if m < 16 { Bytes(element_bytes * k * n) } else { Flops(2 * m * k * n) }
+}
+
+/// Both operands as they come: forward, and the two products of the backward pass.
+fn dense(harness: &Harness, m: usize, k: usize, n: usize) {
+    let views = [("f32", false, false), ("f32_a_t", true, false), ("f32_b_t", false, true)];
+    for (kind, a_t, b_t) in views {
+        harness.bench(&format!("matmul/{kind}/{m}x{k}x{n}"), work(m, k, n, 4), |exec| {
+            let (a, b, mut c) = (floats(m * k), floats(k * n), vec![0.0; m * n]);
+            move || {
+                let view = |x, rows, cols, transposed| {
+                    if transposed {
+                        Mat::row_major(x, cols, rows).t()
+                    } else {
+                        Mat::row_major(x, rows, cols)
+                    }
+                };
+                let c = MatMut::row_major(&mut c, m, n);
+                matmul(&exec, view(&a, m, k, a_t), view(&b, k, n, b_t), c, false);
+            }
+        });
+    }
+}
+
+/// A weight that was packed before, and the packing.
+fn packed(harness: &Harness, m: usize, k: usize, n: usize) {
+    for (kind, bytes) in [("f32", 4), ("bf16", 2)] {
+        let name = format!("matmul/packed_{kind}/{m}x{k}x{n}");
+        harness.bench(&name, work(m, k, n, bytes), |exec| {
+            let weight = Weight::new(n * k, kind);
+            let packed = Packed::from_weight(exec.cpu, weight.elements(), n, k);
+            let (a, mut c) = (floats(m * k), vec![0.0; m * n]);
+            move || {
+                let c = MatMut::row_major(&mut c, m, n);
+                matmul_packed(&exec, Mat::row_major(&a, m, k), &packed, c, false);
+            }
+        });
+        if m == 1 {
+            harness.bench(
+                &format!("matmul/pack_{kind}/{n}x{k}"),
+                Bytes(2 * bytes * k * n),
+                |exec| {
+                    let weight = Weight::new(n * k, kind);
+                    move || {
+                        black_box(Packed::from_weight(exec.cpu, weight.elements(), n, k));
+                    }
+                },
+            );
+        }
+    }
+}
+
+/// A product within a task, as both kinds of attention make them.
+fn tile(harness: &Harness, m: usize, k: usize, n: usize) {
+    harness.bench(&format!("matmul/serial/{m}x{k}x{n}"), Flops(2 * m * k * n), |exec| {
+        let (a, b, mut c) = (floats(m * k), floats(n * k), vec![0.0; m * n]);
+        let mut scratch = Scratch::default();
+        move || {
+            let (a, b) = (Mat::row_major(&a, m, k), Mat::row_major(&b, n, k).t());
+            serial(exec.cpu, a, b, MatMut::row_major(&mut c, m, n), false, &mut scratch);
+        }
+    });
+}
+
+/// One product per expert for its run of rows: evenly routed, half of the rows with one expert,
+/// and one token with two experts.
+fn grouped(harness: &Harness) {
+    let (experts, rows, k, n) = (16, 2048, 512, 768);
+    let each = rows / experts;
+    let even: Vec<_> = (0..experts).map(|e| e * each..(e + 1) * each).collect();
+    let rest = rows / 2 / (experts - 1);
+    let skewed: Vec<_> = (0..experts)
+        .map(|e| if e == 0 { 0..rows / 2 } else { rows / 2 + (e - 1) * rest..rows / 2 + e * rest })
+        .collect();
+    let token: Vec<_> = (0..experts).map(|e| e.min(2)..(e + 1).min(2)).collect();
+    for (kind, bytes) in [("f32", 4), ("bf16", 2)] {
+        for (routing, runs) in [("even", &even), ("skewed", &skewed), ("token", &token)] {
+            let used: usize = runs.iter().map(Range::len).sum();
+            let work = if routing == "token" {
+                Bytes(used * k * n * bytes)
+            } else {
+                Flops(2 * used * k * n)
+            };
+            let name = format!("matmul/grouped_{kind}/{routing}/{experts}x{k}x{n}");
+            harness.bench(&name, work, |exec| {
+                let weight = Weight::new(n * k, kind);
+                let packed = Packed::from_weight(exec.cpu, weight.elements(), n, k);
+                // Copies, or all experts would be one matrix in the cache.
+                let packed = vec![packed; experts];
+                let (x, mut out, runs) = (floats(rows * k), vec![0.0; rows * n], runs.clone());
+                move || {
+                    for (run, packed) in runs.iter().zip(&packed) {
+                        let x = &x[run.start * k..run.end * k];
+                        let out = &mut out[run.start * n..run.end * n];
+                        let out = MatMut::row_major(out, run.len(), n);
+                        matmul_packed(&exec, Mat::row_major(x, run.len(), k), packed, out, false);
+                    }
+                }
+            });
+        }
+    }
+}
+
+/// Elements of a weight in either precision.
+enum Weight {
+    F32(Vec<f32>),
+    Bf16(Vec<Bf16>),
+}
+
+impl Weight {
+    fn new(len: usize, kind: &str) -> Self {
+        let values = floats(len);
+        match kind {
+            "f32" => Self::F32(values),
+            _ => Self::Bf16(values.into_iter().map(f32_to_bf16).collect()),
+        }
+    }
+
+    fn elements(&self) -> Elements<'_> {
+        match self {
+            Self::F32(x) => Elements::F32(x),
+            Self::Bf16(x) => Elements::Bf16(x),
+        }
+    }
+}
