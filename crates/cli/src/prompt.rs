@@ -98,8 +98,6 @@ fn chat(template: &ChatTemplate, tokenizer: &Tokenizer, text: &str) -> anyhow::R
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test may stop")]
-
     use super::*;
     use std::collections::BTreeMap;
     use std::path::Path;
@@ -108,7 +106,7 @@ mod tests {
                             {% if add_generation_prompt %}<s>ai:{% endif %}";
 
     fn tokenizer(tokens: &[&str]) -> Tokenizer {
-        Tokenizer::bytes(tokens.iter().map(|&token| token.to_owned()).collect())
+        Tokenizer::bytes(tokens.iter().copied())
     }
 
     fn template() -> ChatTemplate {

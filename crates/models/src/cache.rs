@@ -23,6 +23,13 @@ pub enum LayerCache {
     },
 }
 
+/// A point that a sequence can be brought back to: its states there, and how much it had read.
+#[derive(Clone, Debug)]
+pub struct Mark {
+    states: Vec<Vec<f32>>,
+    tokens: usize,
+}
+
 impl Cache {
     /// The memory of a sequence that has read nothing, with room for `tokens`: as long as there
     /// are no more, its size is what [`Config::state_bytes`] and [`Config::kv_bytes`] say.
@@ -59,6 +66,41 @@ impl Cache {
             LayerCache::Kv { k, v } => size_of_val(&k[..]) + size_of_val(&v[..]),
         };
         self.layers.iter().map(bytes).sum()
+    }
+
+    /// Where the sequence is now, as little as it takes to come back: the keys and values stay
+    /// where they are.
+    pub fn mark(&self) -> Mark {
+        let state = |layer: &LayerCache| match layer {
+            LayerCache::State(state) => Some(state.clone()),
+            LayerCache::Kv { .. } => None,
+        };
+        Mark { states: self.layers.iter().filter_map(state).collect(), tokens: self.tokens }
+    }
+
+    /// Forgets, exactly, what was read after `mark`.
+    ///
+    /// # Panics
+    ///
+    /// If the mark is of a sequence of another model, or the sequence is before it.
+    #[track_caller]
+    pub fn rewind(&mut self, mark: &Mark) {
+        assert!(mark.tokens <= self.tokens, "a mark at {}, read {}", mark.tokens, self.tokens);
+        let mut states = mark.states.iter();
+        for layer in &mut self.layers {
+            match layer {
+                LayerCache::State(state) => {
+                    let kept = states.next().expect("a state per lightning layer");
+                    state.copy_from_slice(kept);
+                }
+                LayerCache::Kv { k, v } => {
+                    for x in [k, v] {
+                        x.truncate(x.len() / self.tokens.max(1) * mark.tokens);
+                    }
+                }
+            }
+        }
+        self.tokens = mark.tokens;
     }
 
     pub(crate) fn layer(&mut self, i: usize) -> &mut LayerCache {

@@ -12,7 +12,7 @@ pub mod lm;
 pub mod weights;
 
 pub use batch::Batch;
-pub use cache::{Cache, LayerCache};
+pub use cache::{Cache, LayerCache, Mark};
 pub use config::{Config, LayerType, ResidualFactors, SlopeRule};
 pub use error::Error;
 pub use layers::moe::RouterOutput;

@@ -126,6 +126,29 @@ fn a_batch_is_its_sequences() {
     assert!(error <= 1e-6, "{error:e}");
 }
 
+/// What was read after a mark leaves no trace, to the bit.
+#[test]
+fn rewinding_is_never_having_read() {
+    let model = model(&Device::cpu(2));
+    let ids = tokens(150, 9);
+    let mut cache = Cache::new(model.config(), 150);
+    let empty = cache.mark();
+    read(&model, &ids[..70], 70, &mut cache);
+    let mark = cache.mark();
+    let mut kept = cache.clone();
+    for more in [1, 3, 80] {
+        read(&model, &ids[70..70 + more], 7, &mut cache);
+        cache.rewind(&mark);
+        assert_eq!(cache.tokens(), 70);
+        assert_eq!(cache.kv_bytes(), kept.kv_bytes());
+    }
+    let expected = read(&model, &ids[70..], 16, &mut kept);
+    assert_eq!(expected, read(&model, &ids[70..], 16, &mut cache));
+    cache.rewind(&empty);
+    let cold = cold(&model, &ids, 150);
+    assert_eq!(cold, read(&model, &ids, 150, &mut cache));
+}
+
 #[test]
 fn a_restored_cache_goes_on_as_if_never_left() {
     let model = model(&Device::cpu(2));

@@ -4,6 +4,7 @@ use crate::harness::Work::{Bytes, Flops};
 use crate::harness::{Harness, Work, floats};
 use kernels::half::{Bf16, f32_to_bf16};
 use kernels::matmul::{Elements, Mat, MatMut, Packed, Scratch, matmul, matmul_packed, serial};
+use kernels::muon::{Muon, muon};
 use std::hint::black_box;
 use std::ops::Range;
 
@@ -27,6 +28,21 @@ pub(crate) fn all(harness: &Harness) {
     }
     tile(harness, 48, 64, 128);
     grouped(harness);
+    for shape in [[32, 128, 128], [1, 1024, 1024], [1, 384, 128]] {
+        orthogonal(harness, shape);
+    }
+}
+
+/// Muon, nearly all of it small products.
+fn orthogonal(harness: &Harness, [count, rows, cols]: [usize; 3]) {
+    let (long, short) = (rows.max(cols), rows.min(cols));
+    let work = Flops(count * 5 * (4 * long + 2 * short) * short * short);
+    harness.bench(&format!("muon/{count}x{rows}x{cols}"), work, |exec| {
+        let settings = Muon { lr: 1e-3, momentum: 0.95, weight_decay: 0.1 };
+        let n = count * rows * cols;
+        let (mut param, grad, mut m) = (floats(n), floats(n), vec![0.0; n]);
+        move || muon(&exec, &settings, [count, rows, cols], &mut param, &grad, 1.0, &mut m)
+    });
 }
 
 /// Few rows are bound by reading the weights, many by arithmetic.

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use tensor::{Device, Rng, atomic, sampling};
-use train::lookup::{ABSENT, Spec, Split, document};
+use train::lookup::{self, ABSENT, Spec, Split};
 use train::tokens::{ANSWER, DOCUMENT, QUESTION};
 
 #[derive(clap::Args)]
@@ -30,6 +30,9 @@ pub(crate) struct Arguments {
     /// separated by tabs
     #[arg(long, conflicts_with = "bytes")]
     list: Option<PathBuf>,
+    /// Read another document than the one that is asked about: what is right then is chance
+    #[arg(long)]
+    shuffled: bool,
     /// Print every wrong answer
     #[arg(long)]
     show_wrong: bool,
@@ -64,7 +67,7 @@ struct Question {
 pub(crate) fn run(arguments: &Arguments, device: &Device) -> anyhow::Result<()> {
     let model = Place::of(arguments.model.as_deref()).load(device, None)?;
     let scores = match &arguments.list {
-        Some(list) => vec![of_list(&model, list, arguments.show_wrong)?],
+        Some(list) => vec![of_list(&model, list, arguments)?],
         None => generated(&model, arguments)?,
     };
     let mut out = std::io::stdout().lock();
@@ -104,15 +107,19 @@ fn generated(model: &MiniMaxText01, arguments: &Arguments) -> anyhow::Result<Vec
                 absent_share: ABSENT_SHARE,
             };
             let mut rng = Rng::stream(arguments.seed ^ bytes as u64, index);
-            let document = document(&spec, &mut rng);
+            let document = lookup::document(&spec, &mut rng);
             let questions = document.questions.into_iter().map(|q| Question {
                 kind: q.kind.name().to_owned(),
                 text: q.text,
                 answer: q.answer,
             });
             let questions: Vec<_> = questions.collect();
-            let text = document.text.as_bytes();
-            examine(model, text, &questions, arguments.show_wrong, &mut score, &bar);
+            let text = if arguments.shuffled {
+                lookup::document(&spec, &mut Rng::stream(!arguments.seed, index)).text
+            } else {
+                document.text
+            };
+            examine(model, text.as_bytes(), &questions, arguments.show_wrong, &mut score, &bar);
         }
         scores.push(score);
     }
@@ -121,7 +128,7 @@ fn generated(model: &MiniMaxText01, arguments: &Arguments) -> anyhow::Result<Vec
 }
 
 /// The score of a list of questions, by file.
-fn of_list(model: &MiniMaxText01, list: &Path, show_wrong: bool) -> anyhow::Result<Score> {
+fn of_list(model: &MiniMaxText01, list: &Path, arguments: &Arguments) -> anyhow::Result<Score> {
     let text = read_to_string(list)?;
     let mut by_file: BTreeMap<&str, Vec<Question>> = BTreeMap::new();
     for (i, line) in text.lines().enumerate().skip(1) {
@@ -141,11 +148,15 @@ fn of_list(model: &MiniMaxText01, list: &Path, show_wrong: bool) -> anyhow::Resu
     let bar = bar(by_file.values().map(|questions| questions.len() as u64).sum())?;
     let folder = list.parent().unwrap_or(Path::new(""));
     let mut score = Score::new("all".to_owned());
-    for (file, questions) in by_file {
+    let mut files: Vec<&str> = by_file.keys().copied().collect();
+    if arguments.shuffled {
+        files.rotate_left(1);
+    }
+    for (file, questions) in files.into_iter().zip(by_file.values()) {
         let path = folder.join(file);
         let text =
             std::fs::read(&path).with_context(|| format!("cannot read `{}`", path.display()))?;
-        examine(model, &text, &questions, show_wrong, &mut score, &bar);
+        examine(model, &text, questions, arguments.show_wrong, &mut score, &bar);
     }
     bar.finish_and_clear();
     Ok(score)
@@ -167,12 +178,15 @@ fn examine(
 ) {
     let ids: Vec<u32> =
         [DOCUMENT].into_iter().chain(text.iter().map(|&byte| byte.into())).collect();
-    let mut read = Cache::new(model.config(), ids.len());
+    let longest = questions.iter().map(|q| q.text.len()).max().unwrap_or(0);
+    let mut read = Cache::new(model.config(), ids.len() + longest + 2 + MAX_ANSWER);
     for chunk in ids.chunks(CHUNK) {
         model.logits(&Batch::single(chunk, read.tokens(), &[]), &mut [&mut read]);
     }
+    let end = read.mark();
     for Question { kind, text, answer: expected } in questions {
-        let answer = answer(model, &mut read.clone(), text);
+        let answer = answer(model, &mut read, text);
+        read.rewind(&end);
         let right = answer == *expected;
         if !right && show_wrong {
             bar.suspend(|| eprintln!("[{kind}] {text} => {answer:?}, expected {expected:?}"));
