@@ -175,6 +175,41 @@ impl Source for FromCheckpoint<'_> {
     }
 }
 
+/// Weights from a checkpoint as parameters to be trained further.
+#[derive(Debug)]
+pub struct ToTrain<'a> {
+    source: FromCheckpoint<'a>,
+    precision: Precision,
+}
+
+impl<'a> ToTrain<'a> {
+    /// Reads from `checkpoint`; products will be in `precision`.
+    pub fn new(checkpoint: &'a Checkpoint, device: &'a Device, precision: Precision) -> Self {
+        Self { source: FromCheckpoint::new(checkpoint, device, Some(Precision::F32)), precision }
+    }
+
+    /// As [`FromCheckpoint::finish`].
+    ///
+    /// # Errors
+    ///
+    /// Names what was missing, or what nobody asked for.
+    pub fn finish(self) -> Result<(), Error> {
+        self.source.finish()
+    }
+}
+
+impl Source for ToTrain<'_> {
+    fn tensor(&mut self, name: &str, shape: &[usize], role: Role) -> Result<Tensor, Error> {
+        Ok(self.source.tensor(name, shape, role)?.to_f32().into_parameter())
+    }
+
+    fn weight(&mut self, name: &str, shape: &[usize], role: Role) -> Result<Weight, Error> {
+        let weight = self.source.weight(name, shape, role)?;
+        let parameter = weight.tensor().clone().into_parameter();
+        Ok(Weight::new(parameter, precision_of(role, self.precision)))
+    }
+}
+
 /// Random weights as parameters to be trained: the report's initial scale (arXiv:2501.08313,
 /// section 4.2), Xavier with DeepNorm's `(8 layers)^(-1/4)` on the way to the residual stream.
 #[derive(Debug)]

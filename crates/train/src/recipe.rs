@@ -3,7 +3,7 @@
 use crate::Error;
 use models::Config;
 use serde::Deserialize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use tensor::Precision;
 
 /// A training run: everything that decides its result, apart from the number of threads.
@@ -14,6 +14,8 @@ pub struct Recipe {
     pub seed: u64,
     /// In what precision weights take part in products; they are kept in f32.
     pub compute: Compute,
+    /// A folder with the weights to begin with, from where the recipe is; random ones if not set.
+    pub start: Option<PathBuf>,
     /// The shape, in the fields of a `config.json`.
     pub model: toml::Table,
     /// How steps change the weights.

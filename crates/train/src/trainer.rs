@@ -7,7 +7,7 @@ use crate::lookup::{Spec, Split, document};
 use crate::optimizer::{Memory, Update};
 use crate::tokens::Example;
 use crate::{Error, Recipe};
-use models::weights::{Random, saved};
+use models::weights::{Random, ToTrain, saved};
 use models::{Batch, Config, MiniMaxText01};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -61,12 +61,25 @@ impl Trainer {
     ///
     /// # Errors
     ///
-    /// If the recipe's model cannot be made.
+    /// If the recipe's model cannot be made, or the weights to begin with are not those of it.
     pub fn new(recipe: Recipe, path: &Path, device: &Device) -> Result<Self, Error> {
         let config = recipe.config(path)?;
-        let layers = config.num_hidden_layers;
-        let mut random = Random::new(device, recipe.compute.into(), layers, recipe.seed);
-        let mut model = MiniMaxText01::new(config, &mut random)?;
+        let compute = recipe.compute.into();
+        let mut model = match &recipe.start {
+            None => {
+                let layers = config.num_hidden_layers;
+                let mut random = Random::new(device, compute, layers, recipe.seed);
+                MiniMaxText01::new(config, &mut random)?
+            }
+            Some(start) => {
+                let folder = path.parent().unwrap_or(Path::new("")).join(start);
+                let checkpoint = Checkpoint::open(&folder)?;
+                let mut source = ToTrain::new(&checkpoint, device, compute);
+                let model = MiniMaxText01::new(config, &mut source)?;
+                source.finish()?;
+                model
+            }
+        };
         let mut memories = Vec::new();
         model.for_each_parameter(&mut |name, tensor| {
             memories.push(Memory::new(&recipe.optimizer, name, tensor));

@@ -1,6 +1,7 @@
 //! Training as a whole, with a model of a few thousand parameters.
 #![expect(clippy::unwrap_used, reason = "a test may stop")]
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use tensor::{Device, Precision};
 use train::{Recipe, Trainer};
@@ -55,6 +56,26 @@ fn steps(trainer: &mut Trainer, n: usize) {
     for _ in 0..n {
         trainer.step().unwrap();
     }
+}
+
+/// A run that begins with the weights of another predicts as that one did at its end.
+#[test]
+fn a_run_begins_with_the_weights_of_another() {
+    let device = Device::cpu(2);
+    let mut first = trainer(RECIPE, &device);
+    let early = first.step().unwrap();
+    steps(&mut first, 30);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(tensor::safetensors::WEIGHTS);
+    let weights = first.weights(Precision::F32);
+    tensor::safetensors::save(&path, weights, &BTreeMap::new()).unwrap();
+    let start = format!("start = {:?}\n{RECIPE}", folder.path().display().to_string());
+    let late = trainer(&start, &device).step().unwrap();
+    assert!(late.answer_loss < 0.9 * early.answer_loss, "{early:?} {late:?}");
+    let wrong = start.replace("hidden_size = 16", "hidden_size = 24");
+    let recipe = Recipe::from_toml(&wrong, Path::new("recipe.toml")).unwrap();
+    let error = Trainer::new(recipe, Path::new("recipe.toml"), &device).unwrap_err().to_string();
+    assert!(error.contains("expected [260, 24]"), "{error}");
 }
 
 #[test]
