@@ -1,0 +1,409 @@
+//! Matrix product: f32, or bf16 weights with f32 accumulation.
+//!
+//! ```text
+//! C[i][j] (+)= sum_k A[i][k] B[k][j]        A: [m, k], B: [k, n], C: [m, n]
+//! ```
+//!
+//! Compute-bound for large `m` (`2 m n k` flops), memory-bound for `m = 1`.
+//!
+//! B is packed into panels of two vectors' width, `[n / width][k][width]`, so that the inner loop
+//! reads it in order; a tile of `TILE_ROWS` rows of C stays in registers. Every element of C is
+//! one chain of fused multiply-adds in the order of `k`, whatever the shape, the blocking and the
+//! number of threads: a row gives the same bits alone and in a batch. With [`Arithmetic::F64`] the chain
+//! is one of f64 sums, in the same order.
+
+#![expect(unsafe_code, reason = "the inner loop reads A without bounds checks")]
+
+mod blocks;
+#[cfg(test)]
+mod tests;
+
+use crate::half::Bf16;
+use crate::threads::SharedMut;
+use crate::{Cpu, Exec};
+use blocks::{block_product, pack_panel, simd_serial};
+use fearless_simd::{dispatch, prelude::*};
+
+/// Rows of C in registers: 6 x 2 vectors fill 12 of AVX2's 16 registers.
+const TILE_ROWS: usize = 6;
+/// Depth of a block: a panel of 256 x 16 f32 takes half of a 32 KiB L1.
+const BLOCK_K: usize = 256;
+/// Rows of a block: 96 x 256 f32 take a fifth of a 512 KiB L2.
+const BLOCK_ROWS: usize = 16 * TILE_ROWS;
+/// Fewer rows than this are split over threads by columns.
+const MIN_ROWS_PER_TASK: usize = 4 * TILE_ROWS;
+
+/// The elements of a matrix.
+#[derive(Clone, Copy, Debug)]
+pub enum Elements<'a> {
+    /// f32.
+    F32(&'a [f32]),
+    /// bf16 bits; products accumulate in f32.
+    Bf16(&'a [Bf16]),
+}
+
+impl Elements<'_> {
+    fn len(self) -> usize {
+        match self {
+            Self::F32(x) => x.len(),
+            Self::Bf16(x) => x.len(),
+        }
+    }
+
+    /// Elements `range` only.
+    ///
+    /// # Panics
+    ///
+    /// If the range is out of bounds.
+    pub fn slice(self, range: std::ops::Range<usize>) -> Self {
+        match self {
+            Self::F32(x) => Self::F32(&x[range]),
+            Self::Bf16(x) => Self::Bf16(&x[range]),
+        }
+    }
+}
+
+impl<'a> From<&'a [f32]> for Elements<'a> {
+    fn from(x: &'a [f32]) -> Self {
+        Self::F32(x)
+    }
+}
+
+impl<'a> From<&'a Vec<f32>> for Elements<'a> {
+    fn from(x: &'a Vec<f32>) -> Self {
+        Self::F32(x)
+    }
+}
+
+impl<'a> From<&'a [Bf16]> for Elements<'a> {
+    fn from(x: &'a [Bf16]) -> Self {
+        Self::Bf16(x)
+    }
+}
+
+/// A read-only matrix of f32, `[rows, cols]`; element `(i, j)` is at
+/// `i * row_stride + j * col_stride`.
+#[derive(Clone, Copy, Debug)]
+pub struct Mat<'a> {
+    data: &'a [f32],
+    rows: usize,
+    cols: usize,
+    row_stride: usize,
+    col_stride: usize,
+}
+
+/// A matrix to be written, `[rows, cols]`, its rows `row_stride` apart.
+#[derive(Debug)]
+pub struct MatMut<'a> {
+    data: &'a mut [f32],
+    rows: usize,
+    cols: usize,
+    row_stride: usize,
+}
+
+/// Working memory of [`serial`]; keep one per task.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    packed: Vec<f32>,
+}
+
+impl<'a> Mat<'a> {
+    /// A view with any strides.
+    ///
+    /// # Panics
+    ///
+    /// If the last element is outside `data`.
+    #[track_caller]
+    pub fn new(
+        data: &'a [f32],
+        rows: usize,
+        cols: usize,
+        row_stride: usize,
+        col_stride: usize,
+    ) -> Self {
+        if rows > 0 && cols > 0 {
+            let last = (rows - 1) * row_stride + (cols - 1) * col_stride;
+            assert!(
+                last < data.len(),
+                "a [{rows}, {cols}] matrix with strides {row_stride}, {col_stride} \
+                 needs {} elements, has {}",
+                last + 1,
+                data.len()
+            );
+        }
+        Self { data, rows, cols, row_stride, col_stride }
+    }
+
+    /// All of `data` as a row-major matrix.
+    ///
+    /// # Panics
+    ///
+    /// If `data` is not `rows * cols` long.
+    #[track_caller]
+    pub fn row_major(data: &'a [f32], rows: usize, cols: usize) -> Self {
+        assert_eq!(data.len(), rows * cols, "[{rows}, {cols}]");
+        Self::new(data, rows, cols, cols, 1)
+    }
+
+    /// The transposed view.
+    pub fn t(self) -> Self {
+        Self {
+            data: self.data,
+            rows: self.cols,
+            cols: self.rows,
+            row_stride: self.col_stride,
+            col_stride: self.row_stride,
+        }
+    }
+
+    /// Number of rows.
+    pub fn rows(self) -> usize {
+        self.rows
+    }
+
+    /// Number of columns.
+    pub fn cols(self) -> usize {
+        self.cols
+    }
+
+    /// Rows `first..first + n`.
+    fn row_range(self, first: usize, n: usize) -> Self {
+        let offset = if n == 0 || self.cols == 0 { 0 } else { first * self.row_stride };
+        Self { data: &self.data[offset..], rows: n, ..self }
+    }
+}
+
+impl<'a> MatMut<'a> {
+    /// A view of row-major data whose rows are `row_stride >= cols` apart.
+    ///
+    /// # Panics
+    ///
+    /// If rows overlap or the last element is outside `data`.
+    #[track_caller]
+    pub fn new(data: &'a mut [f32], rows: usize, cols: usize, row_stride: usize) -> Self {
+        if rows > 0 && cols > 0 {
+            assert!(rows == 1 || row_stride >= cols, "rows overlap");
+            assert!((rows - 1) * row_stride + cols <= data.len(), "[{rows}, {cols}] does not fit");
+        }
+        Self { data, rows, cols, row_stride }
+    }
+
+    /// All of `data` as a row-major matrix.
+    ///
+    /// # Panics
+    ///
+    /// If `data` is not `rows * cols` long.
+    #[track_caller]
+    pub fn row_major(data: &'a mut [f32], rows: usize, cols: usize) -> Self {
+        assert_eq!(data.len(), rows * cols, "[{rows}, {cols}]");
+        Self::new(data, rows, cols, cols)
+    }
+}
+
+/// A right-hand side in the layout of the inner loop, packed once and multiplied often.
+#[derive(Clone, Debug)]
+pub struct Packed {
+    panels: Panels,
+    k: usize,
+    n: usize,
+    width: usize,
+}
+
+#[derive(Clone, Debug)]
+enum Panels {
+    F32(Vec<f32>),
+    Bf16(Vec<Bf16>),
+}
+
+impl Packed {
+    /// Packs a weight `[n, k]`, row-major, as checkpoints store it; the product is `x W^T`.
+    ///
+    /// # Panics
+    ///
+    /// If the length is not `n * k`.
+    #[track_caller]
+    pub fn from_weight(cpu: Cpu, weight: Elements<'_>, n: usize, k: usize) -> Self {
+        assert_eq!(weight.len(), n * k, "weight must be [{n}, {k}]");
+        let width = panel_width(cpu);
+        let panels = match weight {
+            Elements::F32(w) => Panels::F32(pack_weight(w, n, k, width)),
+            Elements::Bf16(w) => Panels::Bf16(pack_weight(w, n, k, width)),
+        };
+        Self { panels, k, n, width }
+    }
+
+    /// Depth of the product: columns of A.
+    pub fn k(&self) -> usize {
+        self.k
+    }
+
+    /// Columns of the product.
+    pub fn n(&self) -> usize {
+        self.n
+    }
+
+    /// Memory held.
+    pub fn bytes(&self) -> usize {
+        match &self.panels {
+            Panels::F32(x) => size_of_val(&x[..]),
+            Panels::Bf16(x) => size_of_val(&x[..]),
+        }
+    }
+
+    fn view(&self) -> PanelsRef<'_> {
+        let panels = match &self.panels {
+            Panels::F32(x) => Elements::F32(x),
+            Panels::Bf16(x) => Elements::Bf16(x),
+        };
+        PanelsRef { panels, k: self.k, n: self.n, width: self.width }
+    }
+}
+
+/// The transpose of `weight: [n, k]` as panels `[n / width][k][width]`, the last padded with zeros.
+fn pack_weight<T: Copy + Default>(weight: &[T], n: usize, k: usize, width: usize) -> Vec<T> {
+    let mut panels = vec![T::default(); n.div_ceil(width) * k * width];
+    if k == 0 {
+        return panels;
+    }
+    for (panel, rows) in panels.chunks_exact_mut(k * width).zip(weight.chunks(width * k)) {
+        for (j, row) in rows.chunks_exact(k).enumerate() {
+            for (dst, &x) in panel[j..].iter_mut().step_by(width).zip(row) {
+                *dst = x;
+            }
+        }
+    }
+    panels
+}
+
+/// C (+)= A B with A: `[m, k]`, B: `[k, n]`; `accumulate` adds to what C holds.
+///
+/// Packs B in each call: for weights that are used often see [`matmul_packed`].
+///
+/// # Panics
+///
+/// If the shapes disagree.
+#[track_caller]
+pub fn matmul(exec: &Exec, a: Mat<'_>, b: Mat<'_>, c: MatMut<'_>, accumulate: bool) {
+    assert_eq!(a.cols, b.rows, "a is [{}, {}], b [{}, {}]", a.rows, a.cols, b.rows, b.cols);
+    let width = panel_width(exec.cpu);
+    let num_panels = b.cols.div_ceil(width);
+    let mut packed = exec.buffers.take(num_panels * b.rows * width);
+    if b.rows > 0 {
+        exec.threads.for_each_chunk(&mut packed, b.rows * width, |panel, out| {
+            dispatch!(exec.cpu.level, simd => pack_panel(simd, b, panel * width, 0, out));
+        });
+    }
+    let panels = PanelsRef { panels: Elements::F32(&packed), k: b.rows, n: b.cols, width };
+    product(exec, a, panels, c, accumulate);
+    exec.buffers.give(packed);
+}
+
+/// C (+)= A B with a packed B.
+///
+/// # Panics
+///
+/// If the shapes disagree, or B was packed for another CPU level.
+#[track_caller]
+pub fn matmul_packed(exec: &Exec, a: Mat<'_>, b: &Packed, c: MatMut<'_>, accumulate: bool) {
+    assert_eq!(a.cols, b.k, "a is [{}, {}], b [{}, {}]", a.rows, a.cols, b.k, b.n);
+    assert_eq!(b.width, panel_width(exec.cpu), "packed for another CPU level");
+    product(exec, a, b.view(), c, accumulate);
+}
+
+/// [`matmul`] on the calling thread, for use inside a task.
+///
+/// # Panics
+///
+/// If the shapes disagree.
+#[track_caller]
+pub fn serial(
+    cpu: Cpu,
+    a: Mat<'_>,
+    b: Mat<'_>,
+    c: MatMut<'_>,
+    accumulate: bool,
+    scratch: &mut Scratch,
+) {
+    assert_eq!(a.cols, b.rows, "a is [{}, {}], b [{}, {}]", a.rows, a.cols, b.rows, b.cols);
+    assert_eq!((c.rows, c.cols), (a.rows, b.cols), "shape of c");
+    dispatch!(cpu.level, simd => simd_serial(simd, cpu.arithmetic, a, b, c, accumulate, scratch));
+}
+
+/// [`matmul_packed`] on the calling thread, for use inside a task.
+///
+/// # Panics
+///
+/// If the shapes disagree, or B was packed for another CPU level.
+#[track_caller]
+pub fn serial_packed(cpu: Cpu, a: Mat<'_>, b: &Packed, c: MatMut<'_>, accumulate: bool) {
+    assert_eq!(a.cols, b.k, "a is [{}, {}], b [{}, {}]", a.rows, a.cols, b.k, b.n);
+    assert_eq!((c.rows, c.cols), (a.rows, b.n), "shape of c");
+    assert_eq!(b.width, panel_width(cpu), "packed for another CPU level");
+    let panels = b.view();
+    let cols = 0..panels.n;
+    // SAFETY: `c` has the rows of `a` and the columns of `b`, and is borrowed mutably.
+    unsafe { block_product(cpu, a, panels, cols, c.data.as_mut_ptr(), c.row_stride, accumulate) };
+}
+
+/// The definition: plain loops, f64 accumulation. B and C are row-major.
+pub fn reference(a: &[f32], b: &[f32], c: &mut [f32], k: usize, n: usize) {
+    for (row, c) in c.chunks_exact_mut(n.max(1)).enumerate() {
+        for (j, c) in c.iter_mut().enumerate() {
+            let terms = (0..k).map(|i| f64::from(a[row * k + i]) * f64::from(b[i * n + j]));
+            *c = terms.sum::<f64>() as f32;
+        }
+    }
+}
+
+/// Columns of a panel: two vectors.
+fn panel_width(cpu: Cpu) -> usize {
+    #[inline(always)]
+    fn width<S: Simd>(_: S) -> usize {
+        2 * S::f32s::LEN
+    }
+    dispatch!(cpu.level, simd => width(simd))
+}
+
+#[derive(Clone, Copy)]
+struct PanelsRef<'a> {
+    /// `[n / width][k][width]`.
+    panels: Elements<'a>,
+    k: usize,
+    n: usize,
+    width: usize,
+}
+
+/// Splits C over threads: by rows if there are enough of them, by panels otherwise.
+fn product(exec: &Exec, a: Mat<'_>, b: PanelsRef<'_>, c: MatMut<'_>, accumulate: bool) {
+    assert_eq!((c.rows, c.cols), (a.rows, b.n), "shape of c");
+    let stride = c.row_stride;
+    let out = SharedMut(c.data.as_mut_ptr());
+    let threads = exec.threads.num_threads();
+    let flops = 2 * a.rows * b.n * b.k;
+    // Below this, handing out tasks costs more than it gains.
+    let small = flops < 50_000;
+    if threads == 1 || small {
+        // SAFETY: as in `serial_packed`.
+        unsafe { block_product(exec.cpu, a, b, 0..b.n, out.at(0), stride, accumulate) };
+    } else if a.rows >= threads * MIN_ROWS_PER_TASK {
+        let rows = exec.threads.rows_per_task(a.rows, MIN_ROWS_PER_TASK);
+        let rows = rows.next_multiple_of(TILE_ROWS);
+        exec.threads.run(a.rows.div_ceil(rows), |task| {
+            let first = task * rows;
+            let a = a.row_range(first, rows.min(a.rows - first));
+            // SAFETY: tasks write different rows of `c`, which is borrowed mutably.
+            unsafe {
+                let c = out.at(first * stride);
+                block_product(exec.cpu, a, b, 0..b.n, c, stride, accumulate);
+            }
+        });
+    } else {
+        let panels = exec.threads.rows_per_task(b.n.div_ceil(b.width), 1);
+        exec.threads.run(b.n.div_ceil(panels * b.width), |task| {
+            let first = task * panels * b.width;
+            let cols = first..b.n.min(first + panels * b.width);
+            // SAFETY: tasks write different columns of `c`, which is borrowed mutably.
+            unsafe { block_product(exec.cpu, a, b, cols, out.at(0), stride, accumulate) };
+        });
+    }
+}

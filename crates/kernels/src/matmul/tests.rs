@@ -1,0 +1,154 @@
+use super::*;
+use crate::half::{bf16_to_f32, f32_to_bf16};
+use crate::testing::{assert_close, execs, random};
+use crate::{Arithmetic, Rng, Threads};
+use proptest::prelude::*;
+
+fn transposed(x: &[f32], rows: usize, cols: usize) -> Vec<f32> {
+    (0..rows * cols).map(|i| x[i % rows * cols + i / rows]).collect()
+}
+
+fn check(m: usize, k: usize, n: usize, seed: u64) {
+    let mut rng = Rng(seed);
+    let (a, b) = (random(&mut rng, m * k), random(&mut rng, k * n));
+    let (at, bt) = (transposed(&a, m, k), transposed(&b, k, n));
+    let initial = random(&mut rng, m * n);
+    let mut want = vec![f32::NAN; m * n];
+    reference(&a, &b, &mut want, k, n);
+    let summed: Vec<f32> = want.iter().zip(&initial).map(|(x, y)| x + y).collect();
+    for exec in execs() {
+        let what = format!("[{m}, {k}] x [{k}, {n}], {exec:?}");
+        let lhs = [Mat::row_major(&a, m, k), Mat::row_major(&at, k, m).t()];
+        let rhs = [Mat::row_major(&b, k, n), Mat::row_major(&bt, n, k).t()];
+        let packed = Packed::from_weight(exec.cpu, (&bt).into(), n, k);
+        let mut bits: Option<Vec<f32>> = None;
+        let mut same = |what: &str, got: Vec<f32>| {
+            assert_close(what, &want, &got, 1e-5);
+            let first = bits.get_or_insert_with(|| got.clone());
+            assert_eq!(*first, got, "{what}: other bits");
+        };
+        for a in lhs {
+            for b in rhs {
+                let mut got = vec![f32::NAN; m * n];
+                matmul(&exec, a, b, MatMut::row_major(&mut got, m, n), false);
+                same(&what, got);
+                let mut got = vec![f32::NAN; m * n];
+                let c = MatMut::row_major(&mut got, m, n);
+                serial(exec.cpu, a, b, c, false, &mut Scratch::default());
+                same(&what, got);
+                let mut got = initial.clone();
+                matmul(&exec, a, b, MatMut::row_major(&mut got, m, n), true);
+                assert_close(&what, &summed, &got, 1e-5);
+            }
+            let mut got = vec![f32::NAN; m * n];
+            matmul_packed(&exec, a, &packed, MatMut::row_major(&mut got, m, n), false);
+            same(&what, got);
+            let mut got = vec![f32::NAN; m * n];
+            let c = MatMut::row_major(&mut got, m, n);
+            serial_packed(exec.cpu, a, &packed, c, false);
+            same(&what, got);
+        }
+    }
+}
+
+#[test]
+fn awkward_shapes() {
+    for (m, k, n) in [
+        (0, 3, 3),
+        (3, 0, 3),
+        (3, 3, 0),
+        (1, 1, 1),
+        (1, 63, 1000),
+        (6, 16, 16),
+        (7, 17, 33),
+        (5, 256, 15),
+        (97, 257, 31),
+        (200, 513, 40),
+        (64, 64, 64),
+    ] {
+        check(m, k, n, 1);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+    #[test]
+    fn every_level_and_layout_matches_reference(
+        m in 1usize..60, k in 1usize..80, n in 1usize..70, seed in any::<u64>(),
+    ) {
+        check(m, k, n, seed);
+    }
+}
+
+/// Rows of a batch have the bits that they have alone: what makes batching invisible.
+#[test]
+fn a_row_alone_equals_the_row_in_a_batch() {
+    let (m, k, n) = (301, 300, 50);
+    let mut rng = Rng(3);
+    let (a, w) = (random(&mut rng, m * k), random(&mut rng, n * k));
+    for exec in execs() {
+        let packed = Packed::from_weight(exec.cpu, (&w).into(), n, k);
+        let mut all = vec![f32::NAN; m * n];
+        let c = MatMut::row_major(&mut all, m, n);
+        matmul_packed(&exec, Mat::row_major(&a, m, k), &packed, c, false);
+        for (row, want) in a.chunks_exact(k).zip(all.chunks_exact(n)) {
+            let mut got = vec![f32::NAN; n];
+            let c = MatMut::row_major(&mut got, 1, n);
+            matmul_packed(&exec, Mat::row_major(row, 1, k), &packed, c, false);
+            assert_eq!(want, got);
+        }
+    }
+}
+
+/// Sums in f64 round once: the result is the nearest f32, the same at every level.
+#[test]
+fn f64_arithmetic_is_the_reference_to_the_bit() {
+    for (m, k, n) in [(1, 1, 1), (7, 100, 33), (40, 256, 17)] {
+        let mut rng = Rng(6);
+        let (a, b) = (random(&mut rng, m * k), random(&mut rng, k * n));
+        let mut want = vec![f32::NAN; m * n];
+        reference(&a, &b, &mut want, k, n);
+        for mut exec in execs() {
+            exec.cpu.arithmetic = Arithmetic::F64;
+            let (a, b) = (Mat::row_major(&a, m, k), Mat::row_major(&b, k, n));
+            let mut got = vec![f32::NAN; m * n];
+            matmul(&exec, a, b, MatMut::row_major(&mut got, m, n), false);
+            assert_eq!(want, got, "{exec:?}");
+            let c = MatMut::row_major(&mut got, m, n);
+            serial(exec.cpu, a, b, c, true, &mut Scratch::default());
+            let twice: Vec<f32> = want.iter().map(|x| 2.0 * x).collect();
+            assert_close("accumulated", &twice, &got, 1e-7);
+        }
+    }
+}
+
+#[test]
+fn bf16_weights_are_exactly_their_f32_values() {
+    let (m, k, n) = (9, 70, 37);
+    let mut rng = Rng(5);
+    let (a, w) = (random(&mut rng, m * k), random(&mut rng, n * k));
+    let bits: Vec<Bf16> = w.iter().map(|&x| f32_to_bf16(x)).collect();
+    let rounded: Vec<f32> = bits.iter().map(|&x| bf16_to_f32(x)).collect();
+    for exec in execs() {
+        let [wide, narrow] = [Elements::F32(&rounded), Elements::Bf16(&bits)].map(|w| {
+            let packed = Packed::from_weight(exec.cpu, w, n, k);
+            let mut c = vec![f32::NAN; m * n];
+            let out = MatMut::row_major(&mut c, m, n);
+            matmul_packed(&exec, Mat::row_major(&a, m, k), &packed, out, false);
+            c
+        });
+        assert_eq!(wide, narrow);
+    }
+}
+
+#[test]
+fn strided_output_leaves_the_gaps_alone() {
+    let exec = Exec { threads: Threads::new(2), ..Exec::new(1) };
+    let mut c = vec![7.0; 3 * 5];
+    let (a, b) = ([1.0; 6], [1.0; 8]);
+    let out = MatMut::new(&mut c, 3, 4, 5);
+    matmul(&exec, Mat::row_major(&a, 3, 2), Mat::row_major(&b, 2, 4), out, false);
+    for row in c.chunks_exact(5) {
+        assert_eq!(row, [2.0, 2.0, 2.0, 2.0, 7.0]);
+    }
+}
