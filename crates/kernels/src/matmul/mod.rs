@@ -9,7 +9,8 @@
 //! B is packed into panels of two vectors' width, `[n / width][k][width]`, so that the inner loop
 //! reads it in order; a tile of `TILE_ROWS` rows of C stays in registers. Every element of C is
 //! one chain of fused multiply-adds in the order of `k`, whatever the shape, the blocking and the
-//! number of threads: a row gives the same bits alone and in a batch. With [`Arithmetic::F64`] the chain
+//! number of threads: a row gives the same bits alone and in a batch. With
+//! [`Arithmetic::F64`](crate::Arithmetic::F64) the chain
 //! is one of f64 sums, in the same order.
 
 #![expect(unsafe_code, reason = "the inner loop reads A without bounds checks")]
