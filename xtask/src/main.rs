@@ -1,24 +1,44 @@
 //! Chores of the repository; its tests check what no single crate can.
 #![expect(clippy::print_stderr, reason = "a chore talks to its user")]
 
+mod fuzz;
+
+use std::path::Path;
 use std::process::ExitCode;
 
+const USAGE: &str = "usage:
+  cargo xtask fuzz [--seconds N] [--seed N] [TARGET...]   hostile input for all that reads files
+  cargo test -p xtask                                     checks of the repository as a whole";
+
 fn main() -> ExitCode {
-    eprintln!("usage: cargo test -p xtask (checks of the repository as a whole)");
-    ExitCode::from(2)
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let done = match words.split_first() {
+        Some((command, words)) if command == "fuzz" => fuzz::run(root(), words),
+        _ => {
+            eprintln!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn root() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
 }
 
 #[cfg(test)]
 mod tests {
+    use super::root;
     use std::collections::{BTreeMap, BTreeSet};
-    use std::path::Path;
     use std::process::Command;
 
     type Edges = BTreeMap<String, BTreeSet<String>>;
-
-    fn root() -> &'static Path {
-        Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
-    }
 
     /// Crates of the workspace and which of them each imports.
     fn imported() -> Edges {
