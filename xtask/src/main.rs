@@ -1,51 +1,64 @@
 //! Chores of the repository; its tests check what no single crate can.
 #![expect(clippy::print_stderr, reason = "a chore talks to its user")]
 
+mod fuzz;
+
+use anyhow::{Context as _, ensure};
 use std::ffi::OsString;
+use std::path::Path;
 use std::process::{Command, ExitCode};
 
+const USAGE: &str = "usage:
+  cargo xtask kernel [WORDS]                              tests the kernels, then measures them
+  cargo xtask fuzz [--seconds N] [--seed N] [TARGET...]   hostile input for all that reads files
+  cargo test -p xtask                                     checks of the repository as a whole";
+
 fn main() -> ExitCode {
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    let done = match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["kernel", ref words @ ..] => kernel(words),
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let done = match words.split_first() {
+        Some((command, words)) if command == "kernel" => kernel(words),
+        Some((command, words)) if command == "fuzz" => fuzz::run(root(), words),
         _ => {
-            eprintln!("usage: cargo xtask kernel [words]   tests the kernels, then measures them");
-            eprintln!("       cargo test -p xtask          checks of the repository as a whole");
+            eprintln!("{USAGE}");
             return ExitCode::from(2);
         }
     };
-    if done { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn root() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
 }
 
 /// Green first: a kernel that is wrong is not worth measuring.
-fn kernel(words: &[&str]) -> bool {
+fn kernel(words: &[String]) -> anyhow::Result<()> {
     let bench = ["bench", "--quiet", "--package", "kernels", "--bench", "kernels", "--"];
-    cargo(&["test", "--quiet", "--package", "kernels"]) && cargo(&[&bench, words].concat())
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    cargo(&["test", "--quiet", "--package", "kernels"])?;
+    cargo(&[&bench[..], &words].concat())
 }
 
-/// Whether cargo did this without an error.
-fn cargo(args: &[&str]) -> bool {
+/// Runs cargo, which says itself what is wrong.
+fn cargo(arguments: &[&str]) -> anyhow::Result<()> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
-    match Command::new(cargo).args(args).status() {
-        Ok(status) => status.success(),
-        Err(error) => {
-            eprintln!("error: cannot start cargo: {error}");
-            false
-        }
-    }
+    let status = Command::new(cargo).args(arguments).status().context("cannot start cargo")?;
+    ensure!(status.success(), "`cargo {}` failed: {status}", arguments[0]);
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use super::root;
     use std::collections::{BTreeMap, BTreeSet};
-    use std::path::Path;
     use std::process::Command;
 
     type Edges = BTreeMap<String, BTreeSet<String>>;
-
-    fn root() -> &'static Path {
-        Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
-    }
 
     /// Crates of the workspace and which of them each imports.
     fn imported() -> Edges {

@@ -1,5 +1,7 @@
 //! From text to token ids and back: bytes, or a Hugging Face `tokenizer.json`.
 
+mod outline;
+
 use crate::Error;
 use serde::Deserialize;
 use std::path::Path;
@@ -75,9 +77,7 @@ impl Tokenizer {
             }
             return Ok(Self::bytes(file.special_tokens));
         }
-        // The library takes it for granted that this much is right.
-        let json: Result<serde::de::IgnoredAny, _> = serde_json::from_slice(text);
-        json.map_err(|error| wrong(error.to_string()))?;
+        outline::check(text).map_err(wrong)?;
         let tokenizer = caught(|| tokenizers::Tokenizer::from_bytes(text)).map_err(wrong)?;
         Ok(Self(Kind::HuggingFace(Box::new(tokenizer))))
     }
@@ -249,6 +249,19 @@ mod tests {
         let text = br#"{"decoder": {"type": "Byte"#;
         let error = Tokenizer::from_json(text, Path::new("tokenizer.json")).unwrap_err();
         assert!(error.to_string().contains("EOF while parsing a string"), "{error}");
+    }
+
+    #[test]
+    fn a_long_piece_does_not_overflow_the_stack() {
+        let read = |length| {
+            let model = r#""type": "Unigram", "unk_id": 0, "vocab": [["#;
+            let text = format!(r#"{{"model": {{{model}"{}", 0.0]]}}}}"#, "x".repeat(length));
+            Tokenizer::from_json(text.as_bytes(), Path::new("tokenizer.json")).map(drop)
+        };
+        read(4096).unwrap();
+        let error = read(100_000).unwrap_err().to_string();
+        let expected = "a piece of `vocab` has 100000 bytes, expected 4096 at most";
+        assert!(error.contains(expected), "{error}");
     }
 
     #[test]

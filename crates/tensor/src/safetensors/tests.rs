@@ -78,6 +78,17 @@ fn damaged_files_say_what_is_wrong() {
     for (bytes, expected) in cases {
         assert_eq!(message(&bytes), format!("{invalid}{expected}"));
     }
+    let overlapping = r#"{"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},
+        "b":{"dtype":"U8","shape":[4],"data_offsets":[2,6]}}"#;
+    let deep = "[".repeat(100_000);
+    for bytes in [
+        Vec::new(),
+        file_of(overlapping, &[0; 6]),
+        file_of(&deep, &[]),
+        [&4u64.to_le_bytes()[..], b"{\"\xff\""].concat(),
+    ] {
+        assert!(message(&bytes).starts_with(invalid), "{}", message(&bytes));
+    }
     assert!(message(&file_of("{", &[])).starts_with(&format!("{invalid}its header is not valid")));
 }
 
@@ -102,6 +113,10 @@ fn shards_stay_in_their_folder_and_hold_what_the_index_says() {
         (r#"{"weight_map": {"x": "c.safetensors"}}"#, "shard `c.safetensors` is missing in"),
         (r#"{"weight_map": {"y": "a.safetensors"}}"#, "tensor `y` is not in shard `a.safetensors`"),
         (r#"{"weight": {}}"#, "missing field `weight_map`"),
+        (r#"{"weight_map": {"x": ""}}"#, "expected a file name in the same folder"),
+        (r#"{"weight_map": {"x": "."}}"#, "expected a file name in the same folder"),
+        (r#"{"weight_map": {"x": "a.safetensors\u0000"}}"#, "is missing in"),
+        (&format!("{{\"metadata\": {}", "[".repeat(100_000)), "EOF while parsing a list"),
     ] {
         let error = open(index).unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");

@@ -1,9 +1,10 @@
 //! Where templates run: no files, no environment, no other templates, and bounds on what they may
 //! use. What they see of Python is what transformers offers them.
 //!
-//! Loops, output and recursion end at a bound. One thing has none, as in Python: a template that
-//! puts a list or a namespace into itself many thousand times and then looks at it can use up the
-//! stack. So a template is trusted not to attack, only not to be correct.
+//! Loops, output and recursion end at a bound. One thing has none, as in Python: a value that a
+//! template puts into itself, a namespace into its own field or a list into a list again and
+//! again. To join, compare or drop it can take for ever, or the whole stack. So a template need not
+//! be right, but it must not be meant as an attack.
 
 use super::json::{self, Limited};
 use minijinja::syntax::SyntaxConfig;
@@ -12,8 +13,9 @@ use minijinja_contrib::pycompat;
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// Longest template in bytes: ten times the longest of known models.
-pub(super) const MAX_SOURCE: usize = 256 << 10;
+/// Longest template in bytes, a few times that of known models: the engine counts lines, columns
+/// and arguments in 16 bits and panics on one more.
+pub(super) const MAX_SOURCE: usize = u16::MAX as usize - 1;
 
 /// What rendering may use, in the engine's unit: an instruction, or 64 bytes of data made. Known
 /// templates use some hundred per message.

@@ -124,11 +124,28 @@ fn hostile_templates_end() {
         ),
         (
             long,
-            expect!["`x` has no valid chat template: it has 262145 bytes, expected 262144 at most"],
+            expect!["`x` has no valid chat template: it has 65535 bytes, expected 65534 at most"],
         ),
     ] {
         let error = ChatTemplate::from_jinja(source.as_bytes(), Path::new("x"), BTreeMap::new());
         expected.assert_eq(&error.unwrap_err().to_string());
+    }
+}
+
+/// In the longest template the engine's counters of 16 bits are just wide enough.
+#[test]
+fn a_mistake_at_the_end_of_a_long_line_does_not_panic() {
+    let filled = |start: &str, piece: &str| {
+        let source = start.to_owned() + &piece.repeat(sandbox::MAX_SOURCE);
+        source[..sandbox::MAX_SOURCE].to_owned()
+    };
+    for (start, piece) in
+        [("{{ '", "x"), ("{{ ", "x"), ("{{ f(", "1,"), ("{{ 1 }}", "\n"), ("{% raw %}", "\n")]
+    {
+        let source = filled(start, piece);
+        let special_tokens = BTreeMap::new();
+        let template = ChatTemplate::from_jinja(source.as_bytes(), Path::new("x"), special_tokens);
+        assert!(template.is_err() || start == "{{ 1 }}", "{start}");
     }
 }
 

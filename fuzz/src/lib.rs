@@ -1,0 +1,141 @@
+//! One function for each kind of file that is read: any bytes are read or refused, and what was
+//! read can be used. A panic, a hang or a growing memory is a bug.
+
+pub mod files;
+pub mod mutate;
+
+use files::{Folder, open_header};
+use models::Config;
+use std::path::Path;
+use tensor::Device;
+use text::{ChatTemplate, Content, Conversation, Message, Part, ToolCall};
+use text::{Detokenizer, Specials, StopStrings, Tokenizer};
+use train::Recipe;
+
+/// What takes any bytes.
+pub type Target = fn(&[u8]);
+
+/// All targets by name.
+pub const TARGETS: [(&str, Target); 6] = [
+    ("config", config),
+    ("safetensors_header", safetensors_header),
+    ("index", index),
+    ("tokenizer", tokenizer),
+    ("template", template),
+    ("recipe", recipe),
+];
+
+/// A `config.json`, and the model that it describes made from a file that has nothing.
+pub fn config(bytes: &[u8]) {
+    let Ok(config) = Config::from_json(bytes, Path::new("config.json")) else { return };
+    let written = config.to_json();
+    let again = Config::from_json(written.as_bytes(), Path::new("written"));
+    let again = again.unwrap_or_else(|error| panic!("what was written is refused: {error}"));
+    assert_eq!(Config { slope_rule: config.slope_rule, ..again }, config);
+    let slopes = config.slopes(config.num_hidden_layers - 1);
+    assert!(slopes.iter().all(|slope| slope.is_finite() && *slope > 0.0), "{slopes:?}");
+    assert!(config.num_active_parameters() <= config.num_parameters());
+    config.state_bytes();
+    config.kv_bytes(config.max_position_embeddings);
+    let device = Device::cpu(1);
+    let empty = open_header(b"{}").unwrap_or_else(|error| panic!("an empty file: {error}"));
+    let Err(error) = models::load(config, &empty, &device, None) else {
+        panic!("a model of nothing");
+    };
+    assert!(error.to_string().len() < 10_000, "{error}");
+}
+
+/// A safetensors file; or only its header as JSON, which gets its length in front and, if it is
+/// short of that, up to 4 KiB of zeros behind.
+pub fn safetensors_header(bytes: &[u8]) {
+    let Ok(checkpoint) = open_header(bytes) else { return };
+    let device = Device::cpu(1);
+    for name in checkpoint.names() {
+        let shape = checkpoint.shape(name).unwrap_or_default();
+        let loaded = checkpoint.load(&device, name, shape);
+        let ids = checkpoint.load_ids(name);
+        assert!(loaded.is_err() || ids.is_err(), "`{name}` is both");
+        assert!(checkpoint.load(&device, name, &[7, 7]).is_err() || shape == [7, 7]);
+        if let Ok(tensor) = loaded {
+            assert_eq!(tensor.len(), shape.iter().product::<usize>());
+        }
+        assert!(checkpoint.dtype(name).is_some());
+    }
+    assert!(checkpoint.unread().is_empty());
+    checkpoint.total_bytes();
+}
+
+/// The index of a folder with the shards `a.safetensors` and `b.safetensors`.
+pub fn index(bytes: &[u8]) {
+    let Ok(checkpoint) = Folder::with_index(bytes).open() else { return };
+    let device = Device::cpu(1);
+    for name in checkpoint.names() {
+        let loaded = checkpoint.load(&device, name, &[1]);
+        assert!(loaded.is_ok_and(|tensor| tensor.data() == [0.0]), "`{name}` is not ours");
+    }
+}
+
+/// A `tokenizer.json`; or a `byte_tokenizer.json`, if it looks like one.
+pub fn tokenizer(bytes: &[u8]) {
+    let byte_level = bytes.starts_with(b"{\"special_tokens\"");
+    let name = if byte_level { text::BYTE_TOKENIZER } else { "tokenizer.json" };
+    let Ok(tokenizer) = Tokenizer::from_json(bytes, Path::new(name)) else { return };
+    let written = "a <|end|>\u{e9} 12\n\u{1f980}";
+    for specials in [Specials::AsText, Specials::Parse] {
+        let Ok(ids) = tokenizer.encode(written, specials) else { continue };
+        let mut detokenizer = Detokenizer::new(&tokenizer);
+        let mut stop = StopStrings::new(["12".to_owned()]);
+        for id in ids.into_iter().chain([0, 255, 256, 300, u32::MAX]) {
+            stop.push(&detokenizer.push(id));
+        }
+        stop.push(&detokenizer.finish());
+    }
+    let _ = tokenizer.encode_bytes(&[0, 255, b'a']);
+    tokenizer.vocab_size();
+    tokenizer.special_id("<|end|>");
+}
+
+/// A template; or a `tokenizer_config.json`, if it is one.
+pub fn template(bytes: &[u8]) {
+    let path = Path::new("template");
+    let template = match ChatTemplate::from_config(bytes, path) {
+        Ok(found) => found,
+        Err(_) => {
+            let tokens = [("bos_token".to_owned(), "<s>".to_owned())].into();
+            ChatTemplate::from_jinja(bytes, path, tokens).ok()
+        }
+    };
+    let Some(template) = template else { return };
+    let call = ToolCall {
+        id: Some("1".to_owned()),
+        name: "weigh".to_owned(),
+        arguments: r#"{"what": "stone"}"#.parse().unwrap_or_default(),
+    };
+    let parts = vec![Part::Text("see".to_owned()), Part::Image];
+    let messages = [
+        Message::new("system", "Be short."),
+        Message { content: Content::Parts(parts), ..Message::new("user", "") },
+        Message { tool_calls: vec![call], ..Message::new("assistant", "") },
+        Message { tool_call_id: Some("1".to_owned()), ..Message::new("tool", "3") },
+    ];
+    for messages in [&messages[..], &messages[..1], &[]] {
+        let conversation = Conversation {
+            messages,
+            tools: &[],
+            add_generation_prompt: true,
+            now: Some(std::time::SystemTime::UNIX_EPOCH),
+        };
+        let _ = template.render(&conversation);
+    }
+}
+
+/// A recipe of a training run.
+pub fn recipe(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let path = Path::new("recipe.toml");
+    let Ok(recipe) = Recipe::from_toml(text, path) else { return };
+    let _ = recipe.config(path);
+    // TODO: also `total_steps`, once a recipe of more than 2^64 steps is refused.
+    recipe.stage(1);
+    recipe.optimizer.lr_at(1, 1000);
+}
