@@ -135,7 +135,6 @@ pub fn recipe(bytes: &[u8]) {
     let path = Path::new("recipe.toml");
     let Ok(recipe) = Recipe::from_toml(text, path) else { return };
     let _ = recipe.config(path);
-    // TODO: also `total_steps`, once a recipe of more than 2^64 steps is refused.
-    recipe.stage(1);
+    recipe.stage(recipe.total_steps());
     recipe.optimizer.lr_at(1, 1000);
 }

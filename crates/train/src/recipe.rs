@@ -6,6 +6,13 @@ use serde::Deserialize;
 use std::path::{Path, PathBuf};
 use tensor::Precision;
 
+/// No setting of an optimizer is larger.
+const MAX_SETTING: f64 = 1e6;
+/// Longest document: its tokens and activations are in memory at once.
+const MAX_BYTES: usize = 64 << 20;
+/// More steps than a lifetime has seconds.
+const MAX_STEPS: u64 = 1 << 32;
+
 /// A training run: everything that decides its result, apart from the number of threads.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -145,7 +152,47 @@ impl Recipe {
                 return Err(wrong("questions, steps, tokens_per_step", found, "1 or more"));
             }
         }
+        recipe.check_numbers().map_err(wrong)?;
         Ok(recipe)
+    }
+
+    /// Numbers that would go wrong only hours later.
+    fn check_numbers(&self) -> Result<(), String> {
+        let Optimizer { lr, weight_decay, max_grad_norm, balance_loss, .. } = self.optimizer;
+        for (field, value, least) in [
+            ("lr", lr, 0.0),
+            ("weight_decay", weight_decay, 0.0),
+            ("max_grad_norm", max_grad_norm, f64::MIN_POSITIVE),
+            ("balance_loss", balance_loss, 0.0),
+        ] {
+            if !(least..=MAX_SETTING).contains(&value) {
+                return Err(format!(
+                    "`optimizer.{field}` is {value}, expected a number from {least:e} to {MAX_SETTING:e}"
+                ));
+            }
+        }
+        let mut total = 0u64;
+        for (i, stage) in self.stages.iter().enumerate() {
+            if stage.max_bytes > MAX_BYTES {
+                return Err(format!(
+                    "`stages[{i}].max_bytes` is {}, expected at most {MAX_BYTES}",
+                    stage.max_bytes
+                ));
+            }
+            total = total.saturating_add(stage.steps);
+            if total > MAX_STEPS {
+                return Err(format!(
+                    "`stages[{i}].steps` is {}, expected at most {MAX_STEPS} steps in all",
+                    stage.steps
+                ));
+            }
+        }
+        for (field, value) in &self.model {
+            if value.as_float().is_some_and(|x| !x.is_finite()) {
+                return Err(format!("`model.{field}` is {value}, expected a finite number"));
+            }
+        }
+        Ok(())
     }
 
     /// The config of the model.

@@ -58,6 +58,25 @@ fn steps(trainer: &mut Trainer, n: usize) {
     }
 }
 
+/// What would fail only hours later is refused when the recipe is read.
+#[test]
+fn absurd_numbers_of_a_recipe_are_refused() {
+    let cases = [
+        ("lr = 5e-3", "lr = nan", "`optimizer.lr` is NaN"),
+        ("lr = 5e-3", "lr = -1.0", "`optimizer.lr` is -1, expected a number from"),
+        ("max_grad_norm = 1.0", "max_grad_norm = 0.0", "`optimizer.max_grad_norm` is 0"),
+        ("steps = 60", "steps = 9223372036854775807", "`stages[0].steps` is 9223372036854775807"),
+        ("max_bytes = 200", "max_bytes = 9999999999999", "`stages[0].max_bytes` is 9999999999999"),
+        ("rope_theta = 10000.0", "rope_theta = inf", "`model.rope_theta` is inf"),
+    ];
+    for (from, to, words) in cases {
+        let text = RECIPE.replacen(from, to, 1);
+        let error = Recipe::from_toml(&text, Path::new("recipe.toml")).unwrap_err().to_string();
+        assert!(error.contains(words), "{error}");
+        assert!(error.contains("recipe.toml"), "{error}");
+    }
+}
+
 /// A run that begins with the weights of another predicts as that one did at its end.
 #[test]
 fn a_run_begins_with_the_weights_of_another() {
