@@ -103,4 +103,23 @@ mod tests {
         let text = std::fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
         assert!(text.lines().count() <= 200);
     }
+
+    /// The files change; an answer that is gone would count every right one as wrong.
+    #[test]
+    fn answers_of_the_lookup_list_are_in_their_files() {
+        let folder = root().join("fixtures/lookup");
+        let list = std::fs::read_to_string(folder.join("questions.tsv")).unwrap();
+        let mut asked = 0;
+        for line in list.lines().skip(1) {
+            let &[file, question, answer] = &line.split('\t').collect::<Vec<_>>()[..] else {
+                panic!("not three fields: {line}");
+            };
+            let text = std::fs::read_to_string(folder.join(file)).unwrap();
+            let found = text.lines().any(|line| line.contains(answer));
+            let absent = answer == "not in the text";
+            assert!(found != absent, "`{file}`: {question} => {answer}");
+            asked += 1;
+        }
+        assert!(asked >= 60, "{asked} questions");
+    }
 }

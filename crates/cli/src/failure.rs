@@ -1,6 +1,6 @@
 //! How failures are told: one sentence on stderr and an exit code.
 
-use crate::fit::TooLarge;
+use crate::fit::DoesNotFit;
 use engine::Refused;
 use std::io::Write;
 use std::process::ExitCode;
@@ -24,7 +24,7 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
     // Nobody is left to tell if stderr is closed.
     _ = writeln!(std::io::stderr(), "error: {message}");
     let too_large = error.chain().any(|cause| {
-        cause.is::<TooLarge>() || matches!(cause.downcast_ref(), Some(Refused::TooLong { .. }))
+        cause.is::<DoesNotFit>() || matches!(cause.downcast_ref(), Some(Refused::TooLong { .. }))
     });
     if too_large {
         return ExitCode::from(DOES_NOT_FIT);

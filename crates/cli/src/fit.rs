@@ -2,27 +2,44 @@
 
 use indicatif::HumanBytes;
 use models::Config;
+use std::path::PathBuf;
 
-/// A sequence that needs more memory than there is.
+/// A request that is too large.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "{tokens} tokens need {} of KV and {} of state, {} together, and {} of memory are free: \
-     ask about a shorter text",
-    HumanBytes(*kv), HumanBytes(*state), HumanBytes(kv + state), HumanBytes(*free)
-)]
-pub(crate) struct TooLarge {
-    tokens: usize,
-    kv: u64,
-    state: u64,
-    free: u64,
+pub(crate) enum DoesNotFit {
+    /// More than the machine holds.
+    #[error(
+        "{tokens} tokens need {} of KV and {} of state, {} together, and {} of memory are free: \
+         ask about a shorter text",
+        HumanBytes(*kv), HumanBytes(*state), HumanBytes(kv.saturating_add(*state)), HumanBytes(*free)
+    )]
+    Memory { tokens: usize, kv: u64, state: u64, free: u64 },
+    /// More than the model's context.
+    #[error(
+        "up to `{}` the files have more than {most} bytes, expected at most that for the model's \
+         context",
+        path.display()
+    )]
+    Files { path: PathBuf, most: u64 },
+}
+
+/// Most bytes of files that can fit in the context: no known token is longer on average.
+const BYTES_PER_TOKEN: u64 = 64;
+
+/// The most bytes worth reading for a model of `config`; of byte-level ones each is a token.
+pub(crate) fn most_bytes(config: &Config, byte_level: bool) -> u64 {
+    let per_token = if byte_level { 1 } else { BYTES_PER_TOKEN };
+    (config.max_position_embeddings as u64).saturating_mul(per_token)
 }
 
 /// Checks that what `tokens` of one sequence leave behind fits in the free memory, where the
 /// system tells how much that is.
-pub(crate) fn check(config: &Config, tokens: usize) -> Result<(), TooLarge> {
+pub(crate) fn check(config: &Config, tokens: usize) -> Result<(), DoesNotFit> {
     let (kv, state) = (config.kv_bytes(tokens), config.state_bytes());
     match free_bytes() {
-        Some(free) if kv + state > free => Err(TooLarge { tokens, kv, state, free }),
+        Some(free) if kv.saturating_add(state) > free => {
+            Err(DoesNotFit::Memory { tokens, kv, state, free })
+        }
         _ => Ok(()),
     }
 }

@@ -1,14 +1,13 @@
 //! What a model reads: files and a question, in the form that it was trained on.
 
+use crate::fit::DoesNotFit;
 use anyhow::Context as _;
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 use text::{ChatTemplate, Conversation, Message, Specials, Tokenizer};
-
-/// Marks of models that are trained to look things up, as `train` writes them.
-const DOCUMENT: &str = "<|document|>";
-const QUESTION: &str = "<|question|>";
-const ANSWER: &str = "<|answer|>";
+use train::tokens::MARKS;
 
 /// Stands for a text that holds special tokens while the template is filled in.
 const PLACE: &str = "\u{E000}text\u{E000}";
@@ -27,8 +26,8 @@ pub(crate) enum Form {
 impl Form {
     /// What the model of `tokenizer` and `template` wants.
     pub(crate) fn of(tokenizer: &Tokenizer, template: Option<ChatTemplate>) -> Self {
-        match [DOCUMENT, QUESTION, ANSWER].map(|mark| tokenizer.special_id(mark)) {
-            [Some(document), Some(question), Some(answer)] => {
+        match MARKS.map(|mark| tokenizer.special_id(mark)) {
+            [Some(document), Some(question), Some(answer), _] => {
                 Self::Lookup { document, question, answer }
             }
             _ => template.map_or(Self::Plain, |template| Self::Chat(Box::new(template))),
@@ -39,14 +38,22 @@ impl Form {
     ///
     /// # Errors
     ///
-    /// If a file cannot be read or is empty, or the template fails.
+    /// If a file cannot be read or is empty, the files have more than `most` bytes together, or the
+    /// template fails.
     pub(crate) fn ids(
         &self,
         tokenizer: &Tokenizer,
         files: &[PathBuf],
+        most: u64,
         prompt: &str,
     ) -> anyhow::Result<Vec<u32>> {
-        let texts: Vec<Vec<u8>> = files.iter().map(read).collect::<Result<_, _>>()?;
+        let mut left = most;
+        let texts = files.iter().map(|path| {
+            let text = read(path, left, most)?;
+            left -= text.len() as u64;
+            Ok(text)
+        });
+        let texts: Vec<Vec<u8>> = texts.collect::<anyhow::Result<_>>()?;
         let encoded = |text: &[u8]| tokenizer.encode_bytes(text);
         match self {
             Self::Lookup { document, question, answer } => {
@@ -66,8 +73,15 @@ impl Form {
     }
 }
 
-fn read(path: &PathBuf) -> anyhow::Result<Vec<u8>> {
-    let bytes = std::fs::read(path).with_context(|| format!("cannot read `{}`", path.display()))?;
+/// The bytes of a file, `left` of `most` at most: some files have no end.
+fn read(path: &Path, left: u64, most: u64) -> anyhow::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(left + 1).read_to_end(&mut bytes))
+        .with_context(|| format!("cannot read `{}`", path.display()))?;
+    if bytes.len() as u64 > left {
+        return Err(DoesNotFit::Files { path: path.to_owned(), most }.into());
+    }
     let path = path.display();
     anyhow::ensure!(!bytes.is_empty(), "`{path}` is empty: there is nothing to read");
     Ok(bytes)
@@ -100,7 +114,6 @@ fn chat(template: &ChatTemplate, tokenizer: &Tokenizer, text: &str) -> anyhow::R
 mod tests {
     use super::*;
     use std::collections::BTreeMap;
-    use std::path::Path;
 
     const TEMPLATE: &str = "{% for m in messages %}<s>{{ m.role }}:{{ m.content }}</s>{% endfor %}\
                             {% if add_generation_prompt %}<s>ai:{% endif %}";
@@ -116,15 +129,15 @@ mod tests {
 
     #[test]
     fn marks_come_first_then_the_template_then_the_text_as_it_is() {
-        let marks = tokenizer(&[DOCUMENT, QUESTION, ANSWER]);
+        let marks = tokenizer(&MARKS);
         let form = Form::of(&marks, Some(template()));
-        assert_eq!(form.ids(&marks, &[], "a?").unwrap(), [256, 257, 97, 63, 258]);
+        assert_eq!(form.ids(&marks, &[], 0, "a?").unwrap(), [256, 257, 97, 63, 258]);
         let plain = tokenizer(&["<s>", "</s>"]);
         let form = Form::of(&plain, None);
-        assert_eq!(form.ids(&plain, &[], "a?").unwrap(), [97, 63]);
+        assert_eq!(form.ids(&plain, &[], 0, "a?").unwrap(), [97, 63]);
         let form = Form::of(&plain, Some(template()));
         let want = plain.encode("<s>user:a?</s><s>ai:", Specials::Parse).unwrap();
-        assert_eq!(form.ids(&plain, &[], "a?").unwrap(), want);
+        assert_eq!(form.ids(&plain, &[], 0, "a?").unwrap(), want);
     }
 
     /// A text that says `</s>` does not end its message.
@@ -132,7 +145,7 @@ mod tests {
     fn special_tokens_in_the_text_are_text() {
         let tokenizer = tokenizer(&["<s>", "</s>"]);
         let form = Form::of(&tokenizer, Some(template()));
-        let ids = form.ids(&tokenizer, &[], "a</s><s>ai:b").unwrap();
+        let ids = form.ids(&tokenizer, &[], 0, "a</s><s>ai:b").unwrap();
         let special = |id: u32| ids.iter().filter(|&&other| other == id).count();
         assert_eq!((special(256), special(257)), (2, 1));
         assert!(tokenizer.decode(&ids).contains("user:a</s><s>ai:b"));

@@ -150,3 +150,21 @@ fn bad_input_is_told() {
         fails(&["init", &config, "/proc/nowhere"], 1, &["/proc/nowhere"]);
     }
 }
+
+/// What cannot fit is refused before it is read, a file without an end as well.
+#[test]
+fn files_beyond_the_context_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("long.txt");
+    std::fs::File::create(&path).unwrap().set_len(1 << 40).unwrap();
+    let long = path.display().to_string();
+    let words = ["long.txt", "more than 4194304 bytes", "expected at most that"];
+    fails(&["run", "--file", &long, "which version?"], 4, &words);
+    let short = folder.path().join("short.txt");
+    std::fs::write(&short, "a = 1").unwrap();
+    let short = short.display().to_string();
+    fails(&["run", "--file", &short, "--file", &long, "which version?"], 4, &words);
+    if cfg!(unix) {
+        fails(&["run", "--file", "/dev/zero", "which version?"], 4, &["/dev/zero"]);
+    }
+}

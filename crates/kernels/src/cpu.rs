@@ -13,14 +13,26 @@ pub struct Cpu {
     pub arithmetic: Arithmetic,
 }
 
-/// In what precision forward kernels compute between reading f32 and writing f32.
+/// In what precision matrix products, RMSNorm, activations and both kinds of attention compute
+/// between reading f32 and writing f32, where nothing is kept for a backward pass. What does one or
+/// two operations per element (sums, rotation, routing) rounds as f32 does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arithmetic {
     /// f32: as fast as the machine can.
     F32,
     /// f64, as the references of the kernels: for comparisons, where what differs should not be
-    /// our own rounding. Several times slower.
+    /// our own rounding. Slow.
     F64,
+}
+
+/// `x` in f64.
+pub(crate) fn wide(x: &[f32]) -> Vec<f64> {
+    x.iter().map(|&x| f64::from(x)).collect()
+}
+
+/// `x` rounded to f32, into `out` of the same length.
+pub(crate) fn narrow(x: &[f64], out: &mut [f32]) {
+    out.iter_mut().zip(x).for_each(|(out, x)| *out = *x as f32);
 }
 
 /// What every kernel that is worth more than one thread takes first: the CPU and its threads.

@@ -140,6 +140,7 @@ pub fn reference(
 mod tests {
     use super::*;
     use crate::Rng;
+    use crate::cpu::wide;
     use crate::testing::{assert_close, execs, random};
 
     const SETTINGS: Muon = Muon { lr: 0.02, momentum: 0.95, weight_decay: 0.1 };
@@ -152,7 +153,6 @@ mod tests {
                 let size = rows * cols;
                 let mut p = random(&mut rng, count * size);
                 let mut m = vec![0.0; p.len()];
-                let wide = |x: &[f32]| -> Vec<f64> { x.iter().map(|&x| f64::from(x)).collect() };
                 let mut want: Vec<[Vec<f64>; 2]> =
                     p.chunks_exact(size).map(|p| [wide(p), vec![0.0; size]]).collect();
                 for _ in 0..3 {

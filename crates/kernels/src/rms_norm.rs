@@ -8,6 +8,7 @@
 //! Source: arXiv:1910.07467; the gated form: arXiv:2501.08313, section 2.
 
 use crate::activation::simd_sigmoid;
+use crate::cpu::{narrow, wide};
 use crate::lanes::{dot, load, store};
 use crate::{Arithmetic, Exec};
 use fearless_simd::{dispatch, prelude::*};
@@ -67,10 +68,9 @@ fn forward(
                     dispatch!(exec.cpu.level, simd => simd_row(simd, x, weight, gate, eps, out));
                 }
                 Arithmetic::F64 => {
-                    let wide = |x: &[f32]| x.iter().map(|&x| f64::from(x)).collect::<Vec<_>>();
                     let gate = gate.map(wide);
                     let row = reference(&wide(x), &wide(weight), gate.as_deref(), f64::from(eps));
-                    out.iter_mut().zip(row).for_each(|(out, y)| *out = y as f32);
+                    narrow(&row, out);
                 }
             }
         }
@@ -233,10 +233,6 @@ mod tests {
     use super::*;
     use crate::Rng;
     use crate::testing::{assert_close, assert_gradient, execs, random};
-
-    fn wide(x: &[f32]) -> Vec<f64> {
-        x.iter().map(|&x| f64::from(x)).collect()
-    }
 
     #[test]
     fn rows_of_any_width() {

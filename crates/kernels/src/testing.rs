@@ -1,6 +1,6 @@
 //! What kernel tests share: the tolerance rule, random inputs, the levels to run.
 
-use crate::{Buffers, Cpu, Exec, Rng, Threads};
+use crate::{Arithmetic, Buffers, Cpu, Exec, Rng, Threads};
 
 /// Panics unless `got` is within `ratio` of `want`, as RMS error over RMS magnitude.
 #[track_caller]
@@ -25,7 +25,7 @@ pub(crate) fn random(rng: &mut Rng, n: usize) -> Vec<f32> {
     (0..n).map(|_| rng.unit() * 2.0 - 1.0).collect()
 }
 
-/// Every level that this machine can run, each on one and on three threads.
+/// Every level that this machine can run, and arithmetic in f64, each on one and on three threads.
 ///
 /// Levels named in `REQUIRE_LEVELS` (comma-separated) must be among them.
 pub(crate) fn execs() -> Vec<Exec> {
@@ -40,8 +40,10 @@ pub(crate) fn execs() -> Vec<Exec> {
             eprintln!("skipped: no {name}");
         }
     }
+    let wide = Cpu { arithmetic: Arithmetic::F64, ..Cpu::detect() };
     variants
         .into_iter()
+        .chain([wide])
         .flat_map(|cpu| {
             [1, 3].map(|n| Exec { cpu, threads: Threads::new(n), buffers: Buffers::default() })
         })

@@ -104,8 +104,7 @@ impl<'a> FromCheckpoint<'a> {
     }
 
     /// Loads one tensor; zeros for one that is missing, which is remembered for
-    /// [`finish`](Self::finish), so that all are reported at once, or
-    /// very many.
+    /// [`finish`](Self::finish), so that they are reported together, [`MANY`] at most.
     fn load(&mut self, name: &str, shape: &[usize]) -> Result<Tensor, Error> {
         let Some(name) = self.spelled(name) else {
             self.missing.insert(name.to_owned());

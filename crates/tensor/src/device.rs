@@ -25,7 +25,7 @@ impl Device {
     }
 
     /// The same with kernels that compute in f64 between f32 inputs and outputs: for comparisons
-    /// with other implementations, several times slower.
+    /// with other implementations, and slow.
     pub fn with_f64_arithmetic(mut self) -> Self {
         self.exec.cpu.arithmetic = Arithmetic::F64;
         self

@@ -3,7 +3,7 @@
 use crate::fit;
 use crate::model::{Place, Weights};
 use crate::prompt::Form;
-use engine::{Engine, Event, Refused, Request};
+use engine::{Engine, Event, Request};
 use indicatif::{ProgressBar, ProgressStyle};
 use models::CausalLm as _;
 use std::io::Write as _;
@@ -53,19 +53,10 @@ pub(crate) fn run(arguments: &Arguments, device: &Device) -> anyhow::Result<()> 
     let place = Place::of(arguments.model.as_deref());
     let tokenizer = place.tokenizer()?;
     let config = place.config()?;
-    if tokenizer.is_byte_level() {
-        // A byte is a token: what is too long need not be read to know it.
-        let bytes: u64 =
-            arguments.file.iter().filter_map(|path| Some(path.metadata().ok()?.len())).sum();
-        let (prompt, answer) = (bytes as usize + arguments.prompt.len(), arguments.max_tokens);
-        let context = config.max_position_embeddings;
-        if prompt.saturating_add(answer) > context {
-            return Err(Refused::TooLong { prompt, answer, context }.into());
-        }
-    }
     let template = if arguments.raw { None } else { place.template()? };
     let form = Form::of(&tokenizer, template);
-    let input_ids = form.ids(&tokenizer, &arguments.file, &arguments.prompt)?;
+    let most = fit::most_bytes(&config, tokenizer.is_byte_level());
+    let input_ids = form.ids(&tokenizer, &arguments.file, most, &arguments.prompt)?;
     let prompt_tokens = input_ids.len();
     fit::check(&config, prompt_tokens.saturating_add(arguments.max_tokens))?;
     let model = place.load(device, arguments.weights)?;

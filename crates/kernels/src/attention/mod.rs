@@ -24,6 +24,7 @@ mod tests;
 pub use backward::{AttentionSpan, Forward, attention_backward};
 pub use reference::reference;
 
+use crate::cpu::{narrow, wide};
 use crate::threads::SharedMut;
 use crate::{Arithmetic, Exec};
 use rows::Tile;
@@ -146,7 +147,6 @@ fn in_f64(
     kv: [&[f32]; 2],
     out: &mut [f32],
 ) {
-    let wide = |x: &[f32]| x.iter().map(|&x| f64::from(x)).collect::<Vec<_>>();
     let [k, v] = kv.map(wide);
     let width = shape.heads * shape.head_dim;
     let rows = exec.threads.rows_per_task(positions.len(), 1);
@@ -155,7 +155,7 @@ fn in_f64(
         let part = task * rows..task * rows + out.len() / width;
         let q = wide(&q[part.start * width..part.end * width]);
         reference(shape, &q, &positions[part.clone()], &scales[part], &k, &v, &mut result);
-        out.iter_mut().zip(result).for_each(|(out, x)| *out = x as f32);
+        narrow(&result, out);
     });
 }
 

@@ -27,6 +27,7 @@ mod tests;
 pub use backward::lightning_attention_backward;
 pub use reference::reference;
 
+use crate::cpu::{narrow, wide};
 use crate::matmul::{Mat, MatMut, Scratch, serial};
 use crate::threads::SharedMut;
 use crate::{Arithmetic, Cpu, Exec};
@@ -140,10 +141,6 @@ fn in_f64(
     states: &mut [f32],
     out: &mut [f32],
 ) {
-    let wide = |x: &[f32]| x.iter().map(|&x| f64::from(x)).collect::<Vec<_>>();
-    let narrow = |from: &[f64], to: &mut [f32]| {
-        to.iter_mut().zip(from).for_each(|(to, from)| *to = *from as f32);
-    };
     let width = shape.heads * shape.head_dim;
     for (span, state) in spans.iter().zip(states.chunks_exact_mut(shape.state_len())) {
         let qkv = wide(&qkv[span.start * 3 * width..span.end * 3 * width]);

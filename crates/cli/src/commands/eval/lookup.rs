@@ -3,6 +3,7 @@
 use crate::model::{Place, read_to_string};
 use crate::plot::{self, Group};
 use anyhow::Context as _;
+use clap::builder::RangedU64ValueParser;
 use indicatif::{ProgressBar, ProgressStyle};
 use models::{Batch, Cache, CausalLm, MiniMaxText01};
 use std::collections::BTreeMap;
@@ -17,11 +18,20 @@ pub(crate) struct Arguments {
     /// The model's folder; the embedded model unless set
     #[arg(long, env = "FULGURITE_MODEL")]
     model: Option<PathBuf>,
-    /// Lengths of the documents in bytes
-    #[arg(long, value_delimiter = ',', default_value = "4096")]
+    /// Lengths of the documents in bytes, 64 to 64 Mi
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "4096",
+        value_parser = RangedU64ValueParser::<usize>::new().range(64..=64 << 20),
+    )]
     bytes: Vec<usize>,
     /// Questions of each length, at least
-    #[arg(long, default_value_t = 500)]
+    #[arg(
+        long,
+        default_value = "500",
+        value_parser = RangedU64ValueParser::<usize>::new().range(1..=1 << 32),
+    )]
     questions: usize,
     /// Decides the documents
     #[arg(long, env = "FULGURITE_SEED", default_value_t = 1)]
