@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 const GRANULE: usize = 1024;
 
 /// `len` rounded up by at most an eighth, so that nearly equal sizes share.
-fn size_class(len: usize) -> usize {
+pub(crate) fn size_class(len: usize) -> usize {
     len.next_multiple_of((len.next_power_of_two() / 16).max(GRANULE))
 }
 

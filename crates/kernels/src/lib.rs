@@ -10,6 +10,7 @@ pub mod attention;
 pub mod buffers;
 pub mod cpu;
 pub mod cross_entropy;
+pub mod cuda;
 pub mod elementwise;
 pub mod embedding;
 pub mod exp;

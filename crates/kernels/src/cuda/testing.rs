@@ -1,0 +1,22 @@
+//! What the tests of GPU kernels share.
+
+use super::{Cuda, Unavailable};
+use std::sync::OnceLock;
+
+/// The first GPU; `None`, said aloud, if there is none. `REQUIRE_CUDA=1` makes that a failure.
+pub(crate) fn cuda() -> Option<Cuda> {
+    static CUDA: OnceLock<Result<Cuda, Unavailable>> = OnceLock::new();
+    match CUDA.get_or_init(|| Cuda::new(0)) {
+        Ok(cuda) => Some(cuda.clone()),
+        Err(Unavailable::Compiler(log)) => panic!("{log}"),
+        Err(reason) => {
+            assert!(std::env::var_os("REQUIRE_CUDA").is_none(), "{reason}");
+            // Not through `eprintln!`: the harness shows that of failing tests only.
+            let _ = std::io::Write::write_all(
+                &mut std::io::stderr(),
+                format!("skipped: {reason}\n").as_bytes(),
+            );
+            None
+        }
+    }
+}
