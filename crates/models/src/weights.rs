@@ -271,6 +271,7 @@ pub fn saved(model: &mut MiniMaxText01, precision: Precision) -> BTreeMap<String
     let mut saved = BTreeMap::new();
     model.for_each_parameter(&mut |name, tensor| {
         let router = name.ends_with("block_sparse_moe.gate.weight");
+        let tensor = tensor.to_device(&tensor.device().host());
         let tensor = match precision {
             Precision::Bf16 if !router => tensor.to_bf16(),
             _ => tensor.to_f32(),

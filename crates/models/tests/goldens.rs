@@ -113,7 +113,7 @@ fn f32_agrees_with_the_reference() {
                 let k = config.num_experts_per_tok;
                 let chosen: Vec<Vec<usize>> = router
                     .routing
-                    .experts
+                    .experts()
                     .chunks(k)
                     .map(|row| row.iter().map(|&e| e as usize).collect())
                     .collect();

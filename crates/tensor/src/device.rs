@@ -1,11 +1,13 @@
-//! Where tensors live and are computed: here the CPU, its threads and its memory.
+//! Where tensors live and are computed: the CPU, its threads and its memory, or a GPU.
 
+use kernels::cuda::{Cuda, Unavailable};
 use kernels::{Arithmetic, Cpu, Exec};
 
-/// A handle to the CPU and a pool of threads; clones share both.
+/// A handle to the CPU and a pool of threads, or to a GPU beside them; clones share all of it.
 #[derive(Clone, Debug)]
 pub struct Device {
     exec: Exec,
+    cuda: Option<Cuda>,
 }
 
 impl Device {
@@ -15,13 +17,31 @@ impl Device {
     ///
     /// If `num_threads` is 0.
     pub fn cpu(num_threads: usize) -> Self {
-        Self { exec: Exec::new(num_threads) }
+        Self { exec: Exec::new(num_threads), cuda: None }
     }
 
     /// The same with instructions up to `level` only (`scalar`, `avx2`, …), if the CPU has them.
     pub fn cpu_with_level(num_threads: usize, level: &str) -> Option<Self> {
         let cpu = Cpu::named(level)?;
-        Some(Self { exec: Exec { cpu, ..Exec::new(num_threads) } })
+        Some(Self { exec: Exec { cpu, ..Exec::new(num_threads) }, cuda: None })
+    }
+
+    /// The GPU number `ordinal`: what training needs, no more yet. `num_threads` prepare its work.
+    ///
+    /// # Errors
+    ///
+    /// If there is none, or its driver or compiler is missing.
+    ///
+    /// # Panics
+    ///
+    /// If `num_threads` is 0.
+    pub fn gpu(num_threads: usize, ordinal: usize) -> Result<Self, Unavailable> {
+        Ok(Self { exec: Exec::new(num_threads), cuda: Some(Cuda::new(ordinal)?) })
+    }
+
+    /// The CPU beside this device: itself, unless it is a GPU.
+    pub fn host(&self) -> Self {
+        Self { exec: self.exec.clone(), cuda: None }
     }
 
     /// The same with kernels that compute in f64 between f32 inputs and outputs: for comparisons
@@ -36,9 +56,14 @@ impl Device {
         Cpu::variants().into_iter().map(Cpu::name).collect()
     }
 
-    /// The instruction set in use.
+    /// The CPU's instruction set in use.
     pub fn level(&self) -> &'static str {
         self.exec.cpu.name()
+    }
+
+    /// The GPU, if this is one.
+    pub fn cuda(&self) -> Option<&Cuda> {
+        self.cuda.as_ref()
     }
 
     /// Number of threads, the calling one included.
@@ -46,7 +71,7 @@ impl Device {
         self.exec.threads.num_threads()
     }
 
-    /// What kernels take.
+    /// What kernels of the CPU take.
     pub fn exec(&self) -> &Exec {
         &self.exec
     }

@@ -2,6 +2,7 @@
 
 use crate::Device;
 use crate::tape::Node;
+use kernels::cuda::DeviceVec;
 use kernels::half::{Bf16, bf16_to_f32, f32_to_bf16};
 use kernels::matmul::Elements;
 use kernels::{Buffers, Rng};
@@ -35,6 +36,25 @@ impl Drop for Inner {
 enum Storage {
     F32(Arc<Pooled>),
     Bf16(Arc<Vec<Bf16>>),
+    Gpu(Arc<DeviceVec<f32>>),
+}
+
+/// What an operation computed: f32 in the memory of the CPU or of the GPU.
+pub(crate) enum Data {
+    Cpu(Vec<f32>),
+    Gpu(DeviceVec<f32>),
+}
+
+impl From<Vec<f32>> for Data {
+    fn from(data: Vec<f32>) -> Self {
+        Self::Cpu(data)
+    }
+}
+
+impl From<DeviceVec<f32>> for Data {
+    fn from(data: DeviceVec<f32>) -> Self {
+        Self::Gpu(data)
+    }
 }
 
 /// Elements that go back to the device's store when the last tensor over them is dropped.
@@ -57,19 +77,39 @@ impl Tensor {
     /// If `data` is not as long as `shape` says.
     #[track_caller]
     pub fn new(device: &Device, shape: &[usize], data: Vec<f32>) -> Self {
-        check_len(shape, data.len());
-        let pooled = Pooled { data, home: device.exec().buffers.clone() };
-        Self::from_storage(device, shape, Storage::F32(Arc::new(pooled)))
+        Self::from_data(device, shape, data)
     }
 
-    /// A tensor of bf16, given as bits.
+    /// A tensor of what an operation computed, moved to `device` if it is not there.
+    #[track_caller]
+    pub(crate) fn from_data(device: &Device, shape: &[usize], data: impl Into<Data>) -> Self {
+        let storage = match (data.into(), device.cuda()) {
+            (Data::Gpu(data), _) => {
+                check_len(shape, data.len());
+                Storage::Gpu(Arc::new(data))
+            }
+            (Data::Cpu(data), Some(cuda)) => {
+                check_len(shape, data.len());
+                Storage::Gpu(Arc::new(cuda.upload(&data)))
+            }
+            (Data::Cpu(data), None) => {
+                check_len(shape, data.len());
+                let home = device.exec().buffers.clone();
+                Storage::F32(Arc::new(Pooled { data, home }))
+            }
+        };
+        Self::from_storage(device, shape, storage)
+    }
+
+    /// A tensor of bf16, given as bits; the GPU has none of these yet.
     ///
     /// # Panics
     ///
-    /// If `data` is not as long as `shape` says.
+    /// If `data` is not as long as `shape` says, or `device` is a GPU.
     #[track_caller]
     pub fn from_bf16(device: &Device, shape: &[usize], data: Vec<Bf16>) -> Self {
         check_len(shape, data.len());
+        assert!(device.cuda().is_none(), "bf16 tensors live on the CPU only");
         Self::from_storage(device, shape, Storage::Bf16(Arc::new(data)))
     }
 
@@ -160,32 +200,63 @@ impl Tensor {
         self.len() * if self.is_bf16() { 2 } else { 4 }
     }
 
-    /// The elements of an f32 tensor.
+    /// The elements of an f32 tensor on the CPU.
     ///
     /// # Panics
     ///
-    /// If the tensor is bf16.
+    /// If the tensor is bf16 or on the GPU.
     #[track_caller]
     pub fn data(&self) -> &[f32] {
-        match &self.0.storage {
-            Storage::F32(pooled) => &pooled.data,
-            Storage::Bf16(_) => panic!("a bf16 tensor where f32 is needed: {self:?}"),
+        match self.elements() {
+            Elements::F32(data) => data,
+            Elements::Bf16(_) => panic!("a bf16 tensor where f32 is needed: {self:?}"),
         }
     }
 
     /// The elements, whichever type they have.
+    ///
+    /// # Panics
+    ///
+    /// If the tensor is on the GPU.
+    #[track_caller]
     pub fn elements(&self) -> Elements<'_> {
         match &self.0.storage {
             Storage::F32(pooled) => Elements::F32(&pooled.data),
             Storage::Bf16(data) => Elements::Bf16(data),
+            Storage::Gpu(_) => panic!("a tensor on the GPU where the CPU computes: {self:?}"),
         }
     }
 
-    /// The elements as f32, converted if they are bf16.
+    /// The elements on the GPU.
+    #[track_caller]
+    pub(crate) fn gpu(&self) -> &DeviceVec<f32> {
+        match &self.0.storage {
+            Storage::Gpu(data) => data,
+            _ => panic!("a tensor on the CPU where the GPU computes: {self:?}"),
+        }
+    }
+
+    /// The elements as f32, converted if they are bf16, copied if they are on the GPU.
     pub fn to_vec(&self) -> Vec<f32> {
-        match self.elements() {
-            Elements::F32(data) => data.to_vec(),
-            Elements::Bf16(data) => data.iter().map(|&x| bf16_to_f32(x)).collect(),
+        match &self.0.storage {
+            Storage::F32(pooled) => pooled.data.clone(),
+            Storage::Bf16(data) => data.iter().map(|&x| bf16_to_f32(x)).collect(),
+            Storage::Gpu(data) => data.to_vec(),
+        }
+    }
+
+    /// The same elements on `device`, without the memory of how they were computed.
+    ///
+    /// # Panics
+    ///
+    /// If bf16 elements are to go to a GPU.
+    #[track_caller]
+    pub fn to_device(&self, device: &Device) -> Self {
+        match (&self.0.storage, device.cuda()) {
+            (Storage::Gpu(_), Some(_)) | (Storage::F32(_) | Storage::Bf16(_), None) => {
+                self.detach()
+            }
+            _ => Self::new(device, self.shape(), self.to_vec()),
         }
     }
 
@@ -193,15 +264,28 @@ impl Tensor {
     ///
     /// # Panics
     ///
-    /// If the tensor is bf16 or another tensor shares its elements.
+    /// If the tensor is bf16 or on the GPU, or another tensor shares its elements.
     #[track_caller]
     pub fn data_mut(&mut self) -> &mut [f32] {
-        let shared = "the elements are shared with another tensor";
-        let inner = Arc::get_mut(&mut self.0).expect(shared);
-        match &mut inner.storage {
-            Storage::F32(pooled) => &mut Arc::get_mut(pooled).expect(shared).data,
+        match self.storage_mut() {
+            Storage::F32(pooled) => &mut Arc::get_mut(pooled).expect(SHARED).data,
             Storage::Bf16(_) => panic!("a bf16 tensor cannot be changed in place"),
+            Storage::Gpu(_) => panic!("a tensor on the GPU where the CPU computes"),
         }
+    }
+
+    /// The elements on the GPU, to be changed in place.
+    #[track_caller]
+    pub(crate) fn gpu_mut(&mut self) -> &mut DeviceVec<f32> {
+        match self.storage_mut() {
+            Storage::Gpu(data) => Arc::get_mut(data).expect(SHARED),
+            _ => panic!("a tensor on the CPU where the GPU computes"),
+        }
+    }
+
+    #[track_caller]
+    fn storage_mut(&mut self) -> &mut Storage {
+        &mut Arc::get_mut(&mut self.0).expect(SHARED).storage
     }
 
     /// The same elements under another shape; no copy.
@@ -226,6 +310,11 @@ impl Tensor {
     }
 
     /// The same elements, rounded to bf16.
+    ///
+    /// # Panics
+    ///
+    /// If the tensor is on the GPU.
+    #[track_caller]
     pub fn to_bf16(&self) -> Self {
         match self.elements() {
             Elements::Bf16(_) => self.detach(),
@@ -238,9 +327,9 @@ impl Tensor {
 
     /// The same elements as f32.
     pub fn to_f32(&self) -> Self {
-        match self.elements() {
-            Elements::F32(_) => self.detach(),
-            Elements::Bf16(_) => Self::new(self.device(), self.shape(), self.to_vec()),
+        match &self.0.storage {
+            Storage::F32(_) | Storage::Gpu(_) => self.detach(),
+            Storage::Bf16(_) => Self::new(self.device(), self.shape(), self.to_vec()),
         }
     }
 
@@ -262,6 +351,7 @@ impl Tensor {
 
     fn share(&self) -> Storage {
         match &self.0.storage {
+            Storage::Gpu(data) => Storage::Gpu(Arc::clone(data)),
             Storage::F32(pooled) => Storage::F32(Arc::clone(pooled)),
             Storage::Bf16(data) => Storage::Bf16(Arc::clone(data)),
         }
@@ -292,11 +382,17 @@ impl Tensor {
     #[track_caller]
     pub(crate) fn from_op(
         shape: &[usize],
-        data: Vec<f32>,
+        data: impl Into<Data>,
         parents: &[&Self],
         backward: impl FnOnce(Self) -> Vec<Option<Self>> + Send + Sync + 'static,
     ) -> Self {
-        Self::new(parents[0].device(), shape, data).with_node(parents, backward)
+        Self::from_data(parents[0].device(), shape, data).with_node(parents, backward)
+    }
+
+    /// A tensor of the shape of this one.
+    #[track_caller]
+    pub(crate) fn like(&self, data: impl Into<Data>) -> Self {
+        Self::from_data(self.device(), self.shape(), data)
     }
 
     /// The same elements, on the tape if one of `parents` is.
@@ -318,6 +414,8 @@ impl Tensor {
         }))
     }
 }
+
+const SHARED: &str = "the elements are shared with another tensor";
 
 #[track_caller]
 fn check_len(shape: &[usize], len: usize) {

@@ -1,5 +1,6 @@
 //! Training: data, loss, optimizer, checkpoints, evaluation, the loop.
 
+mod batches;
 mod error;
 pub mod lookup;
 mod optimizer;

@@ -2,17 +2,17 @@
 
 use crate::recipe::{Matrices, Optimizer};
 use std::collections::BTreeMap;
-use tensor::adamw::{AdamW, adamw};
-use tensor::muon::{Muon, muon};
-use tensor::{Checkpoint, Device, Error, Saved, Tensor};
+use tensor::adamw::AdamW;
+use tensor::muon::Muon;
+use tensor::{Error, Saved, Tensor};
 
 /// Moving averages of one parameter's gradient.
 #[derive(Clone, Debug)]
 pub(crate) enum Memory {
     /// Of the gradient and of its square.
-    AdamW { m: Vec<f32>, v: Vec<f32> },
+    AdamW { m: Tensor, v: Tensor },
     /// Of the gradient.
-    Muon { m: Vec<f32> },
+    Muon { m: Tensor },
 }
 
 /// A step of all parameters.
@@ -29,7 +29,7 @@ pub(crate) struct Update {
 impl Memory {
     /// The memory of the parameter `name`, which has no history yet.
     pub(crate) fn new(settings: &Optimizer, name: &str, param: &Tensor) -> Self {
-        let zeros = || vec![0.0; param.len()];
+        let zeros = || Tensor::zeros(param.device(), param.shape());
         if settings.matrices == Matrices::Muon && is_hidden_matrix(name, param) {
             Self::Muon { m: zeros() }
         } else {
@@ -46,52 +46,38 @@ impl Memory {
         gradient: &Tensor,
     ) {
         let &Update { step, lr, grad_scale, weight_decay } = update;
-        let device = param.device().clone();
-        let exec = device.exec();
         // Norms and the embedding are not pulled to zero.
         let is_matrix = param.shape().len() > 1 && name != "model.embed_tokens.weight";
         let weight_decay = if is_matrix { weight_decay } else { 0.0 };
         match self {
             Self::AdamW { m, v } => {
                 let settings = AdamW { lr, beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay };
-                let param = param.data_mut();
-                adamw(exec, &settings, step, param, gradient.data(), grad_scale, m, v);
+                param.adamw_step(&settings, step, gradient, grad_scale, [m, v]);
             }
             Self::Muon { m } => {
                 let settings = Muon { lr, momentum: 0.95, weight_decay };
-                let (cols, rows) = (param.last_dim(), param.shape()[param.shape().len() - 2]);
-                let shape = [param.len() / rows / cols, rows, cols];
-                muon(exec, &settings, shape, param.data_mut(), gradient.data(), grad_scale, m);
+                param.muon_step(&settings, gradient, grad_scale, m);
             }
         }
     }
 
-    fn parts(&self) -> Vec<(&'static str, &Vec<f32>)> {
+    fn parts(&self) -> Vec<(&'static str, &Tensor)> {
         match self {
             Self::AdamW { m, v } => vec![("m", m), ("v", v)],
             Self::Muon { m } => vec![("m", m)],
         }
     }
 
-    /// Adds what is remembered of `param` to a checkpoint.
-    pub(crate) fn save(&self, name: &str, param: &Tensor, tensors: &mut BTreeMap<String, Saved>) {
+    /// Adds what is remembered of the parameter `name` to a checkpoint.
+    pub(crate) fn save(&self, name: &str, tensors: &mut BTreeMap<String, Saved>) {
         for (part, data) in self.parts() {
-            let data = Tensor::new(param.device(), param.shape(), data.clone());
+            let data = data.to_device(&data.device().host());
             tensors.insert(format!("{part}.{name}"), Saved::Tensor(data));
         }
     }
 
-    /// The memory of the same kind that a checkpoint holds.
-    pub(crate) fn load(
-        &self,
-        device: &Device,
-        name: &str,
-        shape: &[usize],
-        checkpoint: &Checkpoint,
-    ) -> Result<Self, Error> {
-        let read = |part: &str| {
-            Ok::<_, Error>(checkpoint.load(device, &format!("{part}.{name}"), shape)?.to_vec())
-        };
+    /// The memory of the same kind whose parts `read` finds in a checkpoint.
+    pub(crate) fn load(&self, read: &dyn Fn(&str) -> Result<Tensor, Error>) -> Result<Self, Error> {
         Ok(match self {
             Self::AdamW { .. } => Self::AdamW { m: read("m")?, v: read("v")? },
             Self::Muon { .. } => Self::Muon { m: read("m")? },

@@ -3,15 +3,15 @@
 //! What a step does depends on nothing but the recipe, the weights and the step's number, so a run
 //! that is stopped and resumed is bit-identical to one that was not.
 
-use crate::lookup::{Spec, Split, document};
+use crate::batches::Batches;
 use crate::optimizer::{Memory, Update};
 use crate::tokens::Example;
-use crate::{Error, Recipe};
+use crate::{Compute, Error, Recipe};
 use models::weights::{Random, ToTrain, saved};
 use models::{Batch, Config, MiniMaxText01};
 use std::collections::BTreeMap;
 use std::path::Path;
-use tensor::{Checkpoint, Device, Gradients, Precision, Rng, Saved, Tensor};
+use tensor::{Checkpoint, Device, Gradients, Precision, Saved, Tensor};
 
 /// A training run.
 #[derive(Debug)]
@@ -22,6 +22,7 @@ pub struct Trainer {
     /// What the optimizer remembers of each parameter, in the order of
     /// [`MiniMaxText01::for_each_parameter`].
     memories: Vec<Memory>,
+    batches: Batches,
     history: Vec<Step>,
 }
 
@@ -61,20 +62,27 @@ impl Trainer {
     ///
     /// # Errors
     ///
-    /// If the recipe's model cannot be made, or the weights to begin with are not those of it.
+    /// If the recipe's model cannot be made, or the weights to begin with are not those of it, or
+    /// `device` cannot compute as the recipe says.
     pub fn new(recipe: Recipe, path: &Path, device: &Device) -> Result<Self, Error> {
         let config = recipe.config(path)?;
+        if device.cuda().is_some() && recipe.compute != Compute::F32 {
+            let reason = "the GPU trains with `compute = \"f32\"` only".to_owned();
+            return Err(Error::Recipe { path: path.to_owned(), reason });
+        }
+        // Weights are made where files are read, then moved.
+        let host = device.host();
         let compute = recipe.compute.into();
         let mut model = match &recipe.start {
             None => {
                 let layers = config.num_hidden_layers;
-                let mut random = Random::new(device, compute, layers, recipe.seed);
+                let mut random = Random::new(&host, compute, layers, recipe.seed);
                 MiniMaxText01::new(config, &mut random)?
             }
             Some(start) => {
                 let folder = path.parent().unwrap_or(Path::new("")).join(start);
                 let checkpoint = Checkpoint::open(&folder)?;
-                let mut source = ToTrain::new(&checkpoint, device, compute);
+                let mut source = ToTrain::new(&checkpoint, &host, compute);
                 let model = MiniMaxText01::new(config, &mut source)?;
                 source.finish()?;
                 model
@@ -82,9 +90,13 @@ impl Trainer {
         };
         let mut memories = Vec::new();
         model.for_each_parameter(&mut |name, tensor| {
+            *tensor = tensor.to_device(device).into_parameter();
             memories.push(Memory::new(&recipe.optimizer, name, tensor));
         });
-        Ok(Self { recipe, device: device.clone(), model, memories, history: Vec::new() })
+        // Drawing is a small part of a step on the CPU, not beside a GPU.
+        let drawing = if device.cuda().is_some() { device.num_threads() } else { 1 };
+        let batches = Batches::new(&recipe, 1, drawing);
+        Ok(Self { recipe, device: device.clone(), model, memories, batches, history: Vec::new() })
     }
 
     /// Steps done.
@@ -116,7 +128,7 @@ impl Trainer {
         let step = self.steps() + 1;
         let mut sums = Sums::default();
         let mut gradients = Gradients::default();
-        for micro_batch in self.micro_batches(step) {
+        for micro_batch in self.batches.take(step) {
             self.accumulate(&micro_batch, &mut gradients, &mut sums);
         }
         let lr = self.recipe.optimizer.lr_at(step, self.recipe.total_steps());
@@ -143,36 +155,6 @@ impl Trainer {
         Ok(report)
     }
 
-    /// The examples of a step, in groups that are computed at once.
-    fn micro_batches(&self, step: u64) -> Vec<Vec<Example>> {
-        let stage = self.recipe.stage(step);
-        let spec = Spec {
-            split: Split::Train,
-            min_bytes: stage.min_bytes,
-            max_bytes: stage.max_bytes,
-            questions: stage.questions,
-            absent_share: stage.absent_share,
-        };
-        let mut rng = Rng::stream(self.recipe.seed, step);
-        let mut groups: Vec<Vec<Example>> = Vec::new();
-        let (mut tokens, mut in_group) = (0, usize::MAX);
-        while tokens < stage.tokens_per_step {
-            let document = document(&spec, &mut rng);
-            let example = Example::new(&document, stage.document_weight, stage.question_weight);
-            let len = example.input_ids.len();
-            tokens += len;
-            if in_group.saturating_add(len) > stage.tokens_per_micro_batch {
-                groups.push(Vec::new());
-                in_group = 0;
-            }
-            in_group += len;
-            if let Some(group) = groups.last_mut() {
-                group.push(example);
-            }
-        }
-        groups
-    }
-
     /// Adds the gradients of the summed loss of `examples`.
     fn accumulate(&self, examples: &[Example], gradients: &mut Gradients, sums: &mut Sums) {
         let all = || examples.iter().flat_map(|e| e.targets.iter().zip(&e.weights));
@@ -186,13 +168,18 @@ impl Trainer {
         let weight: f64 = weights.iter().map(|w| f64::from(*w)).sum();
         let mut total = loss.total;
         let layers = output.router.len() as f64;
-        for router in &output.router {
-            let balance = router.logits.balance_loss(&router.routing);
-            sums.balance += f64::from(balance.data()[0]) / layers;
+        let balances: Vec<Tensor> = output
+            .router
+            .iter()
+            .map(|router| router.logits.balance_loss(&router.routing))
+            .collect();
+        for balance in &balances {
             let factor = self.recipe.optimizer.balance_loss * weight / layers;
-            total = total.add_scaled(1.0, &balance, factor as f32);
+            total = total.add_scaled(1.0, balance, factor as f32);
         }
         total.backward(gradients);
+        let balance: f64 = balances.iter().map(|balance| f64::from(balance.to_vec()[0])).sum();
+        sums.balance += balance / layers;
         sums.weight += weight;
         sums.micro_batches += 1;
         sums.tokens += batch.tokens() as u64;
@@ -204,11 +191,9 @@ impl Trainer {
     }
 
     fn sum_of_squares(&mut self, gradients: &Gradients) -> f64 {
-        let mut sum = 0.0;
-        self.model.for_each_parameter(&mut |_, tensor| {
-            sum += gradients.get(tensor).map_or(0.0, Tensor::sum_of_squares);
-        });
-        sum
+        let mut all = Vec::new();
+        self.model.for_each_parameter(&mut |_, tensor| all.extend(gradients.get(tensor)));
+        Tensor::sum_of_squares(&all)
     }
 
     fn update(&mut self, step: u64, lr: f64, grad_scale: f32, gradients: &Gradients) {
@@ -233,8 +218,9 @@ impl Trainer {
         let mut memories = self.memories.iter();
         self.model.for_each_parameter(&mut |name, tensor| {
             let Some(memory) = memories.next() else { return };
-            tensors.insert(format!("param.{name}"), Saved::Tensor(tensor.detach()));
-            memory.save(name, tensor, &mut tensors);
+            let host = tensor.device().host();
+            tensors.insert(format!("param.{name}"), Saved::Tensor(tensor.to_device(&host)));
+            memory.save(name, &mut tensors);
         });
         let bits = |x: f64| x.to_bits() as i64;
         let history: Vec<i64> = self
@@ -276,8 +262,12 @@ impl Trainer {
         let mut memories = self.memories.iter();
         self.model.for_each_parameter(&mut |name, tensor| {
             let Some(memory) = memories.next() else { return };
-            let param = checkpoint.load(device, &format!("param.{name}"), tensor.shape());
-            let memory = memory.load(device, name, tensor.shape(), &checkpoint);
+            let read = |part: &str| {
+                let name = format!("{part}.{name}");
+                Ok(checkpoint.load(&device.host(), &name, tensor.shape())?.to_device(device))
+            };
+            let param = read("param");
+            let memory = memory.load(&read);
             match (param, memory) {
                 (Ok(param), Ok(memory)) => loaded.push((param, memory)),
                 (Err(error), _) | (_, Err(error)) => failed = Some(error),

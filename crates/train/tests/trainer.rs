@@ -133,6 +133,54 @@ fn a_resumed_run_is_the_uninterrupted_one() {
     assert!(files[0] == files[1], "the weights differ");
 }
 
+/// The first GPU; `None`, said aloud, if there is none. `REQUIRE_CUDA=1` makes that a failure.
+fn gpu() -> Option<Device> {
+    match Device::gpu(2, 0) {
+        Ok(device) => Some(device),
+        Err(reason) => {
+            assert!(std::env::var_os("REQUIRE_CUDA").is_none(), "{reason}");
+            // Not through `eprintln!`: the harness shows that of failing tests only.
+            let line = format!("skipped: {reason}\n");
+            std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes()).unwrap();
+            None
+        }
+    }
+}
+
+/// Every kernel of a step, forward, backward and of both optimizers, at once.
+#[test]
+fn the_gpu_trains_as_the_cpu_does() {
+    let Some(gpu) = gpu() else { return };
+    let text = RECIPE.replace("[optimizer]", "[optimizer]\nmatrices = \"muon\"");
+    let mut on_cpu = trainer(&text, &Device::cpu(2));
+    let mut on_gpu = trainer(&text, &gpu);
+    for _ in 0..10 {
+        let (a, b) = (on_cpu.step().unwrap(), on_gpu.step().unwrap());
+        let close = |a: f64, b: f64| (a - b).abs() <= 2e-3 * a.abs().max(1e-3);
+        assert!(
+            close(a.answer_loss, b.answer_loss) && close(a.grad_norm, b.grad_norm),
+            "{a:?} {b:?}"
+        );
+        assert!(close(a.balance, b.balance), "{a:?} {b:?}");
+    }
+}
+
+#[test]
+fn a_run_on_the_gpu_is_repeatable_and_resumed() {
+    let Some(gpu) = gpu() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.safetensors");
+    let mut whole = trainer(RECIPE, &gpu);
+    steps(&mut whole, 6);
+    let mut first = trainer(RECIPE, &gpu);
+    steps(&mut first, 3);
+    first.save(&path).unwrap();
+    let mut second = trainer(RECIPE, &gpu);
+    second.resume(&path).unwrap();
+    steps(&mut second, 3);
+    assert_eq!(whole.history(), second.history());
+}
+
 #[test]
 fn another_run_is_refused() {
     let folder = tempfile::tempdir().unwrap();

@@ -14,7 +14,13 @@ pub(crate) fn run(device: &Device) -> anyhow::Result<()> {
     writeln!(out, "kernels   {} (of {})", device.level(), Device::levels().join(", "))?;
     writeln!(out, "f32       {limit:.0} GFLOP/s in registers")?;
     writeln!(out, "product   {product:.0} GFLOP/s ({share:.0} %), 1024 x 1024 x 1024")?;
-    Ok(writeln!(out, "memory    {memory:.1} GB/s read")?)
+    writeln!(out, "memory    {memory:.1} GB/s read")?;
+    Ok(match Device::gpu(1, 0) {
+        Ok(gpu) => {
+            writeln!(out, "gpu       {}, for training", gpu.cuda().map_or("", |gpu| gpu.name()))?
+        }
+        Err(reason) => writeln!(out, "gpu       {reason}")?,
+    })
 }
 
 /// Flops per second of the best of some products.

@@ -25,18 +25,25 @@ pub(crate) struct Arguments {
     /// Stop, with a checkpoint, after this step
     #[arg(long)]
     stop_after: Option<u64>,
+    /// Train on the GPU of this number, 0 being the first
+    #[arg(long, env = "FULGURITE_GPU")]
+    gpu: Option<usize>,
 }
 
 /// The file a run goes on from.
 const RUN: &str = "run.safetensors";
 
-pub(crate) fn run(arguments: &Arguments, device: &Device) -> anyhow::Result<()> {
+pub(crate) fn run(arguments: &Arguments, cpu: &Device) -> anyhow::Result<()> {
+    let device = match arguments.gpu {
+        Some(number) => Device::gpu(cpu.num_threads(), number)?,
+        None => cpu.clone(),
+    };
     let path = &arguments.recipe;
     let recipe = Recipe::from_toml(&read_to_string(path)?, path)?;
     let total = recipe.total_steps();
     let last = arguments.stop_after.unwrap_or(total).min(total);
     let checkpoint_every = recipe.checkpoint_every.max(1);
-    let mut trainer = Trainer::new(recipe, path, device)?;
+    let mut trainer = Trainer::new(recipe, path, &device)?;
     let output = &arguments.output;
     std::fs::create_dir_all(output)
         .with_context(|| format!("cannot make `{}`", output.display()))?;

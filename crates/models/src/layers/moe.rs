@@ -1,8 +1,7 @@
 //! Mixture of experts as a layer: router, grouped SwiGLU experts, weighted sum.
 
-use std::ops::Range;
 use std::sync::Arc;
-use tensor::{Groups, Routing, Tensor, Weight};
+use tensor::{Routing, Tensor, Weight};
 
 /// A mixture of SwiGLU experts; no token is dropped.
 #[derive(Debug)]
@@ -33,12 +32,12 @@ impl SparseMoe {
         let logits = x.linear(&self.gate); // [tokens, num_experts]
         let (weights, routing) = logits.route(self.num_experts_per_tok);
         let num_experts = self.w1.num_experts();
-        let groups = Arc::new(Groups::new(&routing, num_experts));
-        let runs: Vec<Range<usize>> = (0..num_experts).map(|e| groups.range(e)).collect();
+        let groups = routing.groups(x.device(), num_experts);
         let slots = x.gather_slots(&groups); // [slots, hidden_size]
-        let inner =
-            slots.grouped_linear(&self.w1, &runs).swiglu(&slots.grouped_linear(&self.w3, &runs)); // [slots, intermediate_size]
-        let out = inner.grouped_linear(&self.w2, &runs).combine_slots(&weights, &groups);
+        let inner = slots
+            .grouped_linear(&self.w1, &groups)
+            .swiglu(&slots.grouped_linear(&self.w3, &groups)); // [slots, intermediate_size]
+        let out = inner.grouped_linear(&self.w2, &groups).combine_slots(&weights, &groups);
         (out, RouterOutput { logits, routing })
     }
 }

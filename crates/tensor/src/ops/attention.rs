@@ -2,6 +2,7 @@
 
 use crate::Tensor;
 use kernels::attention::{self, Attention, AttentionSpan, Forward};
+use kernels::cuda;
 use kernels::lightning_attention::{Lightning, lightning_attention, lightning_attention_backward};
 use std::ops::Range;
 use std::sync::Arc;
@@ -33,6 +34,30 @@ impl Tensor {
         spans: &Arc<[Range<usize>]>,
     ) -> Self {
         let width = shape.heads * shape.head_dim;
+        if let Some(gpu) = self.device().cuda() {
+            let (slopes, spans) =
+                (gpu.upload(slopes), cuda::lightning_attention::Spans::new(gpu, spans));
+            let qkv = self.detach();
+            let out = cuda::lightning_attention::lightning_attention(
+                gpu,
+                &shape,
+                &slopes,
+                qkv.gpu(),
+                &spans,
+            );
+            return Self::from_op(&[self.rows(), width], out, &[self], move |grad| {
+                let Some(gpu) = grad.device().cuda() else { panic!("a gradient of the GPU") };
+                let out = cuda::lightning_attention::lightning_attention_backward(
+                    gpu,
+                    &shape,
+                    &slopes,
+                    qkv.gpu(),
+                    &spans,
+                    grad.gpu(),
+                );
+                vec![Some(qkv.like(out))]
+            });
+        }
         let mut out = self.output(self.rows() * width);
         let exec = self.device().exec();
         let mut states = exec.buffers.take(spans.len() * shape.state_len());
@@ -96,6 +121,9 @@ impl Tensor {
         shape: Attention,
         rows: &Arc<AttentionRows>,
     ) -> Self {
+        if self.device().cuda().is_some() {
+            return self.attention_gpu(k, v, shape, rows);
+        }
         let exec = self.device().exec();
         let mut out = self.output(self.len());
         let mut lse = self.output(self.rows() * shape.heads);
@@ -149,6 +177,39 @@ impl Tensor {
             );
             let new = |(x, data): (&Self, Vec<f32>)| Some(Self::new(x.device(), x.shape(), data));
             [q, k, v].into_iter().zip(grads).map(new).collect()
+        })
+    }
+
+    fn attention_gpu(&self, k: &Self, v: &Self, shape: Attention, rows: &AttentionRows) -> Self {
+        let Some(gpu) = self.device().cuda() else { panic!("{self:?} is not on the GPU") };
+        let (mut first, mut end) = (Vec::new(), Vec::new());
+        for AttentionSpan { rows: r, keys } in &rows.spans {
+            for position in &rows.positions[r.clone()] {
+                first.push(keys.start as u32);
+                end.push((keys.start + position + 1) as u32);
+            }
+        }
+        let rows = cuda::attention::Rows::new(gpu, &first, &end, &rows.scales);
+        let [q, k_kept, v_kept] = [self, k, v].map(Self::detach);
+        let (out, lse) =
+            cuda::attention::attention(gpu, &shape, q.gpu(), k_kept.gpu(), v_kept.gpu(), &rows);
+        let result = self.like(out);
+        let out = result.detach();
+        result.with_node(&[self, k, v], move |grad| {
+            let Some(gpu) = grad.device().cuda() else { panic!("a gradient of the GPU") };
+            let (k, v) = (k_kept, v_kept);
+            let (gq, gk, gv) = cuda::attention::attention_backward(
+                gpu,
+                &shape,
+                q.gpu(),
+                k.gpu(),
+                v.gpu(),
+                &rows,
+                out.gpu(),
+                &lse,
+                grad.gpu(),
+            );
+            vec![Some(q.like(gq)), Some(k.like(gk)), Some(v.like(gv))]
         })
     }
 

@@ -1,7 +1,8 @@
 //! Sums and scalings.
 
 use crate::Tensor;
-use kernels::elementwise;
+use crate::tensor::Data;
+use kernels::{cuda, elementwise};
 
 impl Tensor {
     /// `alpha self + beta other`, same shapes.
@@ -12,9 +13,17 @@ impl Tensor {
     #[track_caller]
     pub fn add_scaled(&self, alpha: f32, other: &Self, beta: f32) -> Self {
         assert_eq!(self.shape(), other.shape(), "shapes of a sum");
-        let mut out = self.output(self.len());
-        let exec = self.device().exec();
-        elementwise::scaled_sum(exec, alpha, self.data(), beta, other.data(), &mut out);
+        let out: Data = match self.device().cuda() {
+            Some(gpu) => {
+                cuda::elementwise::scaled_sum(gpu, alpha, self.gpu(), beta, other.gpu()).into()
+            }
+            None => {
+                let mut out = self.output(self.len());
+                let exec = self.device().exec();
+                elementwise::scaled_sum(exec, alpha, self.data(), beta, other.data(), &mut out);
+                out.into()
+            }
+        };
         Self::from_op(self.shape(), out, &[self, other], move |grad| {
             vec![Some(grad.scale(alpha)), Some(grad.scale(beta))]
         })
@@ -25,13 +34,28 @@ impl Tensor {
         if factor == 1.0 {
             return self.clone();
         }
-        let mut out = self.output(self.len());
-        elementwise::scale(self.device().exec(), factor, self.data(), &mut out);
+        let out: Data = match self.device().cuda() {
+            Some(gpu) => cuda::elementwise::scale(gpu, factor, self.gpu()).into(),
+            None => {
+                let mut out = self.output(self.len());
+                elementwise::scale(self.device().exec(), factor, self.data(), &mut out);
+                out.into()
+            }
+        };
         Self::from_op(self.shape(), out, &[self], move |grad| vec![Some(grad.scale(factor))])
     }
 
-    /// Sum of the squares of all elements.
-    pub fn sum_of_squares(&self) -> f64 {
-        elementwise::sum_of_squares(self.device().exec(), self.data())
+    /// Sum of the squares of all elements of all `tensors`, taken in their order.
+    pub fn sum_of_squares(tensors: &[&Self]) -> f64 {
+        match tensors.first().and_then(|tensor| tensor.device().cuda()) {
+            Some(gpu) => {
+                let parts: Vec<_> = tensors.iter().map(|tensor| tensor.gpu()).collect();
+                cuda::elementwise::sum_of_squares(gpu, &parts).into_iter().sum()
+            }
+            None => tensors
+                .iter()
+                .map(|tensor| elementwise::sum_of_squares(tensor.device().exec(), tensor.data()))
+                .sum(),
+        }
     }
 }

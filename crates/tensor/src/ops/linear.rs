@@ -1,8 +1,11 @@
 //! Products with weights: one matrix for all rows, or one per expert for runs of rows.
 
-use crate::{Tensor, Weight};
+use crate::tensor::Data;
+use crate::{Groups, Tensor, Weight};
+use kernels::cuda::{self, DeviceVec};
 use kernels::matmul::{Mat, MatMut, matmul, matmul_packed};
 use std::ops::Range;
+use std::sync::Arc;
 
 impl Tensor {
     /// `self W^T`: from `[…, k]` to `[…, n]`, for a weight `[n, k]`.
@@ -17,7 +20,11 @@ impl Tensor {
         if let Some(last) = shape.last_mut() {
             *last = weight.n();
         }
-        grouped(self, weight, &[0..rows]).reshape(&shape)
+        let runs = match self.device().cuda() {
+            Some(gpu) => Runs::One(gpu.upload(&[0, rows as u32])),
+            None => Runs::Ranges(vec![0..rows]),
+        };
+        grouped(self, weight, runs).reshape(&shape)
     }
 
     /// `self W_e^T` for the run of rows of each expert `e`: from `[rows, k]` to `[rows, n]`, for
@@ -27,60 +34,134 @@ impl Tensor {
     ///
     /// If the shapes do not fit.
     #[track_caller]
-    pub fn grouped_linear(&self, weight: &Weight, runs: &[Range<usize>]) -> Self {
+    pub fn grouped_linear(&self, weight: &Weight, groups: &Arc<Groups>) -> Self {
+        let runs = match self.device().cuda() {
+            Some(_) => Runs::Groups(Arc::clone(groups)),
+            None => Runs::Ranges(groups.ranges(weight.num_experts())),
+        };
         grouped(self, weight, runs)
     }
 }
 
+/// The rows of each matrix, as the device wants them.
+enum Runs {
+    /// Where the CPU computes.
+    Ranges(Vec<Range<usize>>),
+    /// Offsets of one run, where the GPU computes.
+    One(DeviceVec<u32>),
+    /// Those of experts, where the GPU computes.
+    Groups(Arc<Groups>),
+}
+
+impl Runs {
+    fn ranges(&self) -> &[Range<usize>] {
+        match self {
+            Self::Ranges(ranges) => ranges,
+            _ => panic!("rows on the GPU where the CPU computes"),
+        }
+    }
+
+    fn offsets(&self) -> &DeviceVec<u32> {
+        match self {
+            Self::One(offsets) => offsets,
+            Self::Groups(groups) => groups.offsets(),
+            Self::Ranges(_) => panic!("rows on the CPU where the GPU computes"),
+        }
+    }
+}
+
 #[track_caller]
-fn grouped(x: &Tensor, weight: &Weight, runs: &[Range<usize>]) -> Tensor {
+fn grouped(x: &Tensor, weight: &Weight, runs: Runs) -> Tensor {
     let (n, k) = (weight.n(), weight.k());
     assert_eq!(x.last_dim(), k, "{x:?} times {weight:?}");
-    assert_eq!(runs.len(), weight.num_experts(), "one run of rows per expert");
     let rows = x.rows();
-    let mut out = x.output(rows * n);
-    let exec = x.device().exec();
-    for (run, packed) in runs.iter().zip(weight.packed()) {
-        let a = Mat::row_major(&x.data()[run.start * k..run.end * k], run.len(), k);
-        let c = MatMut::row_major(&mut out[run.start * n..run.end * n], run.len(), n);
-        matmul_packed(exec, a, packed, c, false);
-    }
+    let out: Data = match x.device().cuda() {
+        Some(gpu) => {
+            let w = weight.tensor().gpu();
+            cuda::matmul::grouped_linear(gpu, x.gpu(), w, runs.offsets(), [rows, n, k]).into()
+        }
+        None => product(x, weight, runs.ranges()).into(),
+    };
     if !x.tracked() && !weight.tracked() {
-        return Tensor::new(x.device(), &[rows, n], out);
+        return Tensor::from_data(x.device(), &[rows, n], out);
     }
     let master = weight.tensor();
-    let (kept, compute, runs) = (x.detach(), weight.compute(), runs.to_vec());
+    let (kept, compute) = (x.detach(), weight.compute());
     let (x_tracked, w_tracked) = (x.tracked(), master.tracked());
     let (x_shape, w_shape) = (x.shape().to_vec(), master.shape().to_vec());
     Tensor::from_op(&[rows, n], out, &[x, master], move |grad| {
-        let exec = grad.device().exec();
+        let size = [rows, n, k];
         let grad_x = x_tracked.then(|| {
-            let weight = compute.to_f32();
-            let mut out = grad.output(rows * k);
-            for (e, run) in runs.iter().enumerate() {
-                let g = Mat::row_major(&grad.data()[run.start * n..run.end * n], run.len(), n);
-                let w = Mat::row_major(&weight.data()[e * n * k..(e + 1) * n * k], n, k);
-                let c = MatMut::row_major(&mut out[run.start * k..run.end * k], run.len(), k);
-                matmul(exec, g, w, c, false);
-            }
-            Tensor::new(grad.device(), &x_shape, out)
+            let out: Data = match grad.device().cuda() {
+                Some(gpu) => {
+                    let (grad, w) = (grad.gpu(), compute.gpu());
+                    cuda::matmul::grouped_linear_grad_x(gpu, grad, w, runs.offsets(), size).into()
+                }
+                None => product_grad_x(&grad, &compute.to_f32(), runs.ranges(), [n, k]).into(),
+            };
+            Tensor::from_data(grad.device(), &x_shape, out)
         });
         let grad_w = w_tracked.then(|| {
-            let mut out = grad.output(runs.len() * n * k);
-            for (e, run) in runs.iter().enumerate() {
-                let g = Mat::row_major(&grad.data()[run.start * n..run.end * n], run.len(), n);
-                let x = Mat::row_major(&kept.data()[run.start * k..run.end * k], run.len(), k);
-                let c = MatMut::row_major(&mut out[e * n * k..(e + 1) * n * k], n, k);
-                matmul(exec, g.t(), x, c, false);
-            }
-            Tensor::new(grad.device(), &w_shape, out)
+            let out: Data = match grad.device().cuda() {
+                Some(gpu) => {
+                    let (grad, x) = (grad.gpu(), kept.gpu());
+                    cuda::matmul::grouped_linear_grad_w(gpu, grad, x, runs.offsets(), size).into()
+                }
+                None => product_grad_w(&grad, &kept, runs.ranges(), [n, k]).into(),
+            };
+            Tensor::from_data(grad.device(), &w_shape, out)
         });
         vec![grad_x, grad_w]
     })
 }
 
+fn product(x: &Tensor, weight: &Weight, runs: &[Range<usize>]) -> Vec<f32> {
+    let (n, k) = (weight.n(), weight.k());
+    assert_eq!(runs.len(), weight.num_experts(), "one run of rows per expert");
+    let mut out = x.output(x.rows() * n);
+    for (run, packed) in runs.iter().zip(weight.packed()) {
+        let a = Mat::row_major(&x.data()[run.start * k..run.end * k], run.len(), k);
+        let c = MatMut::row_major(&mut out[run.start * n..run.end * n], run.len(), n);
+        matmul_packed(x.device().exec(), a, packed, c, false);
+    }
+    out
+}
+
+fn product_grad_x(
+    grad: &Tensor,
+    weight: &Tensor,
+    runs: &[Range<usize>],
+    [n, k]: [usize; 2],
+) -> Vec<f32> {
+    let mut out = grad.output(grad.rows() * k);
+    for (e, run) in runs.iter().enumerate() {
+        let g = Mat::row_major(&grad.data()[run.start * n..run.end * n], run.len(), n);
+        let w = Mat::row_major(&weight.data()[e * n * k..(e + 1) * n * k], n, k);
+        let c = MatMut::row_major(&mut out[run.start * k..run.end * k], run.len(), k);
+        matmul(grad.device().exec(), g, w, c, false);
+    }
+    out
+}
+
+fn product_grad_w(
+    grad: &Tensor,
+    x: &Tensor,
+    runs: &[Range<usize>],
+    [n, k]: [usize; 2],
+) -> Vec<f32> {
+    let mut out = grad.output(runs.len() * n * k);
+    for (e, run) in runs.iter().enumerate() {
+        let g = Mat::row_major(&grad.data()[run.start * n..run.end * n], run.len(), n);
+        let x = Mat::row_major(&x.data()[run.start * k..run.end * k], run.len(), k);
+        let c = MatMut::row_major(&mut out[e * n * k..(e + 1) * n * k], n, k);
+        matmul(grad.device().exec(), g.t(), x, c, false);
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
+    use super::{Runs, grouped};
     use crate::{Device, Gradients, Precision, Rng, Tensor, Weight};
 
     /// `sum(x W^T * g)` is bilinear, so its gradients are exact products.
@@ -91,7 +172,7 @@ mod tests {
         let mut normal = |shape: &[usize]| Tensor::normal(&device, shape, 1.0, &mut rng);
         let x = normal(&[5, 3]).into_parameter();
         let w = Weight::new(normal(&[2, 4, 3]).into_parameter(), Precision::F32);
-        let y = x.grouped_linear(&w, &[0..2, 2..5]);
+        let y = grouped(&x, &w, Runs::Ranges(vec![0..2, 2..5]));
         let ones = Tensor::full(&device, &[20, 1], 1.0);
         let total = Weight::new(ones.reshape(&[1, 20]), Precision::F32);
         let mut gradients = Gradients::default();

@@ -3,7 +3,8 @@
 pub mod attention;
 mod elementwise;
 mod linear;
-mod moe;
+pub mod moe;
 mod norm;
+mod optimizer;
 mod rows;
 pub mod token;

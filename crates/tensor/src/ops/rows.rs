@@ -1,6 +1,7 @@
 //! Rows picked from a table or a tensor.
 
 use crate::Tensor;
+use kernels::cuda;
 use std::sync::Arc;
 
 impl Tensor {
@@ -8,10 +9,23 @@ impl Tensor {
     ///
     /// # Panics
     ///
-    /// If an index is out of bounds.
+    /// If an index is out of bounds; on the GPU, also if they are not in order.
     #[track_caller]
     pub fn take_rows(&self, indices: &Arc<[usize]>) -> Self {
         let (dim, rows) = (self.last_dim(), self.rows());
+        assert!(indices.iter().all(|&i| i < rows), "rows of {self:?}");
+        if let Some(gpu) = self.device().cuda() {
+            assert!(indices.is_sorted(), "rows are taken in order on the GPU");
+            let ids: Vec<u32> = indices.iter().map(|&i| i as u32).collect();
+            let ids = gpu.upload(&ids);
+            let out = cuda::embedding::take_rows(gpu, self.gpu(), dim, &ids);
+            let shape = self.shape().to_vec();
+            return Self::from_op(&[indices.len(), dim], out, &[self], move |grad| {
+                let Some(gpu) = grad.device().cuda() else { panic!("a gradient of the GPU") };
+                let out = cuda::embedding::take_rows_backward(gpu, &ids, rows, dim, grad.gpu());
+                vec![Some(Self::from_data(grad.device(), &shape, out))]
+            });
+        }
         let mut out = self.output(indices.len() * dim);
         for (&i, out) in indices.iter().zip(out.chunks_exact_mut(dim)) {
             out.copy_from_slice(&self.data()[i * dim..(i + 1) * dim]);

@@ -1,7 +1,9 @@
 //! Where tokens come in and go out: embedding, rotation by position, the loss of a prediction.
 
+use crate::tensor::Data;
 use crate::{Tensor, Weight};
 use kernels::cross_entropy::{cross_entropy, cross_entropy_backward};
+use kernels::cuda;
 use kernels::embedding::{embedding, embedding_backward};
 use kernels::rope::{Direction, Rope, rope};
 use std::sync::Arc;
@@ -26,13 +28,32 @@ impl Tensor {
     #[track_caller]
     pub fn embed(&self, ids: &Arc<[u32]>) -> Self {
         let hidden = self.last_dim();
-        let mut out = self.output(ids.len() * hidden);
-        embedding(self.device().exec(), self.elements(), hidden, ids, &mut out);
+        let out: Data = match self.device().cuda() {
+            Some(gpu) => {
+                assert!(ids.iter().all(|&id| (id as usize) < self.rows()), "ids of {self:?}");
+                cuda::embedding::embedding(gpu, self.gpu(), hidden, &gpu.upload(ids)).into()
+            }
+            None => {
+                let mut out = self.output(ids.len() * hidden);
+                embedding(self.device().exec(), self.elements(), hidden, ids, &mut out);
+                out.into()
+            }
+        };
         let (ids_kept, shape) = (Arc::clone(ids), self.shape().to_vec());
         Self::from_op(&[ids.len(), hidden], out, &[self], move |grad| {
-            let mut table = vec![0.0; shape.iter().product()];
-            embedding_backward(&ids_kept, hidden, grad.data(), &mut table);
-            vec![Some(Self::new(grad.device(), &shape, table))]
+            let table: Data = match grad.device().cuda() {
+                Some(gpu) => {
+                    let vocab = shape[0];
+                    cuda::embedding::embedding_backward(gpu, &ids_kept, vocab, hidden, grad.gpu())
+                        .into()
+                }
+                None => {
+                    let mut table = vec![0.0; shape.iter().product()];
+                    embedding_backward(&ids_kept, hidden, grad.data(), &mut table);
+                    table.into()
+                }
+            };
+            vec![Some(Self::from_data(grad.device(), &shape, table))]
         })
     }
 
@@ -46,17 +67,21 @@ impl Tensor {
         if shape.rotary_dim == 0 {
             return self.clone();
         }
-        let turned = move |x: &Self, positions: &[usize], direction| {
+        let turned = move |x: &Self, positions: &[usize], direction| -> Data {
+            if let Some(gpu) = x.device().cuda() {
+                let positions: Vec<u32> = positions.iter().map(|&p| p as u32).collect();
+                let positions = gpu.upload(&positions);
+                return cuda::rope::rope(gpu, &shape, &positions, x.gpu(), direction).into();
+            }
             let mut out = x.output(x.len());
             out.copy_from_slice(x.data());
             rope(x.device().exec(), &shape, positions, &mut out, direction);
-            out
+            out.into()
         };
         let out = turned(self, positions, Direction::Forward);
         let positions = Arc::clone(positions);
         Self::from_op(self.shape(), out, &[self], move |grad| {
-            let out = turned(&grad, &positions, Direction::Inverse);
-            vec![Some(Self::new(grad.device(), grad.shape(), out))]
+            vec![Some(grad.like(turned(&grad, &positions, Direction::Inverse)))]
         })
     }
 
@@ -69,6 +94,10 @@ impl Tensor {
     #[track_caller]
     pub fn cross_entropy(&self, head: &Weight, targets: &[u32], weights: &[f32]) -> CrossEntropy {
         assert_eq!(weights.len(), targets.len(), "one weight per target");
+        assert_eq!(targets.len(), self.rows(), "one target per row");
+        if self.device().cuda().is_some() {
+            return self.cross_entropy_gpu(head, targets, weights);
+        }
         let (rows, dim) = (self.rows(), self.last_dim());
         let table = head.tensor();
         let exec = self.device().exec();
@@ -97,6 +126,27 @@ impl Tensor {
             );
             let new = |x: &Self, data| Some(Self::new(x.device(), x.shape(), data));
             vec![new(&hidden, grad_hidden), new(&head, grad_head)]
+        });
+        CrossEntropy { total, losses, best }
+    }
+    /// [`cross_entropy`](Self::cross_entropy) on the GPU, where all logits fit at once.
+    fn cross_entropy_gpu(&self, head: &Weight, targets: &[u32], weights: &[f32]) -> CrossEntropy {
+        let logits = self.linear(head);
+        let Some(gpu) = self.device().cuda() else { panic!("{self:?} is not on the GPU") };
+        let vocab = logits.last_dim();
+        assert!(targets.iter().all(|&id| (id as usize) < vocab), "targets of {vocab} tokens");
+        let (targets, weights) = (gpu.upload(targets), gpu.upload(weights));
+        let said = cuda::cross_entropy::cross_entropy(gpu, logits.gpu(), vocab, &targets);
+        let total = cuda::cross_entropy::weighted_sum(gpu, &said.losses, &weights);
+        let (losses, best) = (said.losses.to_vec(), said.best.to_vec());
+        let (kept, lse) = (logits.detach(), said.lse);
+        let total = Self::from_op(&[1], total, &[&logits], move |grad| {
+            let Some(gpu) = grad.device().cuda() else { panic!("a gradient of the GPU") };
+            let (logits, factor) = (kept.gpu(), grad.gpu());
+            let out = cuda::cross_entropy::cross_entropy_backward(
+                gpu, logits, vocab, &targets, &lse, &weights, factor,
+            );
+            vec![Some(kept.like(out))]
         });
         CrossEntropy { total, losses, best }
     }
