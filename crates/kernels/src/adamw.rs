@@ -56,20 +56,21 @@ pub fn adamw(
     });
 }
 
-struct Constants {
-    beta1: f32,
-    beta2: f32,
-    grad_scale: f32,
+/// What a step needs, in f32.
+pub(crate) struct Constants {
+    pub(crate) beta1: f32,
+    pub(crate) beta2: f32,
+    pub(crate) grad_scale: f32,
     /// `lr / (1 - b1^t)`.
-    rate: f32,
+    pub(crate) rate: f32,
     /// `1 / (1 - b2^t)`.
-    correction: f32,
-    eps: f32,
-    keep: f32,
+    pub(crate) correction: f32,
+    pub(crate) eps: f32,
+    pub(crate) keep: f32,
 }
 
 impl Constants {
-    fn new(settings: &AdamW, step: u64, grad_scale: f32) -> Self {
+    pub(crate) fn new(settings: &AdamW, step: u64, grad_scale: f32) -> Self {
         let &AdamW { lr, beta1, beta2, eps, weight_decay } = settings;
         let rest = |beta: f32| 1.0 - f64::from(beta).powf(step as f64);
         Self {

@@ -26,8 +26,8 @@ pub struct Muon {
 }
 
 /// Coefficients of a round and number of rounds, from the paper.
-const COEFFICIENTS: [f32; 3] = [3.4445, -4.7750, 2.0315];
-const ROUNDS: usize = 5;
+pub(crate) const COEFFICIENTS: [f32; 3] = [3.4445, -4.7750, 2.0315];
+pub(crate) const ROUNDS: usize = 5;
 
 /// One step of a stack of matrices, `[count, rows, cols]`, each by itself; the gradient is
 /// multiplied by `grad_scale` first. `m` is the sum of gradients, zeros at first.

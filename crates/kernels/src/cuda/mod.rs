@@ -11,7 +11,11 @@
 
 #![expect(unsafe_code, reason = "kernels are launched through the driver's C interface")]
 
+pub mod adamw;
 mod device_vec;
+pub mod elementwise;
+pub mod matmul;
+pub mod muon;
 
 #[cfg(test)]
 mod testing;
@@ -29,7 +33,14 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// All kernels, as one program: what `common.cu` defines is seen by the rest.
-const SOURCES: [&str; 1] = [include_str!("common.cu")];
+const SOURCES: [&str; 5] = [
+    include_str!("common.cu"),
+    include_str!("adamw.cu"),
+    include_str!("elementwise.cu"),
+    include_str!("matmul.cu"),
+    // After what it uses of the two above.
+    include_str!("muon.cu"),
+];
 
 /// A handle to a GPU; clones share its memory and its kernels.
 #[derive(Clone)]
