@@ -32,7 +32,7 @@ pub mod threads;
 #[cfg(test)]
 pub(crate) mod testing;
 
-pub use buffers::Buffers;
+pub use buffers::{BufferPlan, Buffers};
 pub use cpu::{Arithmetic, Cpu, Exec};
 pub use rng::Rng;
 pub use threads::Threads;

@@ -19,7 +19,7 @@ pub use kernels::attention::{Attention, AttentionSpan};
 pub use kernels::cuda::Unavailable;
 pub use kernels::lightning_attention::Lightning;
 pub use kernels::rope::Rope;
-pub use kernels::{Rng, adamw, muon, peak, sampling};
+pub use kernels::{BufferPlan, Rng, adamw, muon, peak, sampling};
 pub use ops::attention::AttentionRows;
 pub use ops::moe::{Groups, Routing};
 pub use ops::token::CrossEntropy;
