@@ -9,6 +9,7 @@ mod config;
 mod error;
 pub mod layers;
 pub mod lm;
+mod memory;
 pub mod weights;
 
 pub use batch::Batch;

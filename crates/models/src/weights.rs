@@ -1,6 +1,6 @@
 //! Where a model's weights come from: a checkpoint, in any of the spellings that exist, or chance.
 
-use crate::{Error, MiniMaxText01};
+use crate::{Config, Error, MiniMaxText01};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use tensor::{Checkpoint, Device, Precision, Rng, Saved, Tensor, Weight};
@@ -174,6 +174,76 @@ impl Source for FromCheckpoint<'_> {
     }
 }
 
+/// Bytes of all weights as [`load`](crate::load) will hold them, nothing loaded yet; saturates.
+///
+/// # Errors
+///
+/// If there is no model of `config`; what the checkpoint lacks is reported when it is loaded.
+pub fn loaded_bytes(
+    config: &Config,
+    checkpoint: &Checkpoint,
+    device: &Device,
+    precision: Option<Precision>,
+) -> Result<u64, Error> {
+    let source = FromCheckpoint::new(checkpoint, device, precision);
+    let mut sizes = Sizes { source, bytes: 0 };
+    MiniMaxText01::new(config.clone(), &mut sizes)?;
+    if config.tie_word_embeddings {
+        sizes.add(&[config.vocab_size, config.hidden_size], Precision::F32);
+    }
+    Ok(sizes.bytes)
+}
+
+/// Adds up what is asked for and gives empty tensors.
+struct Sizes<'a> {
+    source: FromCheckpoint<'a>,
+    bytes: u64,
+}
+
+impl Sizes<'_> {
+    fn add(&mut self, shape: &[usize], precision: Precision) {
+        let size = match precision {
+            Precision::F32 => 4,
+            Precision::Bf16 => 2,
+        };
+        let bytes = shape.iter().fold(size, |bytes: u64, &n| bytes.saturating_mul(n as u64));
+        self.bytes = self.bytes.saturating_add(bytes);
+    }
+
+    /// The precision of `name` in the file.
+    fn own(&self, name: &str) -> Precision {
+        let (prefix, part) = name.split_once(".experts.").unwrap_or((name, ""));
+        let packed = if part == "w2.weight" { "down_proj" } else { "gate_up_proj" };
+        let names = match part {
+            "" => vec![name.to_owned()],
+            _ => vec![format!("{prefix}.experts.0.{part}"), format!("{prefix}.experts.{packed}")],
+        };
+        let found = names.iter().find_map(|name| self.source.spelled(name));
+        match found.and_then(|name| self.source.checkpoint.dtype(&name)).as_deref() {
+            Some("BF16") => Precision::Bf16,
+            _ => Precision::F32,
+        }
+    }
+
+    fn empty(&self, shape: &[usize]) -> Tensor {
+        Tensor::zeros(self.source.device, &vec![0; shape.len()])
+    }
+}
+
+impl Source for Sizes<'_> {
+    fn tensor(&mut self, name: &str, shape: &[usize], role: Role) -> Result<Tensor, Error> {
+        let own = if role == Role::Embedding { self.own(name) } else { Precision::F32 };
+        self.add(shape, own);
+        Ok(self.empty(shape))
+    }
+
+    fn weight(&mut self, name: &str, shape: &[usize], role: Role) -> Result<Weight, Error> {
+        let precision = self.source.precision.unwrap_or_else(|| self.own(name));
+        self.add(shape, precision_of(role, precision));
+        Ok(Weight::new(self.empty(shape), Precision::F32))
+    }
+}
+
 /// Weights from a checkpoint as parameters to be trained further.
 #[derive(Debug)]
 pub struct ToTrain<'a> {
@@ -292,7 +362,6 @@ pub fn saved(model: &mut MiniMaxText01, precision: Precision) -> BTreeMap<String
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Config;
 
     /// A config of ten thousand layers of 65536 experts has as many names as few files have bytes.
     #[test]

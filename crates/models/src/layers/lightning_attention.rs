@@ -46,6 +46,7 @@ impl LightningAttention {
                 qkv.lightning_from(self.shape, &self.slopes, &batch.spans, &mut states)
             }
         };
+        drop(qkv);
         let gate = rows.of(x, batch).linear(&self.output_gate);
         rows.of(&o, batch).gated_rms_norm(&self.norm, &gate, NORM_EPS).linear(&self.out_proj)
     }

@@ -37,6 +37,7 @@ impl SparseMoe {
         let inner = slots
             .grouped_linear(&self.w1, &groups)
             .swiglu(&slots.grouped_linear(&self.w3, &groups)); // [slots, intermediate_size]
+        drop(slots);
         let out = inner.grouped_linear(&self.w2, &groups).combine_slots(&weights, &groups);
         (out, RouterOutput { logits, routing })
     }

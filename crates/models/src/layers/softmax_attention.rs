@@ -2,7 +2,6 @@
 
 use super::{Caches, Rows, layer_of};
 use crate::Batch;
-use std::ops::Range;
 use std::sync::Arc;
 use tensor::{Attention, AttentionRows, AttentionSpan, Rope, Tensor, Weight};
 
@@ -44,14 +43,15 @@ impl SoftmaxAttention {
             None => q.attention(&k, &v, self.shape, &Arc::new(queries)),
             Some(caches) => {
                 let width = k.last_dim();
-                let part = |x: &'_ Tensor, span: &Range<usize>| {
-                    x.data()[span.start * width..span.end * width].to_vec()
-                };
+                let (k, v) = (k.data(), v.data());
                 let mut layers = layer_of(caches, layer);
                 let kv: Vec<[&[f32]; 2]> = layers
                     .iter_mut()
                     .zip(batch.spans.iter())
-                    .map(|(cache, span)| cache.append(&part(&k, span), &part(&v, span)))
+                    .map(|(cache, span)| {
+                        let part = span.start * width..span.end * width;
+                        cache.append(&k[part.clone()], &v[part])
+                    })
                     .collect();
                 q.attention_over(self.shape, &queries, &kv)
             }

@@ -93,7 +93,7 @@ impl MiniMaxText01 {
             let last = i + 1 == self.layers.len();
             let rows = if last { Rows::Output } else { Rows::All };
             let said;
-            (x, said) = layer.forward(&x, batch, &mut caches, i, rows);
+            (x, said) = layer.forward(x, batch, &mut caches, i, rows);
             router.push(said);
         }
         if let Some(caches) = caches {
@@ -210,24 +210,30 @@ impl DecoderLayer {
         })
     }
 
+    /// Lets go of every tensor where it is last used: the next ones take its memory. What a chunk
+    /// needs at most is computed in `crate::memory`, in the same order.
     fn forward(
         &self,
-        x: &Tensor,
+        x: Tensor,
         batch: &Batch,
         caches: &mut Caches<'_, '_>,
         i: usize,
         rows: Rows,
     ) -> (Tensor, RouterOutput) {
         let n = x.rms_norm(&self.input_layernorm, self.eps);
+        let residual = rows.of(if self.postnorm { &n } else { &x }, batch);
+        drop(x);
         let a = match &self.mixer {
             Mixer::Lightning(mixer) => mixer.forward(&n, batch, caches, i, rows),
             Mixer::Softmax(mixer) => mixer.forward(&n, batch, caches, i, rows),
         };
-        let residual = rows.of(if self.postnorm { &n } else { x }, batch);
+        drop(n);
         let y = residual.add_scaled(self.attn.alpha as f32, &a, self.attn.beta as f32);
+        drop((residual, a));
         let n = y.rms_norm(&self.post_attention_layernorm, self.eps);
+        let residual = if self.postnorm { n.clone() } else { y.clone() };
+        drop(y);
         let (m, said) = self.block_sparse_moe.forward(&n);
-        let residual = if self.postnorm { &n } else { &y };
         (residual.add_scaled(self.mlp.alpha as f32, &m, self.mlp.beta as f32), said)
     }
 
