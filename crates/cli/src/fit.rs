@@ -1,19 +1,22 @@
 //! Whether a request fits in memory: said, with the arithmetic, before anything is read.
 
+use crate::model::Place;
 use indicatif::HumanBytes;
-use models::Config;
+use models::{Config, weights};
 use std::path::PathBuf;
+use tensor::{Checkpoint, Device, Precision};
 
 /// A request that is too large.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DoesNotFit {
     /// More than the machine holds.
     #[error(
-        "{tokens} tokens need {} of KV and {} of state, {} together, and {} of memory are free: \
-         ask about a shorter text",
-        HumanBytes(*kv), HumanBytes(*state), HumanBytes(kv.saturating_add(*state)), HumanBytes(*free)
+        "{tokens} tokens need {} of KV, {} of state, {} for what is read at once and {} of weights, \
+         {} together, and {} of memory are free: ask about a shorter text",
+        HumanBytes(need.kv), HumanBytes(need.state), HumanBytes(need.chunk),
+        HumanBytes(need.weights), HumanBytes(need.total()), HumanBytes(*free)
     )]
-    Memory { tokens: usize, kv: u64, state: u64, free: u64 },
+    Memory { tokens: usize, need: Need, free: u64 },
     /// More than the model's context.
     #[error(
         "up to `{}` the files have more than {most} bytes, expected at most that for the model's \
@@ -21,6 +24,69 @@ pub(crate) enum DoesNotFit {
         path.display()
     )]
     Files { path: PathBuf, most: u64 },
+}
+
+/// The memory that a request takes beside what the program holds already, the prompt's ids among
+/// that; in bytes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Need {
+    /// The weights as they are multiplied.
+    pub(crate) weights: u64,
+    /// What the sequence leaves in the softmax layers.
+    pub(crate) kv: u64,
+    /// What it leaves in the lightning layers.
+    pub(crate) state: u64,
+    /// Intermediate results of the tokens that are read at once.
+    pub(crate) chunk: u64,
+    /// The weights as the file has them: mapped, and given up by the system when it needs room.
+    mapped: u64,
+    /// Whether they stay mapped, as part of the program.
+    stays: bool,
+}
+
+impl Need {
+    /// For `tokens` of one sequence, read `chunk` at a time, by the model of `checkpoint` at
+    /// `place`.
+    pub(crate) fn of(
+        place: &Place,
+        checkpoint: &Checkpoint,
+        device: &Device,
+        precision: Option<Precision>,
+        [tokens, chunk]: [usize; 2],
+    ) -> anyhow::Result<Self> {
+        let config = place.config()?;
+        Ok(Self {
+            weights: weights::loaded_bytes(&config, checkpoint, device, precision)?,
+            kv: config.kv_bytes(tokens),
+            state: config.state_bytes(),
+            chunk: config.chunk_bytes(chunk),
+            mapped: checkpoint.total_bytes() as u64,
+            stays: matches!(place, Place::Embedded),
+        })
+    }
+
+    /// What must be free.
+    fn total(&self) -> u64 {
+        [self.weights, self.kv, self.state, self.chunk].into_iter().fold(0, u64::saturating_add)
+    }
+
+    /// The most that the process will have held, if it holds `held` now.
+    pub(crate) fn peak(&self, held: u64) -> u64 {
+        // While weights are loaded both forms are there, and nothing else yet.
+        let loading = self.weights.saturating_add(self.mapped);
+        let reading = self.total().saturating_add(if self.stays { self.mapped } else { 0 });
+        held.saturating_add(loading.max(reading))
+    }
+
+    /// Checks that this fits in the free memory, where the system tells how much that is.
+    pub(crate) fn check(self, tokens: usize) -> Result<(), DoesNotFit> {
+        match free_bytes() {
+            Some(free) if self.total() > free => {
+                Err(DoesNotFit::Memory { tokens, need: self, free })
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Most bytes of files that can fit in the context: no known token is longer on average.
@@ -32,21 +98,14 @@ pub(crate) fn most_bytes(config: &Config, byte_level: bool) -> u64 {
     (config.max_position_embeddings as u64).saturating_mul(per_token)
 }
 
-/// Checks that what `tokens` of one sequence leave behind fits in the free memory, where the
-/// system tells how much that is.
-pub(crate) fn check(config: &Config, tokens: usize) -> Result<(), DoesNotFit> {
-    let (kv, state) = (config.kv_bytes(tokens), config.state_bytes());
-    match free_bytes() {
-        Some(free) if kv.saturating_add(state) > free => {
-            Err(DoesNotFit::Memory { tokens, kv, state, free })
-        }
-        _ => Ok(()),
-    }
-}
-
 /// Memory that can be had without pushing others out.
 fn free_bytes() -> Option<u64> {
     kib_in("/proc/meminfo", "MemAvailable:")
+}
+
+/// The memory that this process holds, where the system tells.
+pub(crate) fn rss_bytes() -> Option<u64> {
+    kib_in("/proc/self/status", "VmRSS:")
 }
 
 /// The most memory this process has held, where the system tells.

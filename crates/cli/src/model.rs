@@ -80,12 +80,24 @@ impl Place {
         device: &Device,
         weights: Option<Weights>,
     ) -> anyhow::Result<MiniMaxText01> {
-        let config = self.config()?;
-        let checkpoint = match self {
+        self.load_from(&self.checkpoint()?, device, weights)
+    }
+
+    /// The weights, not loaded yet.
+    pub(crate) fn checkpoint(&self) -> anyhow::Result<Checkpoint> {
+        Ok(match self {
             Self::Embedded => Checkpoint::from_static(embedded::NAME, embedded::WEIGHTS)?,
             Self::Folder(folder) => Checkpoint::open(folder)?,
-        };
-        Ok(models::load(config, &checkpoint, device, weights.map(Precision::from))?)
+        })
+    }
+
+    pub(crate) fn load_from(
+        &self,
+        checkpoint: &Checkpoint,
+        device: &Device,
+        weights: Option<Weights>,
+    ) -> anyhow::Result<MiniMaxText01> {
+        Ok(models::load(self.config()?, checkpoint, device, weights.map(Precision::from))?)
     }
 }
 

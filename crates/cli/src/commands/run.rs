@@ -1,16 +1,16 @@
 //! `fulgurite run`: one answer.
 
-use crate::fit;
+use crate::fit::{self, Need};
 use crate::model::{Place, Weights};
 use crate::prompt::Form;
 use engine::{Engine, Event, Request};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use models::CausalLm as _;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::Instant;
-use tensor::Device;
 use tensor::sampling::Sampling;
+use tensor::{Device, Precision};
 use text::{Detokenizer, StopStrings};
 
 #[derive(clap::Args)]
@@ -58,8 +58,15 @@ pub(crate) fn run(arguments: &Arguments, device: &Device) -> anyhow::Result<()> 
     let most = fit::most_bytes(&config, tokenizer.is_byte_level());
     let input_ids = form.ids(&tokenizer, &arguments.file, most, &arguments.prompt)?;
     let prompt_tokens = input_ids.len();
-    fit::check(&config, prompt_tokens.saturating_add(arguments.max_tokens))?;
-    let model = place.load(device, arguments.weights)?;
+    let checkpoint = place.checkpoint()?;
+    let tokens = prompt_tokens.saturating_add(arguments.max_tokens);
+    let chunk = arguments.chunk.get().min(prompt_tokens);
+    let precision = arguments.weights.map(Precision::from);
+    let need = Need::of(&place, &checkpoint, device, precision, [tokens, chunk])?;
+    need.check(tokens)?;
+    let expected_peak = fit::rss_bytes().map(|held| need.peak(held));
+    let model = place.load_from(&checkpoint, device, arguments.weights)?;
+    drop(checkpoint);
     let request = Request {
         input_ids,
         sampling: Sampling { temperature: arguments.temperature, ..Sampling::GREEDY },
@@ -83,11 +90,11 @@ pub(crate) fn run(arguments: &Arguments, device: &Device) -> anyhow::Result<()> 
             Event::Read(n) => {
                 bar.inc(n as u64);
                 let cache = engine.cache();
-                bar.set_message(format!(
-                    "state {} KV {}",
-                    indicatif::HumanBytes(cache.state_bytes() as u64),
-                    indicatif::HumanBytes(cache.kv_bytes() as u64)
-                ));
+                let [state, kv] = [cache.state_bytes(), cache.kv_bytes()].map(|n| n as u64);
+                let [state, kv] = [state, kv].map(HumanBytes);
+                let most =
+                    expected_peak.map_or(String::new(), |n| format!(" of {}", HumanBytes(n)));
+                bar.set_message(format!("state {state} KV {kv}{most}"));
             }
             Event::Token { id, .. } => {
                 bar.finish_and_clear();
@@ -119,6 +126,9 @@ pub(crate) fn run(arguments: &Arguments, device: &Device) -> anyhow::Result<()> 
         "completion_tokens": completion_tokens,
         "state_bytes": engine.cache().state_bytes(),
         "kv_bytes": engine.cache().kv_bytes(),
+        "weights_bytes": need.weights,
+        "chunk_bytes": need.chunk,
+        "expected_peak_rss_bytes": expected_peak,
         "peak_rss_bytes": fit::peak_rss_bytes(),
         "read_tokens_per_second": rate(prompt_tokens, start, first_token),
         "write_tokens_per_second": rate(completion_tokens, first_token, end),
