@@ -1,5 +1,7 @@
 //! Loads and stores of a slice's next lanes, tail included: what elementwise loops share.
 
+#![expect(unsafe_code, reason = "a prefetch takes an address")]
+
 use fearless_simd::prelude::*;
 
 /// The first lanes of `x`; lanes beyond its end are 0.
@@ -35,4 +37,18 @@ pub(crate) fn dot<S: Simd>(simd: S, a: &[f32], b: &[f32]) -> f32 {
         sum = load(simd, &a[i..]).mul_add(load(simd, &b[i..]), sum);
     }
     sum.reduce_sum()
+}
+
+/// Asks for the line of memory `ahead` elements behind the start of `x` to be brought into the
+/// second-level cache, where there is a way to ask. It may lie anywhere, also where nothing is.
+#[inline(always)]
+pub(crate) fn prefetch(x: &[f32], ahead: usize) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch may be of any address, and SSE is part of the architecture.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T1>(x.as_ptr().wrapping_add(ahead).cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (x, ahead);
 }

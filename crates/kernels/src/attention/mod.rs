@@ -6,9 +6,9 @@
 //!
 //! Online softmax (arXiv:1805.02867, arXiv:2205.14135): keys go by in tiles of `TILE_KEYS`, each
 //! row keeps its maximum, its sum and its weighted values, and no row of scores is ever whole.
-//! Keys are cut into runs of `SPLIT_KEYS` whose partial results are merged in order, so that one
-//! row of a long context still has work for several threads; the cuts depend on the keys alone, so
-//! the bits of the result do not depend on the number of threads.
+//! Keys are cut into runs whose partial results are merged in order, so that one row of a long
+//! context still has work for several threads; the cuts depend on the shapes alone, so the bits of
+//! the result do not depend on the number of threads.
 //!
 //! Compute-bound for many rows (`4 head_dim` flops per row, key and head), for one row bound by the
 //! memory that K and V are read from.
@@ -16,6 +16,7 @@
 #![expect(unsafe_code, reason = "heads write interleaved columns of one output")]
 
 mod backward;
+mod few;
 mod reference;
 mod rows;
 #[cfg(test)]
@@ -27,14 +28,20 @@ pub use reference::reference;
 use crate::cpu::{narrow, wide};
 use crate::threads::SharedMut;
 use crate::{Arithmetic, Exec};
+use few::FewRows;
 use rows::Tile;
 
 /// Keys per tile: 128 keys of 128 features take a quarter of a 256 KiB L2.
 const TILE_KEYS: usize = 128;
 /// Rows per tile; query heads that share a key head count as rows.
 const TILE_ROWS: usize = 48;
-/// Keys per task.
+/// Keys per task, at least, of a tile of rows.
 const SPLIT_KEYS: usize = 16 * 1024;
+/// Keys are cut into runs until there are so many tasks.
+const ENOUGH_TASKS: usize = 64;
+/// Up to so many query rows per key head all heads of a key are read together; with more, a matrix
+/// product for each head is faster.
+const FEW_ROWS: usize = 8;
 
 /// Sizes that all calls for a layer share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,13 +111,27 @@ pub fn attention(
     if exec.cpu.arithmetic == Arithmetic::F64 && lse.is_none() {
         return in_f64(exec, shape, q, positions, scales, [k, v], out);
     }
-    // A task is one tile of rows, one key head, one run of keys; its partial result is one row of
-    // `[maximum, sum, o]` per row and query head of the group.
+    // The partial result of a run of keys is one row of `[maximum, sum, o]` per row and query head.
     let group = shape.group();
+    let width = head_dim + 2;
+    if num_rows * group <= FEW_ROWS {
+        let run = few::run_keys(shape, keys);
+        let splits = keys.div_ceil(run);
+        let mut partial = exec.buffers.take(splits * num_rows * heads * width);
+        let rows = FewRows { shape, q, positions, scales, k, v };
+        exec.threads.for_each_chunk(&mut partial, num_rows * heads * width, |split, results| {
+            rows.attend(exec, split * run..keys.min((split + 1) * run), results);
+        });
+        merge(&partial, splits, width, out, lse);
+        return exec.buffers.give(partial);
+    }
+    // A task is one tile of rows, one key head, one run of keys. Tiles are work enough if there are
+    // many of them; then runs would only make more partial results.
     let rows_per_tile = (TILE_ROWS / group).max(1);
     let tiles = num_rows.div_ceil(rows_per_tile);
-    let splits = keys.div_ceil(SPLIT_KEYS);
-    let width = head_dim + 2;
+    let splits = keys.div_ceil(SPLIT_KEYS).min(ENOUGH_TASKS.div_ceil(tiles * kv_heads));
+    let run = keys.div_ceil(splits).next_multiple_of(TILE_KEYS);
+    let splits = keys.div_ceil(run);
     let mut partial = exec.buffers.take(splits * num_rows * heads * width);
     {
         let shared = SharedMut(partial.as_mut_ptr());
@@ -119,7 +140,7 @@ pub fn attention(
                 (task / kv_heads / splits, task / splits % kv_heads, task % splits);
             let first = tile * rows_per_tile;
             let rows = first..num_rows.min(first + rows_per_tile);
-            let keys = split * SPLIT_KEYS..keys.min((split + 1) * SPLIT_KEYS);
+            let keys = split * run..keys.min((split + 1) * run);
             let tile = Tile { shape, q, positions, scales, k, v, kv_head, rows: rows.clone() };
             let results = tile.attend(exec, keys);
             for (i, result) in results.chunks_exact(width).enumerate() {

@@ -117,22 +117,13 @@ impl Tile<'_> {
         o: &mut [f32],
     ) {
         let (dim, n) = (self.shape.head_dim, keys.len());
-        for (i, ((row, (max, sum)), o)) in
+        for (i, ((row, stats), o)) in
             scores.chunks_exact_mut(n).zip(stats).zip(o.chunks_exact_mut(dim)).enumerate()
         {
             let visible = (self.position(i) + 1).saturating_sub(keys.start).min(n);
             row[visible..].fill(0.0);
             let row = &mut row[..visible];
-            let new = row.iter().copied().fold(*max, f32::max);
-            if new > *max {
-                let factor = (*max - new).exp();
-                *sum *= factor;
-                o.iter_mut().for_each(|o| *o *= factor);
-                *max = new;
-            }
-            if visible > 0 {
-                *sum += dispatch!(exec.cpu.level, simd => simd_exp_sum(simd, row, 1.0, new));
-            }
+            dispatch!(exec.cpu.level, simd => simd_weights(simd, row, stats, o));
         }
     }
 
@@ -157,6 +148,49 @@ impl Tile<'_> {
             dispatch!(exec.cpu.level, simd => simd_weighted_sum(simd, weights, v, stride, o));
         }
     }
+}
+
+/// Scores to weights; the maximum and the sum of the row so far are brought up to date, its values
+/// rescaled.
+#[inline(always)]
+pub(super) fn simd_weights<S: Simd>(
+    simd: S,
+    scores: &mut [f32],
+    (max, sum): &mut (f32, f32),
+    o: &mut [f32],
+) {
+    if scores.is_empty() {
+        return;
+    }
+    let new = simd_max(simd, scores).max(*max);
+    if new > *max {
+        let factor = (*max - new).exp();
+        *sum *= factor;
+        o.iter_mut().for_each(|o| *o *= factor);
+        *max = new;
+    }
+    *sum += simd_exp_sum(simd, scores, 1.0, new);
+}
+
+/// The largest element, in several chains.
+#[inline(always)]
+fn simd_max<S: Simd>(simd: S, x: &[f32]) -> f32 {
+    const VECTORS: usize = 4;
+    let lanes = S::f32s::LEN;
+    let mut maxima = [S::f32s::splat(simd, f32::NEG_INFINITY); VECTORS];
+    let groups = x.chunks_exact(VECTORS * lanes);
+    let mut rest = groups.remainder().chunks_exact(lanes);
+    for group in groups {
+        for (max, x) in maxima.iter_mut().zip(group.chunks_exact(lanes)) {
+            *max = max.max(S::f32s::from_slice(simd, x));
+        }
+    }
+    for x in &mut rest {
+        maxima[0] = maxima[0].max(S::f32s::from_slice(simd, x));
+    }
+    let max = maxima[0].max(maxima[1]).max(maxima[2].max(maxima[3]));
+    let lanes = max.as_slice().iter().chain(rest.remainder());
+    lanes.copied().fold(f32::NEG_INFINITY, f32::max)
 }
 
 /// `scores[j] = q . k_j`, keys `stride` apart.

@@ -65,6 +65,26 @@ fn awkward_shapes() {
     }
 }
 
+/// Few rows with heads together: one row or several per key head, keys that end within a vector, a
+/// tile or a run, heads narrower than a vector or no whole number of them.
+#[test]
+fn few_rows_read_all_heads_together() {
+    for (kv_heads, group, head_dim) in
+        [(4, 1, 32), (2, 3, 50), (1, 4, 5), (3, 1, 17), (5, 2, 1), (1, 1, 128)]
+    {
+        let shape = Attention { heads: kv_heads * group, kv_heads, head_dim };
+        for rows in 1..=FEW_ROWS / group {
+            for keys in [1, 2, 15, 16, 63, 127, 128, 129, 1000] {
+                Case::new(shape, rows, keys, 17).check();
+            }
+        }
+        let run = few::run_keys(&shape, 0);
+        let mut case = Case::new(shape, 1, run + 77, 19);
+        case.positions[0] = run + 76;
+        case.check();
+    }
+}
+
 /// More keys than one run: partial results are merged.
 #[test]
 fn long_contexts_are_merged() {
@@ -101,10 +121,13 @@ fn large_scores_pick_the_best_key() {
 
 #[test]
 fn bits_do_not_depend_on_threads() {
-    let case = Case::new(Attention { heads: 4, kv_heads: 2, head_dim: 16 }, 60, 500, 11);
-    let want = case.run(&Exec::new(1), None);
-    for threads in [2, 5] {
-        assert_eq!(want, case.run(&Exec::new(threads), None));
+    let shape = Attention { heads: 4, kv_heads: 2, head_dim: 16 };
+    for (rows, keys) in [(60, 500), (2, 40_000)] {
+        let case = Case::new(shape, rows, keys, 11);
+        let want = case.run(&Exec::new(1), None);
+        for threads in [2, 5] {
+            assert_eq!(want, case.run(&Exec::new(threads), None));
+        }
     }
 }
 
