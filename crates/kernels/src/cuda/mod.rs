@@ -11,8 +11,10 @@
 
 #![expect(unsafe_code, reason = "kernels are launched through the driver's C interface")]
 
+pub mod attention;
 mod device_vec;
 pub mod lightning_attention;
+pub mod rope;
 
 #[cfg(test)]
 mod testing;
@@ -30,8 +32,13 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// All kernels, as one program: what `common.cu` defines is seen by the rest.
-const SOURCES: [&str; 3] =
-    [include_str!("common.cu"), include_str!("tile.cu"), include_str!("lightning_attention.cu")];
+const SOURCES: [&str; 5] = [
+    include_str!("common.cu"),
+    include_str!("tile.cu"),
+    include_str!("attention.cu"),
+    include_str!("lightning_attention.cu"),
+    include_str!("rope.cu"),
+];
 
 /// A handle to a GPU; clones share its memory and its kernels.
 #[derive(Clone)]
