@@ -259,7 +259,8 @@ mod tests {
         let mut rng = Rng(8);
         let [q, grad] = [(); 2].map(|()| random(&mut rng, num_rows * row));
         let [k, v] = [(); 2].map(|()| random(&mut rng, num_keys * key));
-        let scales: Vec<f32> = (0..num_rows).map(|_| 0.2 + rng.unit()).collect();
+        let width = (head_dim as f32).sqrt();
+        let scales: Vec<f32> = (0..num_rows).map(|_| (0.5 + 2.0 * rng.unit()) / width).collect();
 
         let exec = Exec::new(2);
         let (mut want, mut want_lse) = (vec![f32::NAN; q.len()], vec![f32::NAN; num_rows * heads]);
