@@ -12,10 +12,13 @@
 #![expect(unsafe_code, reason = "kernels are launched through the driver's C interface")]
 
 pub mod adamw;
+pub mod attention;
 mod device_vec;
 pub mod elementwise;
+pub mod lightning_attention;
 pub mod matmul;
 pub mod muon;
+pub mod rope;
 
 #[cfg(test)]
 mod testing;
@@ -33,13 +36,17 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// All kernels, as one program: what `common.cu` defines is seen by the rest.
-const SOURCES: [&str; 5] = [
+const SOURCES: [&str; 9] = [
     include_str!("common.cu"),
     include_str!("adamw.cu"),
     include_str!("elementwise.cu"),
     include_str!("matmul.cu"),
     // After what it uses of the two above.
     include_str!("muon.cu"),
+    include_str!("tile.cu"),
+    include_str!("attention.cu"),
+    include_str!("lightning_attention.cu"),
+    include_str!("rope.cu"),
 ];
 
 /// A handle to a GPU; clones share its memory and its kernels.
