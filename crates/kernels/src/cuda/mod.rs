@@ -12,6 +12,7 @@
 #![expect(unsafe_code, reason = "kernels are launched through the driver's C interface")]
 
 mod device_vec;
+pub mod rms_norm;
 
 #[cfg(test)]
 mod testing;
@@ -29,7 +30,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// All kernels, as one program: what `common.cu` defines is seen by the rest.
-const SOURCES: [&str; 1] = [include_str!("common.cu")];
+const SOURCES: [&str; 2] = [include_str!("common.cu"), include_str!("rms_norm.cu")];
 
 /// A handle to a GPU; clones share its memory and its kernels.
 #[derive(Clone)]
