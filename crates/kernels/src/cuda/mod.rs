@@ -11,6 +11,7 @@
 
 #![expect(unsafe_code, reason = "kernels are launched through the driver's C interface")]
 
+pub mod activation;
 mod device_vec;
 pub mod rms_norm;
 
@@ -30,7 +31,11 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// All kernels, as one program: what `common.cu` defines is seen by the rest.
-const SOURCES: [&str; 2] = [include_str!("common.cu"), include_str!("rms_norm.cu")];
+const SOURCES: [&str; 3] = [
+    include_str!("common.cu"),
+    include_str!("activation.cu"),
+    include_str!("rms_norm.cu"),
+];
 
 /// A handle to a GPU; clones share its memory and its kernels.
 #[derive(Clone)]
