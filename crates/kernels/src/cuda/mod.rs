@@ -13,6 +13,7 @@
 
 pub mod activation;
 mod device_vec;
+pub mod embedding;
 pub mod rms_norm;
 
 #[cfg(test)]
@@ -31,9 +32,10 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// All kernels, as one program: what `common.cu` defines is seen by the rest.
-const SOURCES: [&str; 3] = [
+const SOURCES: [&str; 4] = [
     include_str!("common.cu"),
     include_str!("activation.cu"),
+    include_str!("embedding.cu"),
     include_str!("rms_norm.cu"),
 ];
 
