@@ -12,6 +12,7 @@
 #![expect(unsafe_code, reason = "kernels are launched through the driver's C interface")]
 
 pub mod activation;
+pub mod cross_entropy;
 mod device_vec;
 pub mod embedding;
 pub mod rms_norm;
@@ -32,9 +33,10 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// All kernels, as one program: what `common.cu` defines is seen by the rest.
-const SOURCES: [&str; 4] = [
+const SOURCES: [&str; 5] = [
     include_str!("common.cu"),
     include_str!("activation.cu"),
+    include_str!("cross_entropy.cu"),
     include_str!("embedding.cu"),
     include_str!("rms_norm.cu"),
 ];
