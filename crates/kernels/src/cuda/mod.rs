@@ -15,6 +15,7 @@ pub mod activation;
 pub mod cross_entropy;
 mod device_vec;
 pub mod embedding;
+pub mod moe;
 pub mod rms_norm;
 
 #[cfg(test)]
@@ -33,11 +34,12 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// All kernels, as one program: what `common.cu` defines is seen by the rest.
-const SOURCES: [&str; 5] = [
+const SOURCES: [&str; 6] = [
     include_str!("common.cu"),
     include_str!("activation.cu"),
     include_str!("cross_entropy.cu"),
     include_str!("embedding.cu"),
+    include_str!("moe.cu"),
     include_str!("rms_norm.cu"),
 ];
 
