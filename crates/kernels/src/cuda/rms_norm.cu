@@ -1,11 +1,11 @@
-// RMSNorm, plain and with a sigmoid gate; one warp per row, a lane owns columns lane, lane + 32, ...
+// RMSNorm, plain and with a sigmoid gate. A warp owns a row, a lane columns lane, lane + 32, ...
 //
 // rms_norm_forward, rms_norm_gated:
 //   grid ceil(rows / 8); block 8 warps; no shared memory.
 // rms_norm_backward, rms_norm_gated_backward:
 //   grid (ceil(rows / 64), ceil(dim / 256)); block 8 warps; shared memory 8 KiB.
-//   A block owns 64 rows of 256 columns, a warp every eighth of these rows. Of each row a warp reads
-//   all columns for the sums. What its rows add to the weight's gradient stays in registers.
+//   A block owns 64 rows of 256 columns, a warp every eighth of these rows. For the sums a warp
+//   reads all columns of a row. What its rows add to the weight's gradient stays in registers.
 // rms_norm_sum_blocks:
 //   grid ceil(dim / 32); block 32 warps; shared memory 4 KiB. A thread owns one column of every
 //   32nd block of rows.
@@ -64,7 +64,8 @@ __device__ inline void rms_norm_rows_backward(
     for (u32 i = warp; i < RMS_NORM_ROWS; i += RMS_NORM_WARPS) {
         size_t row = (size_t)blockIdx.x * RMS_NORM_ROWS + i;
         if (row >= rows) break;
-        const float *xs = x + row * dim, *gs = grad + row * dim, *gates = GATED ? gate + row * dim : 0;
+        const float *xs = x + row * dim, *gs = grad + row * dim;
+        const float* gates = GATED ? gate + row * dim : 0;
         float squares = 0.0f, hx = 0.0f;
 #pragma unroll 4
         for (u32 c = lane; c < dim; c += WARP) {
@@ -114,7 +115,7 @@ KERNEL rms_norm_gated_backward(
     rms_norm_rows_backward<true>(x, weight, gate, eps, grad, grad_x, grad_gate, sums, rows, dim);
 }
 
-KERNEL __launch_bounds__(RMS_NORM_SLICES* WARP) rms_norm_sum_blocks(
+KERNEL __launch_bounds__(RMS_NORM_SLICES * WARP) rms_norm_sum_blocks(
     const float* sums, float* grad_weight, u32 blocks, u32 dim
 ) {
     __shared__ float parts[RMS_NORM_SLICES][WARP];
