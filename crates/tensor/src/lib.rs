@@ -22,6 +22,7 @@ pub use kernels::rope::Rope;
 pub use kernels::{Rng, adamw, muon, peak, sampling};
 pub use ops::attention::AttentionRows;
 pub use ops::moe::{Groups, Routing};
+pub use ops::optimizer::MuonParameter;
 pub use ops::token::CrossEntropy;
 pub use safetensors::{Checkpoint, Saved};
 pub use tape::Gradients;
