@@ -1,4 +1,5 @@
-use super::vocabulary::is_held_out;
+use super::vocabulary::{Vocabulary, is_held_out, normalized};
+use super::writer::{LONGEST_ANSWER, Writer};
 use super::*;
 use std::collections::HashSet;
 
@@ -52,7 +53,7 @@ fn answers_are_in_the_text() {
 #[test]
 fn names_of_the_two_splits_share_no_word() {
     let names = |split| -> HashSet<String> {
-        let vocabulary = Vocabulary::new(split);
+        let vocabulary = Vocabulary::of(split);
         let mut rng = Rng(3);
         (0..5000).map(|_| vocabulary.word(&mut rng)).collect()
     };
@@ -75,17 +76,8 @@ fn spellings_of_one_name_are_one_name() {
 fn questions_about_lists_have_one_answer() {
     let mut asked = 0;
     for seed in 0..300 {
-        let vocabulary = Vocabulary::new(Split::Train);
-        let mut writer = Writer {
-            rng: Rng::stream(5, seed),
-            vocabulary: &vocabulary,
-            text: String::new(),
-            kind: Kind::Ini,
-            facts: Vec::new(),
-            seen: HashMap::new(),
-            end: 900,
-        };
-        writer.section();
+        let mut writer = Writer::new(Split::Train, Rng::stream(5, seed), 900);
+        writer.section(Kind::Ini, 900);
         for question in questions::ask(&mut writer, 10, 0.3) {
             let lines: Vec<(String, &str)> = writer
                 .text

@@ -1,0 +1,268 @@
+//! Sentences that state something among sentences that do not.
+
+mod genres;
+pub(super) mod glossary;
+
+use super::grammar::Slots;
+use super::language::LANGUAGE;
+use super::subject::Class;
+use super::vocabulary::{Vocabulary, capitalized};
+use super::writer::Writer;
+
+pub(super) fn write(w: &mut Writer<'_>) {
+    match w.rng.below(8) {
+        0 => genres::specification(w),
+        1 => genres::biographies(w),
+        2 => genres::interview(w),
+        3 => genres::news(w),
+        _ => {
+            if w.chance(0.3) {
+                let title = w.rule("headline");
+                let line = format!("{}{title}\n", w.pick(&["# ", "", "", "== "]));
+                w.line(&line);
+            }
+            Paragraphs::draw(w).write(w);
+        }
+    }
+}
+
+/// How a running text is made.
+#[derive(Debug)]
+pub(super) struct Paragraphs {
+    /// What it is about; several classes take turns.
+    classes: Vec<Class>,
+    /// Attributes that most of the subjects have, by class.
+    attributes: Vec<Vec<u16>>,
+    fillers: f32,
+    technical: bool,
+    /// Column at which lines are broken.
+    wrap: Option<usize>,
+}
+
+impl Paragraphs {
+    pub(super) fn draw(w: &mut Writer<'_>) -> Self {
+        let n = 1 + w.rng.below(3);
+        let classes: Vec<Class> = (0..n).map(|_| *w.rng.pick(&Class::KNOWN)).collect();
+        let attributes = classes.iter().map(|class| {
+            let n = 1 + w.rng.below(6);
+            class.some_attributes(w, n)
+        });
+        let attributes = attributes.collect();
+        let technical =
+            classes.iter().any(|c| matches!(c, Class::Service | Class::Field)) && w.chance(0.6);
+        let wrap = if w.chance(0.3) { Some(60 + w.rng.below(40)) } else { None };
+        Self { classes, attributes, fillers: w.rng.unit() * 0.8, technical, wrap }
+    }
+
+    pub(super) fn write(&self, w: &mut Writer<'_>) {
+        while w.has_room() {
+            let mut sentences = Vec::new();
+            for _ in 0..1 + w.rng.below(3) {
+                if is_short(&sentences, w.room()) {
+                    self.about_one(w, &mut sentences);
+                }
+            }
+            let paragraph = sentences.join(" ");
+            match self.wrap {
+                Some(column) => wrapped(w, &paragraph, column),
+                None => w.line(&paragraph),
+            }
+            if w.has_room() && w.chance(0.9) {
+                w.line("");
+            }
+        }
+    }
+
+    fn filler(&self, w: &mut Writer<'_>) -> String {
+        if self.technical && w.chance(0.7) { w.rule("techfiller") } else { w.rule("filler") }
+    }
+
+    /// A few sentences about one subject, with others between them.
+    fn about_one(&self, w: &mut Writer<'_>, sentences: &mut Vec<String>) {
+        let i = w.rng.below(self.classes.len());
+        let class = self.classes[i];
+        let subject = Subject::draw(w, class);
+        let mut attributes = self.attributes[i].clone();
+        if attributes.is_empty() {
+            return;
+        }
+        w.rng.shuffle(&mut attributes);
+        attributes.truncate(1 + w.rng.below(3));
+        let mut is_known = false;
+        if w.chance(0.15) {
+            let rule = if class == Class::Person { "intro_person" } else { "intro_thing" };
+            let article = subject.with_article();
+            let rule = LANGUAGE.grammar.rule(rule);
+            let intro = w
+                .expand(rule, Slots { subject: &article, bare: &subject.name, ..Slots::default() });
+            sentences.push(intro);
+            is_known = true;
+        }
+        for id in attributes {
+            if is_known && !is_short(sentences, w.room()) {
+                break;
+            }
+            // A pronoun stands right behind a sentence about its subject.
+            let sentence = if is_known && w.chance(0.6) {
+                subject.say_again(w, id)
+            } else {
+                say(w, &subject.name, class, id)
+            };
+            sentences.push(extended(w, sentence));
+            is_known = true;
+            while w.chance(self.fillers * 0.7) && is_short(sentences, w.room()) {
+                let filler = self.filler(w);
+                sentences.push(filler);
+                is_known = false;
+            }
+        }
+        if w.chance(self.fillers) {
+            let filler = self.filler(w);
+            sentences.push(filler);
+        }
+    }
+}
+
+/// Whether there is room for another sentence.
+fn is_short(sentences: &[String], room: usize) -> bool {
+    sentences.is_empty() || sentences.iter().map(|s| s.len() + 1).sum::<usize>() < room
+}
+
+/// Somebody or something that sentences are about.
+#[derive(Debug)]
+pub(super) struct Subject {
+    pub(super) name: String,
+    class: Class,
+    female: bool,
+}
+
+impl Subject {
+    pub(super) fn draw(w: &mut Writer<'_>, class: Class) -> Self {
+        let female = w.chance(0.5);
+        let name = if class == Class::Person {
+            let given = *w.rng.pick(w.vocabulary.given_names(female));
+            format!("{given} {}", w.draw(Vocabulary::family_name))
+        } else {
+            class.name(w)
+        };
+        Self { name, class, female }
+    }
+
+    pub(super) fn pronoun(&self) -> &'static str {
+        match (self.class, self.female) {
+            (Class::Person, true) => "she",
+            (Class::Person, false) => "he",
+            _ => "it",
+        }
+    }
+
+    fn with_article(&self) -> String {
+        if self.class.has_article(&self.name) {
+            format!("the {}", self.name)
+        } else {
+            self.name.clone()
+        }
+    }
+
+    /// A sentence about the subject that does not name it.
+    pub(super) fn say_again(&self, w: &mut Writer<'_>, id: u16) -> String {
+        let attribute = &LANGUAGE.attributes[usize::from(id)];
+        let value = w.expand(attribute.value, Slots::default());
+        let rule = match (self.class, self.female) {
+            (Class::Person, true) => "say_her",
+            (Class::Person, false) => "say_his",
+            _ => "say_its",
+        };
+        let beginning: Vec<_> = attribute.says.iter().filter(|t| t.begins_with_subject()).collect();
+        let slots = Slots {
+            subject: self.pronoun(),
+            bare: self.pronoun(),
+            value: &value,
+            attribute: attribute.name,
+            ..Slots::default()
+        };
+        let mut out = String::new();
+        if beginning.is_empty() && attribute.own_only {
+            return say(w, &self.name, self.class, id);
+        }
+        if !beginning.is_empty() && (attribute.own_only || w.chance(0.6)) {
+            let template = *w.rng.pick(&beginning);
+            LANGUAGE.grammar.fill(template, slots, w.vocabulary, &mut w.rng, &mut out);
+        } else {
+            let rule = LANGUAGE.grammar.rule(rule);
+            LANGUAGE.grammar.expand(rule, slots, w.vocabulary, &mut w.rng, &mut out);
+        }
+        w.fact(&self.name, self.class, attribute.name, &value);
+        out
+    }
+}
+
+/// A sentence that states the attribute `id` of `name`; it becomes a fact.
+pub(super) fn say(w: &mut Writer<'_>, name: &str, class: Class, id: u16) -> String {
+    let attribute = &LANGUAGE.attributes[usize::from(id)];
+    let value = w.expand(attribute.value, Slots::default());
+    w.fact(name, class, attribute.name, &value);
+    let article = if class.has_article(name) { format!("the {name}") } else { name.to_owned() };
+    let slots = Slots {
+        subject: &article,
+        bare: name,
+        attribute: attribute.name,
+        value: &value,
+        noun: class.noun(),
+    };
+    for _ in 0..6 {
+        let mut out = String::new();
+        if !attribute.own_only && w.chance(0.25) {
+            let rule = LANGUAGE.grammar.rule("say_of");
+            LANGUAGE.grammar.expand(rule, slots, w.vocabulary, &mut w.rng, &mut out);
+        } else {
+            let template = w.rng.pick(&attribute.says);
+            LANGUAGE.grammar.fill(template, slots, w.vocabulary, &mut w.rng, &mut out);
+        }
+        // A capital at the beginning may have changed the value or a name.
+        if out.contains(&value) && (out.contains(name) || class.has_article(name)) {
+            return out;
+        }
+    }
+    format!("The {} of {article} is {value}.", attribute.name)
+}
+
+/// The sentence with something before it or after it, at times.
+fn extended(w: &mut Writer<'_>, sentence: String) -> String {
+    match w.rng.below(8) {
+        0 => {
+            let Some(rest) = sentence.strip_prefix("The ") else { return sentence };
+            format!("{} the {rest}", w.rule("before"))
+        }
+        1 if !sentence.contains(['`', '"']) => match sentence.strip_suffix('.') {
+            Some(start) => {
+                let more = w.rule("after");
+                let gap = if more.starts_with(',') { "" } else { " " };
+                format!("{start}{gap}{more}.")
+            }
+            None => sentence,
+        },
+        _ => sentence,
+    }
+}
+
+/// Writes `paragraph` in lines of about `column`; a value may be broken only where it is not asked
+/// for in one piece, so lines end before a value would be split.
+pub(super) fn wrapped(w: &mut Writer<'_>, paragraph: &str, column: usize) {
+    let mut length = 0;
+    for sentence in paragraph.split_inclusive(". ") {
+        if length > 0 && length + sentence.len() > column {
+            w.text.truncate(w.text.trim_end_matches(' ').len());
+            w.text.push('\n');
+            length = 0;
+        }
+        w.text.push_str(sentence);
+        length += sentence.len();
+    }
+    w.line("");
+}
+
+/// A title for a part of a text.
+pub(super) fn heading(w: &mut Writer<'_>) -> String {
+    capitalized(&w.rule("heading"))
+}
