@@ -174,7 +174,7 @@ fn lines(source: &'static str) -> impl Iterator<Item = &'static str> {
 
 /// Whether `name` fits into "what is the ... of".
 fn is_noun(name: &str) -> bool {
-    const NO_NOUNS: [&str; 14] = [
+    const NO_NOUNS: [&str; 18] = [
         "where",
         "since",
         "long",
@@ -188,6 +188,10 @@ fn is_noun(name: &str) -> bool {
         "born",
         "weighs",
         "completed",
+        "founded",
+        "opened",
+        "built",
+        "date opened",
         "established",
     ];
     let last = name.rsplit(' ').next().unwrap_or(name);

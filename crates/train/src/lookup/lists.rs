@@ -166,8 +166,8 @@ fn options(w: &mut Writer<'_>) {
             (3, false) => format!("       {short}{option} {argument}\n              {text}.\n"),
             (4, true) => format!("| `{option}` | {text} | `{value}` |"),
             (4, false) => format!("| `{option}` | {text} | |"),
-            (_, true) => format!("  {short}{option:<24}{text}, {value} by default"),
-            (_, false) => format!("  {short}{option:<24}{text}"),
+            (_, true) => format!("  {short}{option:<24} {text}, {value} by default"),
+            (_, false) => format!("  {short}{option:<24} {text}"),
         };
         w.line(&line);
         if with_default {

@@ -155,6 +155,8 @@ fn changes(w: &mut Writer<'_>) {
             w.line(&format!("{mark}{change}{number}"));
             if n == 1 {
                 w.fact_only((&version, Class::Entry), "change", &change, "ask_change");
+            } else {
+                w.known(&version, "change", &change);
             }
         }
         w.line("");
@@ -181,7 +183,8 @@ fn letter(w: &mut Writer<'_>) {
             if asks.is_empty() {
                 w.key(key, &value);
             } else if rule.is_empty() {
-                w.put("", Class::Section, key, &written, asks, "", true);
+                w.put("", Class::Section, "sender", &sender, asks, "", true);
+                w.put("", Class::Section, "sender address", &value, "ask_header_address", "", true);
             } else {
                 w.put("", Class::Section, key, &value, asks, "", true);
             }
@@ -256,7 +259,7 @@ fn recipe(w: &mut Writer<'_>) {
 /// What a project says about itself.
 fn readme(w: &mut Writer<'_>) {
     let name = w.draw(Vocabulary::package);
-    let about = w.rule("purpose");
+    let about = w.rule("task");
     let line = format!(
         "# {name}\n\n{} to {about}.\n",
         w.pick(&["A tool", "A library", "A small program", "A plugin"])

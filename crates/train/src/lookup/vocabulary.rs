@@ -73,6 +73,18 @@ pub(super) fn capitalized(word: &str) -> String {
     chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
 }
 
+/// `word` for several of it.
+fn plural(word: &str) -> String {
+    let stem = word.strip_suffix('y').filter(|stem| !stem.ends_with(['a', 'e', 'o', 'u']));
+    match stem {
+        Some(stem) => format!("{stem}ies"),
+        None if word.ends_with(['s', 'x', 'z']) || word.ends_with("ch") || word.ends_with("sh") => {
+            format!("{word}es")
+        }
+        None => format!("{word}s"),
+    }
+}
+
 /// The words of a name, in lower case, whatever its spelling: `maxAge`, `MAX_AGE` and `max-age`
 /// are `max age`.
 pub(super) fn normalized(name: &str) -> String {
@@ -144,9 +156,12 @@ impl Vocabulary {
         ];
         loop {
             let mut word = String::new();
-            for _ in 0..2 + rng.below(2) * rng.below(2) + rng.below(2) * rng.below(2) {
-                for part in [&ONSETS[..], &VOWELS, &CODAS] {
-                    word.push_str(rng.pick::<&str>(part));
+            let n = 2 + rng.below(2) * rng.below(2) + rng.below(2) * rng.below(2);
+            for i in 0..n {
+                word.push_str(rng.pick::<&str>(&ONSETS));
+                word.push_str(rng.pick::<&str>(&VOWELS));
+                if i + 1 == n || rng.chance(0.25) {
+                    word.push_str(rng.pick::<&str>(&CODAS));
                 }
             }
             if self.is_mine(&word) {
@@ -263,6 +278,19 @@ impl Vocabulary {
         parts.join(&separator.to_string())
     }
 
+    /// A value that looks like `value` and is another one.
+    pub(super) fn near_value(&self, rng: &mut Rng, value: &str) -> String {
+        let digits: Vec<usize> =
+            value.match_indices(|c: char| c.is_ascii_digit()).map(|(i, _)| i).collect();
+        if digits.is_empty() {
+            return self.other(rng, value);
+        }
+        let i = *rng.pick(&digits);
+        let digit = value.as_bytes()[i] - b'0';
+        let other = (digit + 1 + rng.below(8) as u8) % 10;
+        format!("{}{other}{}", &value[..i], &value[i + 1..])
+    }
+
     /// One letter or digit changed, doubled or left out.
     fn misspelled(&self, rng: &mut Rng, name: &str) -> String {
         let mut chars: Vec<char> = name.chars().collect();
@@ -348,9 +376,10 @@ impl Vocabulary {
 }
 
 /// What the tables may draw besides their own rules.
-pub(super) const DRAWS: [(&str, Draw); 18] = [
+pub(super) const DRAWS: [(&str, Draw); 19] = [
     ("word", |v, rng, out| out.push_str(&v.word(rng))),
     ("real", |v, rng, out| out.push_str(v.real(rng))),
+    ("reals", |v, rng, out| out.push_str(&plural(v.real(rng)))),
     ("thing", |v, rng, out| out.push_str(&v.thing(rng))),
     ("person", |v, rng, out| out.push_str(&v.person(rng))),
     ("given", |v, rng, out| out.push_str(&v.given_name(rng))),

@@ -26,6 +26,7 @@ pub(super) fn specification(w: &mut Writer<'_>) {
         w.line(&format!("{number}  {title}\n"));
         for _ in 0..1 + w.rng.below(3) {
             let mut sentences = Vec::new();
+            let before = w.facts.len();
             for _ in 0..1 + w.rng.below(5) {
                 if w.chance(0.5) {
                     let filler = w.rule("techfiller");
@@ -41,7 +42,7 @@ pub(super) fn specification(w: &mut Writer<'_>) {
             }
             let paragraph = sentences.join(" ");
             if indent.is_empty() {
-                wrapped(w, &paragraph, 72);
+                wrapped(w, paragraph, 72, before);
             } else {
                 for sentence in sentences {
                     w.line(&format!("{indent}{sentence}"));
