@@ -168,7 +168,7 @@ fn enumeration(w: &mut Writer<'_>, language: Language) {
         number += step;
         match language {
             Language::Rust | Language::C | Language::Script => {
-                w.line(&format!("    {item} = {value},"))
+                w.line(&format!("    {item} = {value},"));
             }
             Language::Python | Language::Shell => w.line(&format!("    {item} = {value}")),
             Language::Go => w.line(&format!("\t{name}{item} = {value}")),
@@ -325,9 +325,11 @@ fn structure(w: &mut Writer<'_>, language: Language) {
 
 fn filler(w: &mut Writer<'_>, language: Language) {
     let (a, b, c) = w.draw(|v, rng| (v.name(rng, Case::Snake), v.word(rng), v.word(rng)));
-    let text = w.rule("comment");
     let line = match (language, w.rng.below(3)) {
-        (_, 0) => format!("{} {text}", line_mark(language)),
+        (_, 0) => {
+            let text = if w.chance(0.2) { super::prose::remark(w) } else { w.rule("comment") };
+            format!("{} {text}", line_mark(language))
+        }
         (Language::Rust, 1) => format!("impl {} {{}}\n", super::vocabulary::capitalized(&b)),
         (Language::C, 1) => format!("static void {a}(void);"),
         (Language::Rust, _) => format!("fn {a}({b}: &[u8]) {{\n    {b}.{c}();\n}}\n"),

@@ -206,7 +206,12 @@ fn schedule(w: &mut Writer<'_>) {
             _ => String::new(),
         };
         w.line(&format!("{time}{gap}{item}{detail}"));
-        w.fact_only((&item, Class::Event), "time", &time, "ask_when_event");
+        w.fact_only(
+            (&item, Class::Event),
+            "time",
+            &time,
+            if by_day { "ask_when_day" } else { "ask_when_event" },
+        );
         w.fact_only((&time, Class::Event), "item", &item, "ask_event_at");
         if detail.contains(&place) {
             w.fact(&item, Class::Event, "room", &place);

@@ -18,7 +18,8 @@ struct Event {
 
 static EVENTS: LazyLock<Vec<Event>> = LazyLock::new(|| {
     let mut events: Vec<Event> = Vec::new();
-    for line in include_str!("events.txt").lines().filter(|l| !l.starts_with('#') && !l.is_empty())
+    for line in
+        include_str!("language/events.txt").lines().filter(|l| !l.starts_with('#') && !l.is_empty())
     {
         let (mark, rest) = line.split_at(1);
         match (mark, events.last_mut()) {

@@ -6,7 +6,8 @@ use super::vocabulary::{Case, Vocabulary, capitalized};
 use super::writer::Writer;
 
 pub(super) fn write(w: &mut Writer<'_>) {
-    match w.rng.below(12) {
+    match w.rng.below(13) {
+        12 => history(w),
         0 | 1 => minutes(w),
         2 | 3 => changes(w),
         4 | 5 => letter(w),
@@ -128,7 +129,7 @@ fn changes(w: &mut Writer<'_>) {
             (_, 1..) => (minor, patch) = (minor - 1, w.rng.below(6)),
             _ => {
                 (major, minor, patch) =
-                    (major.saturating_sub(1), 10 + w.rng.below(9), w.rng.below(6))
+                    (major.saturating_sub(1), 10 + w.rng.below(9), w.rng.below(6));
             }
         }
         let version = format!("{major}.{minor}.{patch}");
@@ -160,6 +161,25 @@ fn changes(w: &mut Writer<'_>) {
             }
         }
         w.line("");
+    }
+}
+
+/// Commits with authors, dates and messages.
+fn history(w: &mut Writer<'_>) {
+    while w.has_room() {
+        let (commit, author, email) =
+            (w.rule("commit"), w.draw(Vocabulary::person), w.rule("email"));
+        let (date, message) = (w.rule("mailtime"), w.rule("change"));
+        if w.index.is_subject(&message) {
+            continue;
+        }
+        w.line(&format!("commit {commit}\nAuthor: {author} <{email}>"));
+        w.line(&format!("Date:   {date}\n\n    {message}\n"));
+        w.fact_only((&commit, Class::Entry), "author", &author, "ask_commit_author");
+        w.fact_only((&commit, Class::Entry), "date", &date, "ask_commit_date");
+        w.fact_only((&commit, Class::Entry), "message", &message, "ask_commit_message");
+        w.fact_only((&message, Class::Entry), "commit", &commit, "ask_message_commit");
+        w.fact(&author, Class::Person, "email", &email);
     }
 }
 

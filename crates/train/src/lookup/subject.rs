@@ -3,7 +3,7 @@
 use super::language::LANGUAGE;
 use super::writer::Writer;
 
-/// What kind of thing a subject is; each kind has attributes of its own in `lexicon.txt`.
+/// What kind of thing a subject is; each kind has attributes of its own in `language/persons.txt`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Class {
     Thing,

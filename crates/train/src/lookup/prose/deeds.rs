@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 type Verb = [&'static str; 3];
 
 static VERBS: LazyLock<Vec<Verb>> = LazyLock::new(|| {
-    let lines = include_str!("../verbs.txt").lines().filter(|line| !line.starts_with('#'));
+    let lines = include_str!("../language/verbs.txt").lines().filter(|line| !line.starts_with('#'));
     let verbs = lines.filter_map(|line| {
         let mut forms = line.split(' ');
         Some([forms.next()?, forms.next()?, forms.next()?])

@@ -138,6 +138,10 @@ impl Paragraphs {
                 is_known = false;
             }
         }
+        if w.chance(0.06) {
+            let id = *w.rng.pick(&self.attributes[i]);
+            sentences.extend(say_list(w, class, id));
+        }
         if w.chance(0.12) {
             let deed = self.cast.deed(w);
             sentences.push(deed);
@@ -251,6 +255,63 @@ pub(super) fn say(w: &mut Writer<'_>, name: &str, class: Class, id: u16) -> Stri
         }
     }
     format!("The {} of {article} is {value}.", attribute.name)
+}
+
+/// A sentence about anything, for comments and notes.
+pub(super) fn remark(w: &mut Writer<'_>) -> String {
+    let class = *w.rng.pick(&Class::KNOWN);
+    let name = class.name(w);
+    let ids: Vec<u16> = class.attributes().collect();
+    let id = *w.rng.pick(&ids);
+    say(w, &name, class, id)
+}
+
+/// A sentence that gives the same attribute of several subjects.
+fn say_list(w: &mut Writer<'_>, class: Class, id: u16) -> Option<String> {
+    let attribute = &LANGUAGE.attributes[usize::from(id)];
+    if attribute.own_only {
+        return None;
+    }
+    let mut names: Vec<String> = (0..2 + w.rng.below(4)).map(|_| class.name(w)).collect();
+    names.dedup();
+    let values: Vec<String> =
+        names.iter().map(|_| w.expand(attribute.value, Slots::default())).collect();
+    for (name, value) in names.iter().zip(&values) {
+        w.fact(name, class, attribute.name, value);
+    }
+    let name = attribute.name;
+    // Values with commas of their own would not be told apart in a list.
+    let style = w.rng.below(if values.iter().any(|v| v.contains(',')) { 4 } else { 6 });
+    let with_article = |name: &String| {
+        if class.has_article(name) { format!("the {name}") } else { name.clone() }
+    };
+    let items: Vec<String> = names
+        .iter()
+        .zip(&values)
+        .map(|(name, value)| match style {
+            0 => format!("{name} {value}"),
+            1 => format!("{name} ({value})"),
+            2 => format!("{value} for {}", with_article(name)),
+            3 => format!("{name}: {value}"),
+            _ => with_article(name),
+        })
+        .collect();
+    let listed = listed(&items, if style < 4 { "; " } else { ", " });
+    Some(match style {
+        0 | 3 => format!("The {name} of each: {listed}."),
+        1 => format!("We list the {name} behind every name: {listed}."),
+        2 => format!("The {name} is {listed}."),
+        4 => format!("The {name} of {listed} is {}, respectively.", self::listed(&values, ", ")),
+        _ => format!("For {listed} the {name} is {}, in this order.", self::listed(&values, ", ")),
+    })
+}
+
+/// `a, b and c`.
+fn listed(items: &[String], comma: &str) -> String {
+    match items {
+        [first @ .., last] if !first.is_empty() => format!("{} and {last}", first.join(comma)),
+        _ => items.concat(),
+    }
 }
 
 /// The sentence with marks around the value, at times.

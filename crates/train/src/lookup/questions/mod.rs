@@ -127,10 +127,12 @@ fn missing(w: &mut Writer<'_>, fact: &Fact, other: &Fact) -> Option<Question> {
     match w.rng.below(12) {
         // Another subject: near the one that is there, or of the same kind.
         0..5 => {
-            let asked = if w.chance(0.6) {
-                w.vocabulary.other(&mut w.rng, subject)
-            } else {
-                similar_subject(w, fact)
+            let asked = match fact.attribute.as_str() {
+                "answer" => w.rule("faqq"),
+                "who" => w.rule("task"),
+                "item" | "release date" | "change" => w.vocabulary.near_value(&mut w.rng, subject),
+                _ if subject.contains(" /") || w.chance(0.4) => similar_subject(w, fact),
+                _ => w.vocabulary.other(&mut w.rng, subject),
             };
             if is_in_text(w, &asked) || asked.contains(['\n', '"']) {
                 return None;

@@ -49,7 +49,7 @@ fn spelled(w: &mut Writer<'_>, name: &str) -> String {
 
 /// The subject as it stands in the text, or nearly so.
 fn spelled_subject(w: &mut Writer<'_>, subject: &str) -> String {
-    match w.rng.below(24) {
+    match w.rng.below(14) {
         0 => subject.to_lowercase(),
         // A digit or a dot may be all that tells two names apart.
         1 if subject.chars().all(|c| c.is_ascii_alphanumeric() || "-_ ".contains(c)) => {

@@ -18,10 +18,10 @@ pub(super) fn write(w: &mut Writer<'_>) {
             w.end = w.text.len() + 300 + w.rng.below(left - 300);
         }
         if w.chance(0.15) {
-            matrix(w)
+            matrix(w);
         } else {
-            table(w)
-        };
+            table(w);
+        }
         w.end = end;
         w.line("");
     }
@@ -167,7 +167,7 @@ fn matrix(w: &mut Writer<'_>) {
     loop {
         let name = style.cell(class.name(w));
         let values: Vec<String> = columns.iter().map(|_| style.cell(w.rule(rule))).collect();
-        if !grid.push([&[name.clone()], &values[..]].concat(), w.room()) {
+        if !grid.push([std::slice::from_ref(&name), &values[..]].concat(), w.room()) {
             break;
         }
         for (column, value) in columns.iter().zip(&values) {
@@ -257,7 +257,7 @@ impl Style {
             match self {
                 Self::Separated(separator) => w.line(&row.join(separator)),
                 Self::Markdown { padded: true } => {
-                    w.line(&format!("| {} |", padded(row).join(" | ")))
+                    w.line(&format!("| {} |", padded(row).join(" | ")));
                 }
                 Self::Markdown { padded: false } => w.line(&format!("| {} |", row.join(" | "))),
                 Self::Aligned { .. } => w.line(padded(row).join(gap).trim_end()),
