@@ -98,6 +98,33 @@ impl Writer<'_> {
         self.line(&frame);
     }
 
+    /// Shows a short text as people send each other texts, at times: quoted, indented, numbered,
+    /// with the line ends of another system.
+    pub(super) fn dress(&mut self) {
+        let lines = self.text.matches('\n').count();
+        if lines > 60 || !self.chance(0.08) {
+            return;
+        }
+        let style = self.rng.below(5);
+        let before = match style {
+            0 => "> ",
+            1 => "    ",
+            2 => "| ",
+            _ => "",
+        };
+        let end = if style == 3 { "\r\n" } else { "\n" };
+        let mut dressed = String::with_capacity(self.text.len() + lines * 6);
+        for (i, line) in self.text.lines().enumerate() {
+            if style == 4 {
+                dressed.push_str(&format!("{:>4} ", i + 1));
+            }
+            dressed.push_str(before);
+            dressed.push_str(line);
+            dressed.push_str(end);
+        }
+        self.text = dressed;
+    }
+
     /// What stands between two files.
     pub(super) fn separate(&mut self) {
         if !self.text.ends_with('\n') {
