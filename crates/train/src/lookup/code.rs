@@ -34,7 +34,7 @@ pub(super) fn write(w: &mut Writer<'_>) {
     let fillers = w.rng.unit() * 0.5;
     header(w, language);
     while w.has_room() {
-        if w.chance(fillers) {
+        if !w.facts.is_empty() && w.chance(fillers) {
             filler(w, language);
             continue;
         }

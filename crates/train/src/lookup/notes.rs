@@ -31,7 +31,7 @@ fn jottings(w: &mut Writer<'_>) {
             let heading = w.rule("heading");
             w.line(&format!("\n## {heading}\n"));
         }
-        let line = if w.chance(noise) { w.rule("filler") } else { terse(w) };
+        let line = if !w.facts.is_empty() && w.chance(noise) { w.rule("filler") } else { terse(w) };
         w.line(&format!("{mark}{line}"));
     }
 }
@@ -249,7 +249,7 @@ fn recipe(w: &mut Writer<'_>) {
         if w.index.is_subject(&dish) {
             continue;
         }
-        let (serves, time) = (w.rule("small"), w.rule("duration"));
+        let (serves, time) = (w.rule("small"), w.rule("cooktime"));
         let line = format!(
             "{}{dish}\n\nServes: {serves}\nTime: {time}\n",
             w.pick(&["# ", "", "Recipe: "])

@@ -197,7 +197,11 @@ pub(super) fn story(w: &mut Writer<'_>) {
             if !super::is_short(&sentences, w.room()) {
                 break;
             }
-            let sentence = if w.chance(fillers) { w.rule("filler") } else { cast.deed(w) };
+            let sentence = if !w.facts.is_empty() && w.chance(fillers) {
+                w.rule("filler")
+            } else {
+                cast.deed(w)
+            };
             sentences.push(sentence);
         }
         let paragraph = sentences.join(" ");

@@ -28,7 +28,7 @@ pub(super) fn specification(w: &mut Writer<'_>) {
             let mut sentences = Vec::new();
             let before = w.facts.len();
             for _ in 0..1 + w.rng.below(5) {
-                if w.chance(0.5) {
+                if !w.facts.is_empty() && w.chance(0.5) {
                     let filler = w.rule("techfiller");
                     sentences.push(filler);
                     continue;
@@ -115,7 +115,11 @@ pub(super) fn interview(w: &mut Writer<'_>) {
         let subject = class.name(w);
         let ids: Vec<u16> = class.attributes().collect();
         let id = *w.rng.pick(&ids);
-        let mut text = if w.chance(0.6) { say(w, &subject, class, id) } else { w.rule("filler") };
+        let mut text = if w.facts.is_empty() || w.chance(0.6) {
+            say(w, &subject, class, id)
+        } else {
+            w.rule("filler")
+        };
         while w.chance(0.4) {
             let filler = w.rule("filler");
             text =

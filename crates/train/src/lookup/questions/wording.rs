@@ -102,7 +102,8 @@ pub(super) fn of_key(
 /// Asks for the attribute of the only thing that has it.
 pub(super) fn of_attribute(w: &mut Writer<'_>, fact: &Fact, may_shorten: bool) -> String {
     let name = asked_attribute(w, &fact.attribute, may_shorten);
-    by_rule(w, "ask_key", Slots { attribute: &name, ..Slots::default() })
+    let rule = if fact.class == Class::Section { "ask_key" } else { "ask_alone" };
+    by_rule(w, rule, Slots { attribute: &name, ..Slots::default() })
 }
 
 /// Asks for the attribute of a subject; `broad` allows wordings that fit several attributes.
