@@ -285,6 +285,7 @@ fn readme(w: &mut Writer<'_>) {
         w.pick(&["A tool", "A library", "A small program", "A plugin"])
     );
     w.line(&line);
+    w.put("", Class::Section, "project name", &name, "ask_project_name", "", true);
     while w.has_room() {
         match w.rng.below(7) {
             0 => {

@@ -24,6 +24,9 @@ pub(super) fn specification(w: &mut Writer<'_>) {
             format!("{chapter}.{section}.")
         };
         w.line(&format!("{number}  {title}\n"));
+        let number = number.trim_end_matches('.');
+        w.fact_only((number, Class::Entry), "title of section", &title, "ask_section_title");
+        w.fact_only((&title, Class::Entry), "section", number, "ask_section_number");
         for _ in 0..1 + w.rng.below(3) {
             let mut sentences = Vec::new();
             let before = w.facts.len();

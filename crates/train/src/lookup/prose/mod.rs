@@ -20,6 +20,7 @@ pub(super) fn write(w: &mut Writer<'_>) {
         _ => {
             if w.chance(0.3) {
                 let title = w.rule("headline");
+                w.put("", Class::Section, "title", &title, "ask_title", "", true);
                 let line = format!("{}{title}\n", w.pick(&["# ", "", "", "== "]));
                 w.line(&line);
             }
@@ -137,6 +138,10 @@ impl Paragraphs {
                 sentences.push(filler);
                 is_known = false;
             }
+        }
+        if w.chance(0.1) {
+            let sentence = say_open(w, &subject.name, class);
+            sentences.push(sentence);
         }
         if w.chance(0.06) {
             let id = *w.rng.pick(&self.attributes[i]);
@@ -264,6 +269,25 @@ pub(super) fn remark(w: &mut Writer<'_>) -> String {
     let ids: Vec<u16> = class.attributes().collect();
     let id = *w.rng.pick(&ids);
     say(w, &name, class, id)
+}
+
+/// A sentence about an attribute that no table knows.
+fn say_open(w: &mut Writer<'_>, name: &str, class: Class) -> String {
+    let attribute = w.rule("open_attribute");
+    let value = w.rule("open_value");
+    w.fact(name, class, &attribute, &value);
+    let article = if class.has_article(name) { format!("the {name}") } else { name.to_owned() };
+    let slots = Slots {
+        subject: &article,
+        bare: name,
+        attribute: &attribute,
+        value: &value,
+        noun: class.noun(),
+    };
+    let mut out = String::new();
+    let rule = LANGUAGE.grammar.rule("say_of");
+    LANGUAGE.grammar.expand(rule, slots, w.vocabulary, &mut w.rng, &mut out);
+    if out.contains(name) { out } else { format!("The {attribute} of {article} is {value}.") }
 }
 
 /// A sentence that gives the same attribute of several subjects.

@@ -69,7 +69,7 @@ fn present(w: &mut Writer<'_>, fact: &Fact) -> Option<Question> {
     let alone = head_is_unique && w.index.is_unique("", whole);
     let text = if subject.is_empty() {
         wording::of_key(w, fact, attribute, head_is_unique)
-    } else if alone && !fact.own_only && w.chance(0.2) {
+    } else if alone && !names_unit(fact) && w.chance(0.2) {
         wording::of_attribute(w, fact, head_is_unique)
     } else {
         // "Who is responsible" has one answer if there is an owner and no manager.
@@ -78,6 +78,12 @@ fn present(w: &mut Writer<'_>, fact: &Fact) -> Option<Question> {
         wording::of_subject(w, fact, subject, attribute, broad)
     };
     Some(finished(w, fact, text, fact.value.clone()))
+}
+
+/// Whether only the wordings of its own fit, such as those that name the unit.
+fn names_unit(fact: &Fact) -> bool {
+    let id = LANGUAGE.attribute_of(LANGUAGE.canonical(&fact.attribute));
+    fact.own_only || id.is_some_and(|id| LANGUAGE.attributes[usize::from(id)].own_only)
 }
 
 fn attribute_group(attribute: &str) -> Option<&'static str> {
@@ -90,7 +96,7 @@ fn attribute_group(attribute: &str) -> Option<&'static str> {
 fn reverse(w: &mut Writer<'_>, fact: &Fact) -> Option<Question> {
     let answer = if fact.subject.is_empty() { &fact.attribute } else { &fact.subject };
     let listed = fact.class == Class::Section && !fact.subject.is_empty();
-    if fact.own_only || listed || fact.value.len() < 2 || fact.value.len() > 40 {
+    if names_unit(fact) || listed || fact.value.len() < 2 || fact.value.len() > 40 {
         return None;
     }
     if is_flag(&fact.value)
