@@ -118,6 +118,11 @@ impl Grammar {
         *self.names.get(name).unwrap_or_else(|| panic!("no rule `{name}`"))
     }
 
+    /// Whether a rule is called `name`.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.names.contains_key(name)
+    }
+
     /// Compiles one text with gaps.
     pub(super) fn template(&self, source: &str) -> Template {
         let chars: Vec<char> = source.trim().chars().collect();

@@ -60,6 +60,7 @@ impl Language {
             match line.split_at(2) {
                 ("@ ", rest) => name = rest.split(" : ").next().unwrap_or(rest),
                 ("? ", rest) => grammar.add(&format!("event {name}"), rest),
+                ("< ", rest) => grammar.add(&format!("actor of {name}"), rest),
                 _ => {}
             }
         }

@@ -96,7 +96,8 @@ fn attribute_group(attribute: &str) -> Option<&'static str> {
 fn reverse(w: &mut Writer<'_>, fact: &Fact) -> Option<Question> {
     let answer = if fact.subject.is_empty() { &fact.attribute } else { &fact.subject };
     let listed = fact.class == Class::Section && !fact.subject.is_empty();
-    if names_unit(fact) || listed || fact.value.len() < 2 || fact.value.len() > 40 {
+    let closed = names_unit(fact) && fact.reverse.is_none();
+    if closed || listed || fact.value.len() < 2 || fact.value.len() > 40 {
         return None;
     }
     if is_flag(&fact.value)
@@ -177,7 +178,7 @@ fn missing(w: &mut Writer<'_>, fact: &Fact, other: &Fact) -> Option<Question> {
         // A value that nothing has.
         11 => {
             let value = w.vocabulary.near_value(&mut w.rng, &fact.value);
-            if fact.own_only
+            if (fact.own_only && fact.reverse.is_none())
                 || value.len() < 2
                 || w.text.contains(value.as_str())
                 || value.len() > 40
