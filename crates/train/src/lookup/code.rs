@@ -53,6 +53,10 @@ fn header(w: &mut Writer<'_>, language: Language) {
     if language == Language::Shell {
         w.line("#!/bin/bash");
     }
+    if w.chance(0.15) {
+        let (holder, year) = (w.draw(Vocabulary::person), w.rule("year"));
+        super::notes::readme::copyright(w, &format!("{mark} "), &holder, &year);
+    }
     if w.chance(0.5) {
         let text = w.rule("docs");
         w.line(&format!("{mark} {text}"));

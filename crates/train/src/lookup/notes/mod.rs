@@ -1,8 +1,10 @@
 //! Notes and read-me files, minutes, changes, letters, questions and answers, recipes.
 
+pub(super) mod readme;
+
 use super::prose::{Paragraphs, say};
 use super::subject::Class;
-use super::vocabulary::{Case, Vocabulary, capitalized};
+use super::vocabulary::{Vocabulary, capitalized};
 use super::writer::Writer;
 
 pub(super) fn write(w: &mut Writer<'_>) {
@@ -13,7 +15,7 @@ pub(super) fn write(w: &mut Writer<'_>) {
         4 | 5 => letter(w),
         6 => answers(w),
         7 => recipe(w),
-        8 | 9 => readme(w),
+        8 | 9 => readme::write(w),
         _ => jottings(w),
     }
 }
@@ -37,7 +39,7 @@ fn jottings(w: &mut Writer<'_>) {
 }
 
 /// A fact in telegram style or in a sentence.
-fn terse(w: &mut Writer<'_>) -> String {
+pub(super) fn terse(w: &mut Writer<'_>) -> String {
     let class = *w.rng.pick(&Class::KNOWN);
     let subject = class.name(w);
     let Some(id) = class.some_attributes(w, 1).pop() else { return subject };
@@ -273,70 +275,5 @@ fn recipe(w: &mut Writer<'_>) {
             w.fact_only((&step.to_string(), Class::Entry), "step", &text, "ask_step");
         }
         w.line("");
-    }
-}
-
-/// What a project says about itself.
-fn readme(w: &mut Writer<'_>) {
-    let name = w.draw(Vocabulary::package);
-    let about = w.rule("task");
-    let line = format!(
-        "# {name}\n\n{} to {about}.\n",
-        w.pick(&["A tool", "A library", "A small program", "A plugin"])
-    );
-    w.line(&line);
-    w.put("", Class::Section, "project name", &name, "ask_project_name", "", true);
-    while w.has_room() {
-        match w.rng.below(7) {
-            0 => {
-                let command = w.rule("command");
-                let title = w.pick(&["Install", "Build", "Test", "Usage", "Quick start", "Deploy"]);
-                w.line(&format!("## {title}\n\n```sh\n{command}\n```\n"));
-                w.fact_only((title, Class::Section), "command", &command, "ask_readme_command");
-            }
-            1 => {
-                w.line("## Configuration\n");
-                for _ in 0..1 + w.rng.below(5) {
-                    let (key, value) = super::keys::key_value(w, Case::Snake);
-                    let text = w.rule("purpose");
-                    w.line(&format!("- `{key}`: {text} (default `{value}`)"));
-                    w.fact_asked((&key, Class::Field), "default", &value, "ask_default");
-                    w.fact_only((&key, Class::Field), "description", &text, "ask_option");
-                }
-                w.line("");
-            }
-            2 => {
-                w.line("## Requirements\n");
-                for _ in 0..1 + w.rng.below(4) {
-                    let (package, version) = (w.draw(Vocabulary::package), w.rule("semver"));
-                    let line = format!("- {package} {version}{}", w.pick(&["", " or newer", ""]));
-                    w.line(&line);
-                    w.put(
-                        &package,
-                        Class::Package,
-                        "version",
-                        &version,
-                        "ask_pkg_version",
-                        "rev_pkg_version",
-                        false,
-                    );
-                }
-                w.line("");
-            }
-            3 => {
-                let id = *w.rng.pick(&Class::Package.attributes().collect::<Vec<_>>());
-                let sentence = say(w, &name, Class::Package, id);
-                w.line(&format!("{sentence}\n"));
-            }
-            4 => {
-                let (heading, line) = (w.rule("heading"), terse(w));
-                w.line(&format!("## {heading}\n\n{line}\n"));
-            }
-            _ => {
-                let text: Vec<String> =
-                    (0..1 + w.rng.below(3)).map(|_| w.rule("techfiller")).collect();
-                w.line(&format!("{}\n", text.join(" ")));
-            }
-        }
     }
 }
