@@ -9,8 +9,9 @@ use tensor::Rng;
 /// The words that one split may use in names.
 ///
 /// One word in five, by a hash of its letters, is kept for held-out documents, and those use no
-/// other; invented words are told apart in the same way. Attributes such as `port`, values and the
-/// words of sentences are common to both.
+/// other; invented words are told apart in the same way. Attributes such as `port`, values, the
+/// words of sentences and the parts that make a name a kind of name (`house`, `Ltd`, `-api`) are
+/// common to both.
 #[derive(Debug)]
 pub(super) struct Vocabulary {
     split: Split,
@@ -255,6 +256,11 @@ impl Vocabulary {
 
     /// A name that shares a part with `name` and that nobody would take for a slip of the pen.
     pub(super) fn other(&self, rng: &mut Rng, name: &str) -> String {
+        // Options keep their dashes.
+        let bare = name.trim_start_matches('-');
+        if bare.len() < name.len() && !bare.is_empty() {
+            return format!("{}{}", &name[..name.len() - bare.len()], self.other(rng, bare));
+        }
         let separator = name.chars().find(|c| "_-. /".contains(*c)).unwrap_or('-');
         let mut parts: Vec<String> = name.split(separator).map(str::to_owned).collect();
         let i = rng.below(parts.len());

@@ -140,6 +140,9 @@ fn missing(w: &mut Writer<'_>, fact: &Fact, other: &Fact) -> Option<Question> {
                 "answer" => w.rule("faqq"),
                 "who" => w.rule("task"),
                 "item" | "release date" | "change" => w.vocabulary.near_value(&mut w.rng, subject),
+                _ if subject.starts_with(|c: char| c.is_ascii_digit()) => {
+                    w.vocabulary.near_value(&mut w.rng, subject)
+                }
                 _ if subject.contains(" /") || w.chance(0.4) => similar_subject(w, fact),
                 _ => w.vocabulary.other(&mut w.rng, subject),
             };
