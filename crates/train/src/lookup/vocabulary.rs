@@ -74,6 +74,11 @@ pub(super) fn capitalized(word: &str) -> String {
     chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
 }
 
+/// `name` as addresses have it: its ASCII letters, in lower case.
+fn plain(name: &str) -> String {
+    name.to_lowercase().chars().filter(char::is_ascii).collect()
+}
+
 /// `word` for several of it.
 fn plural(word: &str) -> String {
     let stem = word.strip_suffix('y').filter(|stem| !stem.ends_with(['a', 'e', 'o', 'u']));
@@ -389,9 +394,9 @@ pub(super) const DRAWS: [(&str, Draw); 19] = [
     ("thing", |v, rng, out| out.push_str(&v.thing(rng))),
     ("person", |v, rng, out| out.push_str(&v.person(rng))),
     ("given", |v, rng, out| out.push_str(&v.given_name(rng))),
-    ("given1", |v, rng, out| out.push_str(&v.given_name(rng).to_lowercase())),
+    ("given1", |v, rng, out| out.push_str(&plain(&v.given_name(rng)))),
     ("family", |v, rng, out| out.push_str(&v.family_name(rng))),
-    ("family1", |v, rng, out| out.push_str(&v.family_name(rng).to_lowercase())),
+    ("family1", |v, rng, out| out.push_str(&plain(&v.family_name(rng)))),
     ("place", |v, rng, out| out.push_str(&v.place(rng))),
     ("machine", |v, rng, out| out.push_str(&v.machine(rng))),
     ("package", |v, rng, out| out.push_str(&v.package(rng))),

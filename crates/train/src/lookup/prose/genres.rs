@@ -78,7 +78,10 @@ pub(super) fn biographies(w: &mut Writer<'_>) {
         let mut sentences = Vec::new();
         let mut ids = class.some_attributes(w, n);
         if class == Class::Person && w.chance(0.6) {
-            let (born, died, job) = (w.rule("date4"), w.rule("date4"), w.rule("job"));
+            let year = 1600 + w.rng.below(380);
+            let age = 20 + w.rng.below(75);
+            let (born, died) = (life_date(w, year), life_date(w, year + age));
+            let job = w.rule("job");
             let dead = w.chance(0.5);
             let span = if dead { format!("({born} – {died})") } else { format!("(born {born})") };
             let an = if job.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
@@ -104,6 +107,14 @@ pub(super) fn biographies(w: &mut Writer<'_>) {
         }
         w.line(&sentences.join(" "));
         w.line("");
+    }
+}
+
+/// A date in `year`, or the year alone.
+fn life_date(w: &mut Writer<'_>, year: usize) -> String {
+    match w.rng.below(3) {
+        0 => year.to_string(),
+        _ => format!("{} {} {year}", w.rule("day"), w.rule("month")),
     }
 }
 
