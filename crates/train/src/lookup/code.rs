@@ -34,7 +34,7 @@ pub(super) fn write(w: &mut Writer<'_>) {
     let fillers = w.rng.unit() * 0.5;
     header(w, language);
     while w.has_room() {
-        if w.chance(fillers) {
+        if !w.facts.is_empty() && w.chance(fillers) {
             filler(w, language);
             continue;
         }
@@ -52,6 +52,10 @@ fn header(w: &mut Writer<'_>, language: Language) {
     let mark = line_mark(language);
     if language == Language::Shell {
         w.line("#!/bin/bash");
+    }
+    if w.chance(0.15) {
+        let (holder, year) = (w.draw(Vocabulary::person), w.rule("year"));
+        super::notes::readme::copyright(w, &format!("{mark} "), &holder, &year);
     }
     if w.chance(0.5) {
         let text = w.rule("docs");
@@ -168,7 +172,7 @@ fn enumeration(w: &mut Writer<'_>, language: Language) {
         number += step;
         match language {
             Language::Rust | Language::C | Language::Script => {
-                w.line(&format!("    {item} = {value},"))
+                w.line(&format!("    {item} = {value},"));
             }
             Language::Python | Language::Shell => w.line(&format!("    {item} = {value}")),
             Language::Go => w.line(&format!("\t{name}{item} = {value}")),
@@ -325,9 +329,11 @@ fn structure(w: &mut Writer<'_>, language: Language) {
 
 fn filler(w: &mut Writer<'_>, language: Language) {
     let (a, b, c) = w.draw(|v, rng| (v.name(rng, Case::Snake), v.word(rng), v.word(rng)));
-    let text = w.rule("comment");
     let line = match (language, w.rng.below(3)) {
-        (_, 0) => format!("{} {text}", line_mark(language)),
+        (_, 0) => {
+            let text = if w.chance(0.2) { super::prose::remark(w) } else { w.rule("comment") };
+            format!("{} {text}", line_mark(language))
+        }
         (Language::Rust, 1) => format!("impl {} {{}}\n", super::vocabulary::capitalized(&b)),
         (Language::C, 1) => format!("static void {a}(void);"),
         (Language::Rust, _) => format!("fn {a}({b}: &[u8]) {{\n    {b}.{c}();\n}}\n"),

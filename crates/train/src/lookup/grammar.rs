@@ -118,6 +118,11 @@ impl Grammar {
         *self.names.get(name).unwrap_or_else(|| panic!("no rule `{name}`"))
     }
 
+    /// Whether a rule is called `name`.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.names.contains_key(name)
+    }
+
     /// Compiles one text with gaps.
     pub(super) fn template(&self, source: &str) -> Template {
         let chars: Vec<char> = source.trim().chars().collect();
@@ -204,6 +209,7 @@ impl Grammar {
         out: &mut String,
     ) {
         for piece in &template.0 {
+            let start = out.len();
             match piece {
                 Piece::Text(text) => out.push_str(text),
                 Piece::Rule(rule) => self.expand(*rule, slots, vocabulary, rng, out),
@@ -220,13 +226,24 @@ impl Grammar {
                         self.fill(template, slots, vocabulary, rng, out);
                     }
                 }
+                // Names and values stay as they are; "the ..." and pronouns do not.
+                Piece::Capital(Template(inner))
+                    if matches!(inner[..], [Piece::Slot('v' | 'b')])
+                        || matches!(inner[..], [Piece::Slot('s')])
+                            && slots.subject == slots.bare =>
+                {
+                    let template = Template(inner.clone());
+                    self.fill(&template, slots, vocabulary, rng, out);
+                }
                 Piece::Capital(template) => {
-                    let start = out.len();
                     self.fill(template, slots, vocabulary, rng, out);
                     let capital = capitalized(&out[start..]);
                     out.truncate(start);
                     out.push_str(&capital);
                 }
+            }
+            if !matches!(piece, Piece::Text(_)) {
+                with_n(out, start);
             }
         }
     }
@@ -240,6 +257,17 @@ impl Template {
             Some(Piece::Capital(first)) => first.begins_with_subject(),
             _ => false,
         }
+    }
+}
+
+/// Makes `an` of an `a` before `start`, if a vowel follows.
+fn with_n(out: &mut String, start: usize) {
+    let vowel = out[start..].starts_with(['a', 'e', 'i', 'o']);
+    if vowel
+        && start >= 2
+        && (out[..start].ends_with(" a ") || start == 2 && out.starts_with(['a', 'A']))
+    {
+        out.insert(start - 1, 'n');
     }
 }
 

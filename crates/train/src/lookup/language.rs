@@ -1,4 +1,4 @@
-//! What the generator knows of language: the grammar, what things have (`lexicon.txt`), the keys
+//! What the generator knows of language: the grammar, what things have (`persons.txt` and others), the keys
 //! of settings (`keys.txt`), short forms of words (`abbreviations.txt`).
 
 use super::grammar::{Grammar, Rule, Template};
@@ -48,18 +48,19 @@ pub(super) struct Attribute {
 impl Language {
     fn read() -> Self {
         let sources = [
-            include_str!("values.txt"),
-            include_str!("english.txt"),
-            include_str!("questions.txt"),
-            include_str!("sentences.txt"),
+            include_str!("language/values.txt"),
+            include_str!("language/english.txt"),
+            include_str!("language/questions.txt"),
+            include_str!("language/sentences.txt"),
         ];
         let mut grammar = Grammar::new(&sources, &DRAWS);
         // The questions for what logs report are rules of their own, `event error code`.
         let mut name = "";
-        for line in lines(include_str!("events.txt")) {
+        for line in lines(include_str!("language/events.txt")) {
             match line.split_at(2) {
                 ("@ ", rest) => name = rest.split(" : ").next().unwrap_or(rest),
                 ("? ", rest) => grammar.add(&format!("event {name}"), rest),
+                ("< ", rest) => grammar.add(&format!("actor of {name}"), rest),
                 _ => {}
             }
         }
@@ -72,12 +73,18 @@ impl Language {
             short: HashMap::new(),
             grammar,
         };
-        for line in lines(include_str!("abbreviations.txt")) {
+        for line in lines(include_str!("language/abbreviations.txt")) {
             let (short, long) = line.split_once(' ').expect("a line is `short long`");
             language.long.insert(short, long);
             language.short.insert(long, short);
         }
-        for line in lines(include_str!("lexicon.txt")) {
+        let lexicon = [
+            include_str!("language/persons.txt"),
+            include_str!("language/things.txt"),
+            include_str!("language/software.txt"),
+            include_str!("language/settings.txt"),
+        ];
+        for line in lexicon.into_iter().flat_map(lines) {
             language.lexicon_line(line);
         }
         for (i, attribute) in language.attributes.iter().enumerate() {
@@ -86,7 +93,7 @@ impl Language {
                 language.by_name.entry(hash).or_insert(i as u16);
             }
         }
-        for line in lines(include_str!("keys.txt")) {
+        for line in lines(include_str!("language/keys.txt")) {
             let (rule, keys) = line.split_once(" = ").expect("a line is `rule = keys`");
             let rule = language.grammar.rule(rule);
             for key in keys.split_whitespace() {
@@ -174,7 +181,7 @@ fn lines(source: &'static str) -> impl Iterator<Item = &'static str> {
 
 /// Whether `name` fits into "what is the ... of".
 fn is_noun(name: &str) -> bool {
-    const NO_NOUNS: [&str; 14] = [
+    const NO_NOUNS: [&str; 18] = [
         "where",
         "since",
         "long",
@@ -188,6 +195,10 @@ fn is_noun(name: &str) -> bool {
         "born",
         "weighs",
         "completed",
+        "founded",
+        "opened",
+        "built",
+        "date opened",
         "established",
     ];
     let last = name.rsplit(' ').next().unwrap_or(name);

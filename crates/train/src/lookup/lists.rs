@@ -13,6 +13,7 @@ pub(super) fn write(w: &mut Writer<'_>) {
         4 => schedule(w),
         5 => invoice(w),
         6 => books(w),
+        7 if w.chance(0.5) => codes(w),
         _ => pairs(w),
     }
 }
@@ -166,14 +167,43 @@ fn options(w: &mut Writer<'_>) {
             (3, false) => format!("       {short}{option} {argument}\n              {text}.\n"),
             (4, true) => format!("| `{option}` | {text} | `{value}` |"),
             (4, false) => format!("| `{option}` | {text} | |"),
-            (_, true) => format!("  {short}{option:<24}{text}, {value} by default"),
-            (_, false) => format!("  {short}{option:<24}{text}"),
+            (_, true) => format!("  {short}{option:<24} {text}, {value} by default"),
+            (_, false) => format!("  {short}{option:<24} {text}"),
         };
         w.line(&line);
         if with_default {
             w.fact_asked((&option, Class::Field), "default", &value, "ask_default");
         }
         w.fact_only((&option, Class::Field), "description", &text, "ask_option");
+        if let Some(short) = short.strip_suffix(", ") {
+            w.fact_only((short, Class::Field), "description", &text, "ask_option");
+        }
+    }
+    if w.chance(0.3) {
+        w.line("\nEXIT STATUS");
+        for status in 0..2 + w.rng.below(3) {
+            let text = w.rule("exit_text");
+            w.line(&format!("       {status}      {text}"));
+            let status = status.to_string();
+            w.fact_only((&status, Class::Entry), "exit status", &text, "ask_exit_status");
+        }
+    }
+}
+
+/// Codes and what they mean.
+fn codes(w: &mut Writer<'_>) {
+    let gap = w.pick(&["  ", " - ", ": ", "\t", " = ", " | "]);
+    let rule = w.pick(&["error", "code", "httpcode", "error"]);
+    while w.has_room() {
+        let (code, text) = (w.rule(rule), w.rule("exit_text"));
+        if w.index.is_subject(&code) {
+            if rule == "httpcode" && w.facts.len() > 8 {
+                return;
+            }
+            continue;
+        }
+        w.line(&format!("{code}{gap}{text}"));
+        w.put(&code, Class::Entry, "meaning", &text, "ask_code_meaning", "rev_code_meaning", true);
     }
 }
 
@@ -206,7 +236,12 @@ fn schedule(w: &mut Writer<'_>) {
             _ => String::new(),
         };
         w.line(&format!("{time}{gap}{item}{detail}"));
-        w.fact_only((&item, Class::Event), "time", &time, "ask_when_event");
+        w.fact_only(
+            (&item, Class::Event),
+            "time",
+            &time,
+            if by_day { "ask_when_day" } else { "ask_when_event" },
+        );
         w.fact_only((&time, Class::Event), "item", &item, "ask_event_at");
         if detail.contains(&place) {
             w.fact(&item, Class::Event, "room", &place);

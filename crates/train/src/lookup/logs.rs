@@ -18,7 +18,8 @@ struct Event {
 
 static EVENTS: LazyLock<Vec<Event>> = LazyLock::new(|| {
     let mut events: Vec<Event> = Vec::new();
-    for line in include_str!("events.txt").lines().filter(|l| !l.starts_with('#') && !l.is_empty())
+    for line in
+        include_str!("language/events.txt").lines().filter(|l| !l.starts_with('#') && !l.is_empty())
     {
         let (mark, rest) = line.split_at(1);
         match (mark, events.last_mut()) {
@@ -28,7 +29,7 @@ static EVENTS: LazyLock<Vec<Event>> = LazyLock::new(|| {
                 events.push(Event { attribute: attribute.trim(), value, says: Vec::new() });
             }
             ("=", Some(event)) => event.says.push(LANGUAGE.grammar.template(rest)),
-            ("?", Some(_)) => {}
+            ("?" | "<", Some(_)) => {}
             _ => panic!("unknown line `{line}`"),
         }
     }
@@ -133,7 +134,9 @@ fn event(w: &mut Writer<'_>, stamp: &Stamp<'_>) -> String {
             }
             // The name of the rule is made of the attribute, see `language.rs`.
             let asks = format!("event {}", event.attribute);
-            w.fact_only((&actor, Class::Entry), event.attribute, &value, &asks);
+            let reverse = format!("actor of {}", event.attribute);
+            let reverse = if LANGUAGE.grammar.has(&reverse) { reverse } else { String::new() };
+            w.put(&actor, Class::Entry, event.attribute, &value, &asks, &reverse, true);
             message
         }
     }
@@ -171,8 +174,9 @@ fn access(w: &mut Writer<'_>) {
         }
         let user = if w.chance(0.15) { w.draw(Vocabulary::word) } else { "-".to_owned() };
         w.line(&format!("{ip} - {user} [{time}] \"{request} HTTP/1.1\" {status} {size}{agent}"));
-        w.fact_only((&request, Class::Entry), "status", &status, "ask_http_status");
-        w.fact_only((&request, Class::Entry), "client", &ip, "ask_http_ip");
+        let entry = Class::Entry;
+        w.put(&request, entry, "status", &status, "ask_http_status", "rev_http_status", true);
+        w.put(&request, entry, "client", &ip, "ask_http_ip", "rev_http_ip", true);
         w.fact_only((&request, Class::Entry), "response size", &size, "ask_http_size");
         w.fact_only((&request, Class::Entry), "time", &time, "ask_http_when");
     }

@@ -212,6 +212,7 @@ pub fn document(spec: &Spec, rng: &mut Rng) -> Document {
         }
         writer.separate();
     }
+    writer.dress();
     let questions = questions::ask(&mut writer, spec.questions, spec.absent_share);
     *rng = writer.rng;
     Document { text: writer.text, questions }

@@ -3,7 +3,7 @@
 use super::language::LANGUAGE;
 use super::writer::Writer;
 
-/// What kind of thing a subject is; each kind has attributes of its own in `lexicon.txt`.
+/// What kind of thing a subject is; each kind has attributes of its own in `language/persons.txt`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Class {
     Thing,
@@ -21,6 +21,8 @@ pub(super) enum Class {
     Section,
     /// Anything that a list or a log names.
     Entry,
+    /// What somebody did.
+    Deed,
 }
 
 impl Class {
@@ -54,6 +56,7 @@ impl Class {
             Self::Machine => 'm',
             Self::Project => 'j',
             Self::Section | Self::Entry => '-',
+            Self::Deed => '!',
         }
     }
 
@@ -73,6 +76,7 @@ impl Class {
             Self::Project => "project",
             Self::Section => "section",
             Self::Entry => "entry",
+            Self::Deed => "deed",
         }
     }
 
@@ -108,7 +112,7 @@ impl Class {
             Self::Event => "event",
             Self::Machine => "name_machine",
             Self::Project => "project",
-            Self::Section | Self::Entry => "name_entry",
+            Self::Section | Self::Entry | Self::Deed => "name_entry",
         }
     }
 

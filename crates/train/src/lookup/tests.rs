@@ -103,3 +103,41 @@ fn questions_about_lists_have_one_answer() {
     }
     assert!(asked > 20, "{asked}");
 }
+
+/// A fact that is not written would make a question that nobody can answer, or hide one that
+/// nobody asked.
+#[test]
+fn facts_are_in_the_text() {
+    for seed in 0..1500 {
+        let kind = Kind::ALL[seed as usize % Kind::ALL.len()];
+        let mut writer = Writer::new(Split::Train, Rng::stream(6, seed), 3000);
+        writer.section(kind, 1500);
+        let text = normalized(&writer.text);
+        let facts = writer.facts.iter().filter(|fact| fact.class != subject::Class::Deed);
+        for fact in facts.filter(|fact| !fact.own_only) {
+            let parts = fact.subject.split('.').chain([fact.value.as_str()]);
+            for part in parts {
+                let part = normalized(part);
+                assert!(text.contains(&part), "{part} of {fact:?} in\n{}", writer.text);
+            }
+        }
+    }
+}
+
+#[test]
+fn synonyms_and_short_forms_are_one_attribute() {
+    let mut index = index::Index::default();
+    index.note("oak lamp", "price", "12");
+    for name in ["price", "cost", "unit_price", "Costs"] {
+        assert!(index.is_unique("Oak Lamp", index::Asked::Attribute(name)), "{name}");
+        assert!(index.is_unique("", index::Asked::Attribute(name)), "{name}");
+    }
+    index.note("oak-lamp", "cost", "13");
+    assert!(!index.is_unique("oak lamp", index::Asked::Attribute("price")));
+    index.note("", "max_conn", "5");
+    assert!(index.is_unique("", index::Asked::Attribute("maximum connections")));
+    assert!(index.is_unknown("oak lamp", index::Asked::Attribute("weight")));
+    index.note("server.tls", "port", "443");
+    assert!(index.is_unique("tls", index::Asked::Attribute("port")));
+    assert!(!index.is_unknown("server", index::Asked::Attribute("port")));
+}

@@ -9,8 +9,9 @@ use tensor::Rng;
 /// The words that one split may use in names.
 ///
 /// One word in five, by a hash of its letters, is kept for held-out documents, and those use no
-/// other; invented words are told apart in the same way. Attributes such as `port`, values and the
-/// words of sentences are common to both.
+/// other; invented words are told apart in the same way. Attributes such as `port`, values, the
+/// words of sentences and the parts that make a name a kind of name (`house`, `Ltd`, `-api`) are
+/// common to both.
 #[derive(Debug)]
 pub(super) struct Vocabulary {
     split: Split,
@@ -71,6 +72,23 @@ impl Case {
 pub(super) fn capitalized(word: &str) -> String {
     let mut chars = word.chars();
     chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
+}
+
+/// `name` as addresses have it: its ASCII letters, in lower case.
+fn plain(name: &str) -> String {
+    name.to_lowercase().chars().filter(char::is_ascii).collect()
+}
+
+/// `word` for several of it.
+fn plural(word: &str) -> String {
+    let stem = word.strip_suffix('y').filter(|stem| !stem.ends_with(['a', 'e', 'o', 'u']));
+    match stem {
+        Some(stem) => format!("{stem}ies"),
+        None if word.ends_with(['s', 'x', 'z']) || word.ends_with("ch") || word.ends_with("sh") => {
+            format!("{word}es")
+        }
+        None => format!("{word}s"),
+    }
 }
 
 /// The words of a name, in lower case, whatever its spelling: `maxAge`, `MAX_AGE` and `max-age`
@@ -144,9 +162,12 @@ impl Vocabulary {
         ];
         loop {
             let mut word = String::new();
-            for _ in 0..2 + rng.below(2) * rng.below(2) + rng.below(2) * rng.below(2) {
-                for part in [&ONSETS[..], &VOWELS, &CODAS] {
-                    word.push_str(rng.pick::<&str>(part));
+            let n = 2 + rng.below(2) * rng.below(2) + rng.below(2) * rng.below(2);
+            for i in 0..n {
+                word.push_str(rng.pick::<&str>(&ONSETS));
+                word.push_str(rng.pick::<&str>(&VOWELS));
+                if i + 1 == n || rng.chance(0.25) {
+                    word.push_str(rng.pick::<&str>(&CODAS));
                 }
             }
             if self.is_mine(&word) {
@@ -240,6 +261,11 @@ impl Vocabulary {
 
     /// A name that shares a part with `name` and that nobody would take for a slip of the pen.
     pub(super) fn other(&self, rng: &mut Rng, name: &str) -> String {
+        // Options keep their dashes.
+        let bare = name.trim_start_matches('-');
+        if bare.len() < name.len() && !bare.is_empty() {
+            return format!("{}{}", &name[..name.len() - bare.len()], self.other(rng, bare));
+        }
         let separator = name.chars().find(|c| "_-. /".contains(*c)).unwrap_or('-');
         let mut parts: Vec<String> = name.split(separator).map(str::to_owned).collect();
         let i = rng.below(parts.len());
@@ -261,6 +287,19 @@ impl Vocabulary {
             _ => parts[i] = word(rng),
         }
         parts.join(&separator.to_string())
+    }
+
+    /// A value that looks like `value` and is another one.
+    pub(super) fn near_value(&self, rng: &mut Rng, value: &str) -> String {
+        let digits: Vec<usize> =
+            value.match_indices(|c: char| c.is_ascii_digit()).map(|(i, _)| i).collect();
+        if digits.is_empty() {
+            return self.other(rng, value);
+        }
+        let i = *rng.pick(&digits);
+        let digit = value.as_bytes()[i] - b'0';
+        let other = (digit + 1 + rng.below(8) as u8) % 10;
+        format!("{}{other}{}", &value[..i], &value[i + 1..])
     }
 
     /// One letter or digit changed, doubled or left out.
@@ -348,15 +387,16 @@ impl Vocabulary {
 }
 
 /// What the tables may draw besides their own rules.
-pub(super) const DRAWS: [(&str, Draw); 18] = [
+pub(super) const DRAWS: [(&str, Draw); 19] = [
     ("word", |v, rng, out| out.push_str(&v.word(rng))),
     ("real", |v, rng, out| out.push_str(v.real(rng))),
+    ("reals", |v, rng, out| out.push_str(&plural(v.real(rng)))),
     ("thing", |v, rng, out| out.push_str(&v.thing(rng))),
     ("person", |v, rng, out| out.push_str(&v.person(rng))),
     ("given", |v, rng, out| out.push_str(&v.given_name(rng))),
-    ("given1", |v, rng, out| out.push_str(&v.given_name(rng).to_lowercase())),
+    ("given1", |v, rng, out| out.push_str(&plain(&v.given_name(rng)))),
     ("family", |v, rng, out| out.push_str(&v.family_name(rng))),
-    ("family1", |v, rng, out| out.push_str(&v.family_name(rng).to_lowercase())),
+    ("family1", |v, rng, out| out.push_str(&plain(&v.family_name(rng)))),
     ("place", |v, rng, out| out.push_str(&v.place(rng))),
     ("machine", |v, rng, out| out.push_str(&v.machine(rng))),
     ("package", |v, rng, out| out.push_str(&v.package(rng))),

@@ -104,7 +104,8 @@ Annika Audrey Beatrice Brenda Camila Cecilia Charlotte Chiara Claudia Daphne Del
 Emilia Esther Eunice Fanny Flora Frida Gloria Grace Gwen Harriet Hazel Heidi Hilda Imani Irina
 Isabel Iris Ivy Jasmine Josefine Kamala Katya Lakshmi Lidia Lotte Lydia Mabel Magda Marisol
 Matilda Meera Miriam Monika Nadine Noemi Odette Ottilie Pia Philippa Ramona Renata Rosalind Sabine
-Salma Sigrid Silvia Stella Svenja Tabea Tilda Ulrike Ursula Valerie Yasmin Ximena Zainab";
+Salma Sigrid Silvia Stella Svenja Tabea Tilda Ulrike Ursula Valerie Yasmin Ximena Zainab
+Zoë Chloé Élodie Noémie Inês Renée Åsa Märta Sørine Zuzanna Şebnem Nadège Jördis Íris Özlem";
 
 /// Given names of men.
 pub(super) const MALE: &str = "
@@ -118,7 +119,8 @@ Florian Francis Frederik George Gilbert Giovanni Gregor Gustav Harold Harvey Hen
 Ibrahim Ismail Jacob Jerome Joaquin Julian Kofi Konrad Kwame Leopold Lorenz Ludwig Marco Mateo
 Matthias Mikhail Moritz Nathan Nikolai Olaf Oliver Patrick Percy Philip Ramon Raymond Reuben Rolf
 Rupert Sebastian Sergei Sigurd Stanley Tariq Thomas Tobias Ulrich Valentin Walter Wilhelm Xavier
-Yannick Zoltan";
+Yannick Zoltan
+José Søren Łukasz Jürgen René André Günther Óscar Jérôme Måns Björn Çetin Niccolò Tomáš Øyvind";
 
 /// Family names.
 pub(super) const FAMILY: &str = "
@@ -130,7 +132,9 @@ Kaya Keller Kim Klein Koch Kovac Kruger Kumar Lang Larsen Lind Lopez Lund Marsh 
 Meyer Miller Moreau Moreno Nakamura Nash Nguyen Nolan Novak Olsen Ortega Osman Park Patel Perez
 Peters Petrov Pham Popov Quinn Ramos Reed Reyes Rossi Roth Rowe Ruiz Sato Schmidt Shah Sharp Silva
 Simon Singh Sokolov Stein Stone Suzuki Swan Tanaka Thorne Torres Turner Vance Vargas Vogel Wagner
-Walsh Ward Weber Weiss West Winter Wolf Wood Yilmaz Young Ziegler";
+Walsh Ward Weber Weiss West Winter Wolf Wood Yilmaz Young Ziegler
+Müller García Håkansson Núñez Šimić Dvořák Lefèvre Gómez Öztürk Järvinen Weiß Björk Çelik Vågen
+Krüger Peña Sjöberg Kovač Nguyễn Lukács Żak Fønss Bäcker Muñoz Jönsson Ibáñez Grünewald Hägg";
 
 /// Beginnings and ends of invented places.
 pub(super) const PLACE: (&str, &str) = (

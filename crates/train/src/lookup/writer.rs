@@ -37,6 +37,8 @@ pub(super) struct Writer<'a> {
     pub(super) text: String,
     pub(super) kind: Kind,
     pub(super) facts: Vec<Fact>,
+    /// What may be asked and is not there, unless another part of the text says it.
+    pub(super) missing: Vec<Fact>,
     pub(super) index: Index,
     /// Length of the text at which the section is full.
     pub(super) end: usize,
@@ -51,6 +53,7 @@ impl Writer<'_> {
             text: String::with_capacity(bytes + 512),
             kind: Kind::Lock,
             facts: Vec::new(),
+            missing: Vec::new(),
             index: Index::default(),
             end: 0,
         }
@@ -60,6 +63,7 @@ impl Writer<'_> {
     pub(super) fn section(&mut self, kind: Kind, bytes: usize) {
         self.kind = kind;
         self.end = self.text.len() + bytes;
+        self.preamble();
         match kind {
             Kind::Lock => lock::write(self),
             Kind::Toml => data::toml::write(self),
@@ -75,6 +79,50 @@ impl Writer<'_> {
             Kind::Code => code::write(self),
             Kind::Notes => notes::write(self),
         }
+    }
+
+    /// Lines at the top of a file that say nothing of what is in it.
+    fn preamble(&mut self) {
+        let with_comments = matches!(self.kind, Kind::Toml | Kind::Ini | Kind::Yaml);
+        if !with_comments || self.room() < 400 || !self.chance(0.15) {
+            return;
+        }
+        let frame = if self.chance(0.3) { "#".repeat(60) } else { String::new() };
+        if !frame.is_empty() {
+            self.line(&frame);
+        }
+        for _ in 0..1 + self.rng.below(5) {
+            let text = self.rule("techfiller");
+            self.line(&format!("# {text}"));
+        }
+        self.line(&frame);
+    }
+
+    /// Shows a short text as people send each other texts, at times: quoted, indented, numbered,
+    /// with the line ends of another system.
+    pub(super) fn dress(&mut self) {
+        let lines = self.text.matches('\n').count();
+        if lines > 60 || !self.chance(0.08) {
+            return;
+        }
+        let style = self.rng.below(5);
+        let before = match style {
+            0 => "> ",
+            1 => "    ",
+            2 => "| ",
+            _ => "",
+        };
+        let end = if style == 3 { "\r\n" } else { "\n" };
+        let mut dressed = String::with_capacity(self.text.len() + lines * 6);
+        for (i, line) in self.text.lines().enumerate() {
+            if style == 4 {
+                dressed.push_str(&format!("{:>4} ", i + 1));
+            }
+            dressed.push_str(before);
+            dressed.push_str(line);
+            dressed.push_str(end);
+        }
+        self.text = dressed;
     }
 
     /// What stands between two files.
@@ -177,6 +225,20 @@ impl Writer<'_> {
     /// Remembers that the text says what the `attribute` of `subject` is, and does not ask.
     pub(super) fn known(&mut self, subject: &str, attribute: &str, value: &str) {
         self.index.note(subject, attribute, value);
+    }
+
+    /// Remembers a question that the section does not answer.
+    pub(super) fn missing(&mut self, subject: &str, attribute: &str, asks: &str) {
+        self.missing.push(Fact {
+            kind: self.kind,
+            subject: subject.to_owned(),
+            class: Class::Deed,
+            attribute: attribute.to_owned(),
+            value: super::ABSENT.to_owned(),
+            asks: Some(LANGUAGE.grammar.rule(asks)),
+            reverse: None,
+            own_only: true,
+        });
     }
 
     /// Remembers a fact with all that is known about asking for it; empty names are no rules.

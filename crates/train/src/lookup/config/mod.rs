@@ -10,7 +10,7 @@ use super::subject::Class;
 use super::writer::Writer;
 
 pub(super) fn write(w: &mut Writer<'_>) {
-    match w.rng.below(16) {
+    match w.rng.below(19) {
         0..2 => server::blocks(w),
         2 => server::directives(w),
         3 => server::ssh(w),
@@ -23,12 +23,15 @@ pub(super) fn write(w: &mut Writer<'_>) {
         10 => system::hosts(w),
         11 => system::fstab(w),
         12 => system::units(w),
+        13 => system::accounts(w),
+        14 => system::services(w),
         _ => xml::write(w),
     }
 }
 
 fn comment(w: &mut Writer<'_>, mark: &str) {
-    let text = w.rule("comment");
+    // What a comment says may be asked, too.
+    let text = if w.chance(0.12) { super::prose::remark(w) } else { w.rule("comment") };
     w.line(&format!("{mark} {text}"));
 }
 

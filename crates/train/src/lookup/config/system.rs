@@ -142,3 +142,33 @@ pub(super) fn units(w: &mut Writer<'_>) {
         w.line("");
     }
 }
+
+/// Accounts, fields between colons.
+pub(super) fn accounts(w: &mut Writer<'_>) {
+    while w.has_room() {
+        let (user, id) = (w.draw(Vocabulary::word), (1 + w.rng.below(9000)).to_string());
+        let (name, group) = (w.draw(Vocabulary::person), w.rng.below(9000));
+        let (home, shell) =
+            (format!("/{}/{user}", w.pick(&["home", "var/lib", "srv"])), w.rule("shell"));
+        w.line(&format!("{user}:x:{id}:{group}:{name}:{home}:{shell}"));
+        w.fact_only((&user, Class::Entry), "uid", &id, "ask_passwd_uid");
+        w.fact_only((&user, Class::Entry), "home", &home, "ask_passwd_home");
+        w.fact_only((&user, Class::Entry), "shell", &shell, "ask_passwd_shell");
+        w.fact(&user, Class::Entry, "full name", &name);
+        w.fact(&name, Class::Person, "username", &user);
+    }
+}
+
+/// Names of services and their ports.
+pub(super) fn services(w: &mut Writer<'_>) {
+    let gap = w.pick(&["\t", "\t\t", "    "]);
+    while w.has_room() {
+        let (name, port) = (w.draw(|v, rng| v.name(rng, Case::Kebab)), w.rule("port"));
+        let protocol = w.pick(&["tcp", "udp"]);
+        let note =
+            if w.chance(0.4) { format!("{gap}# {}", w.rule("comment")) } else { String::new() };
+        w.line(&format!("{name}{gap}{port}/{protocol}{note}"));
+        w.put(&name, Class::Service, "port", &port, "ask_services", "", true);
+        w.fact(&name, Class::Service, "protocol", protocol);
+    }
+}

@@ -365,7 +365,7 @@ fn pipeline(w: &mut Writer<'_>) {
     let title = w.rule("heading");
     let branch = w.rule("branch");
     w.line(&format!("name: {title}\non:\n  push:\n    branches: [{branch}]\n\njobs:"));
-    w.fact_asked(("workflow", Class::Section), "name", &title, "");
+    w.fact_only(("workflow", Class::Section), "name", &title, "ask_workflow");
     w.known("", "branches", &branch);
     while w.has_room() {
         let job = w.draw(|v, rng| v.name(rng, Case::Kebab));

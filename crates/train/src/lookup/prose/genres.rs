@@ -24,10 +24,14 @@ pub(super) fn specification(w: &mut Writer<'_>) {
             format!("{chapter}.{section}.")
         };
         w.line(&format!("{number}  {title}\n"));
+        let number = number.trim_end_matches('.');
+        w.fact_only((number, Class::Entry), "title of section", &title, "ask_section_title");
+        w.fact_only((&title, Class::Entry), "section", number, "ask_section_number");
         for _ in 0..1 + w.rng.below(3) {
             let mut sentences = Vec::new();
+            let before = w.facts.len();
             for _ in 0..1 + w.rng.below(5) {
-                if w.chance(0.5) {
+                if !w.facts.is_empty() && w.chance(0.5) {
                     let filler = w.rule("techfiller");
                     sentences.push(filler);
                     continue;
@@ -41,7 +45,7 @@ pub(super) fn specification(w: &mut Writer<'_>) {
             }
             let paragraph = sentences.join(" ");
             if indent.is_empty() {
-                wrapped(w, &paragraph, 72);
+                wrapped(w, paragraph, 72, before);
             } else {
                 for sentence in sentences {
                     w.line(&format!("{indent}{sentence}"));
@@ -74,7 +78,10 @@ pub(super) fn biographies(w: &mut Writer<'_>) {
         let mut sentences = Vec::new();
         let mut ids = class.some_attributes(w, n);
         if class == Class::Person && w.chance(0.6) {
-            let (born, died, job) = (w.rule("date4"), w.rule("date4"), w.rule("job"));
+            let year = 1600 + w.rng.below(380);
+            let age = 20 + w.rng.below(75);
+            let (born, died) = (life_date(w, year), life_date(w, year + age));
+            let job = w.rule("job");
             let dead = w.chance(0.5);
             let span = if dead { format!("({born} – {died})") } else { format!("(born {born})") };
             let an = if job.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
@@ -103,6 +110,14 @@ pub(super) fn biographies(w: &mut Writer<'_>) {
     }
 }
 
+/// A date in `year`, or the year alone.
+fn life_date(w: &mut Writer<'_>, year: usize) -> String {
+    match w.rng.below(3) {
+        0 => year.to_string(),
+        _ => format!("{} {} {year}", w.rule("day"), w.rule("month")),
+    }
+}
+
 /// Speakers take turns.
 pub(super) fn interview(w: &mut Writer<'_>) {
     let names = [w.draw(Vocabulary::given_name), w.draw(Vocabulary::given_name)];
@@ -114,7 +129,11 @@ pub(super) fn interview(w: &mut Writer<'_>) {
         let subject = class.name(w);
         let ids: Vec<u16> = class.attributes().collect();
         let id = *w.rng.pick(&ids);
-        let mut text = if w.chance(0.6) { say(w, &subject, class, id) } else { w.rule("filler") };
+        let mut text = if w.facts.is_empty() || w.chance(0.6) {
+            say(w, &subject, class, id)
+        } else {
+            w.rule("filler")
+        };
         while w.chance(0.4) {
             let filler = w.rule("filler");
             text =

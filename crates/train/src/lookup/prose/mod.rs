@@ -1,5 +1,6 @@
 //! Sentences that state something among sentences that do not.
 
+mod deeds;
 mod genres;
 pub(super) mod glossary;
 
@@ -10,7 +11,8 @@ use super::vocabulary::{Vocabulary, capitalized};
 use super::writer::Writer;
 
 pub(super) fn write(w: &mut Writer<'_>) {
-    match w.rng.below(8) {
+    match w.rng.below(11) {
+        8..11 => deeds::story(w),
         0 => genres::specification(w),
         1 => genres::biographies(w),
         2 => genres::interview(w),
@@ -18,6 +20,7 @@ pub(super) fn write(w: &mut Writer<'_>) {
         _ => {
             if w.chance(0.3) {
                 let title = w.rule("headline");
+                w.put("", Class::Section, "title", &title, "ask_title", "", true);
                 let line = format!("{}{title}\n", w.pick(&["# ", "", "", "== "]));
                 w.line(&line);
             }
@@ -37,6 +40,8 @@ pub(super) struct Paragraphs {
     technical: bool,
     /// Column at which lines are broken.
     wrap: Option<usize>,
+    html: bool,
+    cast: deeds::Cast,
 }
 
 impl Paragraphs {
@@ -51,20 +56,31 @@ impl Paragraphs {
         let technical =
             classes.iter().any(|c| matches!(c, Class::Service | Class::Field)) && w.chance(0.6);
         let wrap = if w.chance(0.3) { Some(60 + w.rng.below(40)) } else { None };
-        Self { classes, attributes, fillers: w.rng.unit() * 0.8, technical, wrap }
+        Self {
+            classes,
+            attributes,
+            fillers: w.rng.unit() * 0.8,
+            technical,
+            wrap,
+            html: w.chance(0.05),
+            cast: deeds::Cast::draw(w),
+        }
     }
 
     pub(super) fn write(&self, w: &mut Writer<'_>) {
         while w.has_room() {
             let mut sentences = Vec::new();
+            let before = w.facts.len();
             for _ in 0..1 + w.rng.below(3) {
                 if is_short(&sentences, w.room()) {
                     self.about_one(w, &mut sentences);
                 }
             }
-            let paragraph = sentences.join(" ");
+            // "Baker Inc." at the end of a sentence has one full stop.
+            let paragraph = sentences.join(" ").replace("c..", "c.").replace("o..", "o.");
+            let paragraph = if self.html { format!("<p>{paragraph}</p>") } else { paragraph };
             match self.wrap {
-                Some(column) => wrapped(w, &paragraph, column),
+                Some(column) => wrapped(w, paragraph, column, before),
                 None => w.line(&paragraph),
             }
             if w.has_room() && w.chance(0.9) {
@@ -98,6 +114,13 @@ impl Paragraphs {
             sentences.push(intro);
             is_known = true;
         }
+        if let [first, second, ..] = attributes[..]
+            && w.chance(0.15)
+            && let Some(sentence) = say_both(w, &subject.name, class, [first, second])
+        {
+            sentences.push(sentence);
+            attributes.drain(..2);
+        }
         for id in attributes {
             if is_known && !is_short(sentences, w.room()) {
                 break;
@@ -115,6 +138,18 @@ impl Paragraphs {
                 sentences.push(filler);
                 is_known = false;
             }
+        }
+        if w.chance(0.1) {
+            let sentence = say_open(w, &subject.name, class);
+            sentences.push(sentence);
+        }
+        if w.chance(0.06) {
+            let id = *w.rng.pick(&self.attributes[i]);
+            sentences.extend(say_list(w, class, id));
+        }
+        if w.chance(0.12) {
+            let deed = self.cast.deed(w);
+            sentences.push(deed);
         }
         if w.chance(self.fillers) {
             let filler = self.filler(w);
@@ -176,7 +211,7 @@ impl Subject {
         let beginning: Vec<_> = attribute.says.iter().filter(|t| t.begins_with_subject()).collect();
         let slots = Slots {
             subject: self.pronoun(),
-            bare: self.pronoun(),
+            bare: "",
             value: &value,
             attribute: attribute.name,
             ..Slots::default()
@@ -221,10 +256,120 @@ pub(super) fn say(w: &mut Writer<'_>, name: &str, class: Class, id: u16) -> Stri
         }
         // A capital at the beginning may have changed the value or a name.
         if out.contains(&value) && (out.contains(name) || class.has_article(name)) {
-            return out;
+            return emphasized(w, out, &value);
         }
     }
     format!("The {} of {article} is {value}.", attribute.name)
+}
+
+/// A sentence about anything, for comments and notes.
+pub(super) fn remark(w: &mut Writer<'_>) -> String {
+    let class = *w.rng.pick(&Class::KNOWN);
+    let name = class.name(w);
+    let ids: Vec<u16> = class.attributes().collect();
+    let id = *w.rng.pick(&ids);
+    say(w, &name, class, id)
+}
+
+/// A sentence about an attribute that no table knows.
+fn say_open(w: &mut Writer<'_>, name: &str, class: Class) -> String {
+    let attribute = w.rule("open_attribute");
+    let value = w.rule("open_value");
+    w.fact(name, class, &attribute, &value);
+    let article = if class.has_article(name) { format!("the {name}") } else { name.to_owned() };
+    let slots = Slots {
+        subject: &article,
+        bare: name,
+        attribute: &attribute,
+        value: &value,
+        noun: class.noun(),
+    };
+    let mut out = String::new();
+    let rule = LANGUAGE.grammar.rule("say_of");
+    LANGUAGE.grammar.expand(rule, slots, w.vocabulary, &mut w.rng, &mut out);
+    if out.contains(name) { out } else { format!("The {attribute} of {article} is {value}.") }
+}
+
+/// A sentence that gives the same attribute of several subjects.
+fn say_list(w: &mut Writer<'_>, class: Class, id: u16) -> Option<String> {
+    let attribute = &LANGUAGE.attributes[usize::from(id)];
+    if attribute.own_only {
+        return None;
+    }
+    let mut names: Vec<String> = (0..2 + w.rng.below(4)).map(|_| class.name(w)).collect();
+    names.dedup();
+    let values: Vec<String> =
+        names.iter().map(|_| w.expand(attribute.value, Slots::default())).collect();
+    for (name, value) in names.iter().zip(&values) {
+        w.fact(name, class, attribute.name, value);
+    }
+    let name = attribute.name;
+    // Values with commas of their own would not be told apart in a list.
+    let style = w.rng.below(if values.iter().any(|v| v.contains(',')) { 4 } else { 6 });
+    let with_article = |name: &String| {
+        if class.has_article(name) { format!("the {name}") } else { name.clone() }
+    };
+    let items: Vec<String> = names
+        .iter()
+        .zip(&values)
+        .map(|(name, value)| match style {
+            0 => format!("{name} {value}"),
+            1 => format!("{name} ({value})"),
+            2 => format!("{value} for {}", with_article(name)),
+            3 => format!("{name}: {value}"),
+            _ => with_article(name),
+        })
+        .collect();
+    let listed = listed(&items, if style < 4 { "; " } else { ", " });
+    Some(match style {
+        0 | 3 => format!("The {name} of each: {listed}."),
+        1 => format!("We list the {name} behind every name: {listed}."),
+        2 => format!("The {name} is {listed}."),
+        4 => format!("The {name} of {listed} is {}, respectively.", self::listed(&values, ", ")),
+        _ => format!("For {listed} the {name} is {}, in this order.", self::listed(&values, ", ")),
+    })
+}
+
+/// `a, b and c`.
+fn listed(items: &[String], comma: &str) -> String {
+    match items {
+        [first @ .., last] if !first.is_empty() => format!("{} and {last}", first.join(comma)),
+        _ => items.concat(),
+    }
+}
+
+/// The sentence with marks around the value, at times.
+fn emphasized(w: &mut Writer<'_>, sentence: String, value: &str) -> String {
+    let spaced = format!(" {value}");
+    if sentence.contains(['`', '"']) || !sentence.contains(&spaced) || !w.chance(0.07) {
+        return sentence;
+    }
+    let mark = w.pick(&["**", "`", "\"", "*", "_", "'"]);
+    sentence.replacen(&spaced, &format!(" {mark}{value}{mark}"), 1)
+}
+
+/// A sentence that states two attributes of `name` at once.
+fn say_both(w: &mut Writer<'_>, name: &str, class: Class, ids: [u16; 2]) -> Option<String> {
+    let [first, second] = ids.map(|id| &LANGUAGE.attributes[usize::from(id)]);
+    if first.own_only || second.own_only {
+        return None;
+    }
+    let values = [first, second].map(|a| w.expand(a.value, Slots::default()));
+    for (attribute, value) in [first, second].into_iter().zip(&values) {
+        w.fact(name, class, attribute.name, value);
+    }
+    let s = if class.has_article(name) { format!("the {name}") } else { name.to_owned() };
+    let ([v, x], [a, b]) = (values, [first.name, second.name]);
+    Some(match w.rng.below(8) {
+        0 => format!("{} has the {a} {v} and the {b} {x}.", capitalized(&s)),
+        1 => format!("The {a} of {s} is {v}, the {b} is {x}."),
+        2 => format!("The {a} and the {b} of {s} are {v} and {x}."),
+        3 => format!("{} ({a} {v}) has the {b} {x}.", capitalized(&s)),
+        4 => format!("With {v} as its {a}, {s} has the {b} {x}."),
+        5 => format!("{}: {a} {v}, {b} {x}.", capitalized(&s)),
+        6 => format!("{}, whose {a} is {v}, has the {b} {x}.", capitalized(&s)),
+        _ => format!("{} - {a}: {v}; {b}: {x}.", capitalized(&s)),
+    })
 }
 
 /// The sentence with something before it or after it, at times.
@@ -246,18 +391,25 @@ fn extended(w: &mut Writer<'_>, sentence: String) -> String {
     }
 }
 
-/// Writes `paragraph` in lines of about `column`; a value may be broken only where it is not asked
-/// for in one piece, so lines end before a value would be split.
-pub(super) fn wrapped(w: &mut Writer<'_>, paragraph: &str, column: usize) {
-    let mut length = 0;
-    for sentence in paragraph.split_inclusive(". ") {
-        if length > 0 && length + sentence.len() > column {
-            w.text.truncate(w.text.trim_end_matches(' ').len());
-            w.text.push('\n');
-            length = 0;
+/// Writes `paragraph` in lines of at most `column`, but breaks no value of the facts from `before`
+/// on: those are asked for in one piece.
+pub(super) fn wrapped(w: &mut Writer<'_>, mut paragraph: String, column: usize, before: usize) {
+    const NO_BREAK: &str = "\u{1}";
+    for fact in &w.facts[before..] {
+        if fact.value.contains(' ') {
+            paragraph = paragraph.replace(&fact.value, &fact.value.replace(' ', NO_BREAK));
         }
-        w.text.push_str(sentence);
-        length += sentence.len();
+    }
+    let mut length = 0;
+    for word in paragraph.split(' ') {
+        let start = match length {
+            0 => "",
+            _ if length + word.len() >= column => "\n",
+            _ => " ",
+        };
+        length = if start == "\n" { word.len() } else { length + start.len() + word.len() };
+        w.text.push_str(start);
+        w.text.push_str(&word.replace(NO_BREAK, " "));
     }
     w.line("");
 }

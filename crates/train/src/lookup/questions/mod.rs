@@ -8,7 +8,7 @@ use super::language::LANGUAGE;
 use super::subject::Class;
 use super::vocabulary::{Case, normalized};
 use super::writer::{Fact, Writer};
-use super::{ABSENT, Question};
+use super::{ABSENT, Kind, Question};
 use wording::Form;
 
 /// Up to `n` questions, `absent_share` of them about what is missing.
@@ -21,9 +21,12 @@ pub(super) fn ask(w: &mut Writer<'_>, n: usize, absent_share: f32) -> Vec<Questi
         let fact = &facts[next];
         next += 1;
         if w.chance(absent_share) {
-            let missing = (0..6).find_map(|_| {
-                let other = w.rng.below(facts.len());
-                missing(w, fact, &facts[other])
+            let prepared = if fact.class == Class::Deed { prepared(w) } else { None };
+            let missing = prepared.or_else(|| {
+                (0..6).find_map(|_| {
+                    let other = w.rng.below(facts.len());
+                    missing(w, fact, &facts[other])
+                })
             });
             questions.extend(missing);
             if questions.len() == n {
@@ -35,6 +38,22 @@ pub(super) fn ask(w: &mut Writer<'_>, n: usize, absent_share: f32) -> Vec<Questi
     }
     w.rng.shuffle(&mut questions);
     questions
+}
+
+/// One of the questions that a section does not answer, if no other part of the text does.
+fn prepared(w: &mut Writer<'_>) -> Option<Question> {
+    if w.missing.is_empty() {
+        return None;
+    }
+    let at = w.rng.below(w.missing.len());
+    let fact = w.missing.swap_remove(at);
+    // Another sentence may say by accident what no deed does.
+    let is_said = w.text.contains(fact.subject.as_str());
+    if is_said || !w.index.is_unknown(&fact.subject, Asked::Attribute(&fact.attribute)) {
+        return None;
+    }
+    let text = wording::of_subject(w, &fact, &fact.subject, &fact.attribute, false);
+    Some(finished(w, &fact, text, ABSENT.to_owned()))
 }
 
 /// A question for a fact, if it has only one answer.
@@ -50,7 +69,7 @@ fn present(w: &mut Writer<'_>, fact: &Fact) -> Option<Question> {
     let alone = head_is_unique && w.index.is_unique("", whole);
     let text = if subject.is_empty() {
         wording::of_key(w, fact, attribute, head_is_unique)
-    } else if alone && !fact.own_only && w.chance(0.2) {
+    } else if alone && !names_unit(fact) && w.chance(0.2) {
         wording::of_attribute(w, fact, head_is_unique)
     } else {
         // "Who is responsible" has one answer if there is an owner and no manager.
@@ -59,6 +78,12 @@ fn present(w: &mut Writer<'_>, fact: &Fact) -> Option<Question> {
         wording::of_subject(w, fact, subject, attribute, broad)
     };
     Some(finished(w, fact, text, fact.value.clone()))
+}
+
+/// Whether only the wordings of its own fit, such as those that name the unit.
+fn names_unit(fact: &Fact) -> bool {
+    let id = LANGUAGE.attribute_of(LANGUAGE.canonical(&fact.attribute));
+    fact.own_only || id.is_some_and(|id| LANGUAGE.attributes[usize::from(id)].own_only)
 }
 
 fn attribute_group(attribute: &str) -> Option<&'static str> {
@@ -71,7 +96,8 @@ fn attribute_group(attribute: &str) -> Option<&'static str> {
 fn reverse(w: &mut Writer<'_>, fact: &Fact) -> Option<Question> {
     let answer = if fact.subject.is_empty() { &fact.attribute } else { &fact.subject };
     let listed = fact.class == Class::Section && !fact.subject.is_empty();
-    if fact.own_only || listed || fact.value.len() < 2 || fact.value.len() > 40 {
+    let closed = names_unit(fact) && fact.reverse.is_none();
+    if closed || listed || fact.value.len() < 2 || fact.value.len() > 40 {
         return None;
     }
     if is_flag(&fact.value)
@@ -82,6 +108,11 @@ fn reverse(w: &mut Writer<'_>, fact: &Fact) -> Option<Question> {
     }
     let text = wording::of_value(w, fact, &fact.value)?;
     Some(finished(w, fact, text, answer.clone()))
+}
+
+/// Whether a fact of a log is what an actor reported, not when or how its line was written.
+fn is_report(fact: &Fact) -> bool {
+    fact.class == Class::Entry && !["time", "level", "hour"].contains(&fact.attribute.as_str())
 }
 
 fn is_flag(value: &str) -> bool {
@@ -96,16 +127,24 @@ fn occurrences(text: &str, part: &str, most: usize) -> usize {
 /// A question for what looks like `fact` or goes with the attribute of `other`.
 fn missing(w: &mut Writer<'_>, fact: &Fact, other: &Fact) -> Option<Question> {
     let subject = fact.subject.as_str();
+    if fact.class == Class::Deed {
+        return None;
+    }
     if subject.is_empty() {
         return missing_key(w, fact);
     }
     match w.rng.below(12) {
         // Another subject: near the one that is there, or of the same kind.
         0..5 => {
-            let asked = if w.chance(0.6) {
-                w.vocabulary.other(&mut w.rng, subject)
-            } else {
-                similar_subject(w, fact)
+            let asked = match fact.attribute.as_str() {
+                "answer" => w.rule("faqq"),
+                "who" => w.rule("task"),
+                "item" | "release date" | "change" => w.vocabulary.near_value(&mut w.rng, subject),
+                _ if subject.starts_with(|c: char| c.is_ascii_digit()) => {
+                    w.vocabulary.near_value(&mut w.rng, subject)
+                }
+                _ if subject.contains(" /") || w.chance(0.4) => similar_subject(w, fact),
+                _ => w.vocabulary.other(&mut w.rng, subject),
             };
             if is_in_text(w, &asked) || asked.contains(['\n', '"']) {
                 return None;
@@ -130,10 +169,19 @@ fn missing(w: &mut Writer<'_>, fact: &Fact, other: &Fact) -> Option<Question> {
             let imagined = Fact { attribute, asks: None, ..fact.clone() };
             missing_attribute(w, fact, &imagined)
         }
+        // An actor of a log is asked for what another one reported.
+        5..11 if fact.kind == Kind::Log && fact.own_only && is_report(fact) => {
+            let unknown = w.index.is_unknown(subject, Asked::Attribute(&other.attribute));
+            if !unknown || other.kind != fact.kind || !other.own_only || !is_report(other) {
+                return None;
+            }
+            let text = wording::of_subject(w, other, subject, &other.attribute, false);
+            Some(finished(w, fact, text, ABSENT.to_owned()))
+        }
         // A value that nothing has.
         11 => {
-            let value = w.vocabulary.near(&mut w.rng, &fact.value);
-            if fact.own_only
+            let value = w.vocabulary.near_value(&mut w.rng, &fact.value);
+            if (fact.own_only && fact.reverse.is_none())
                 || value.len() < 2
                 || w.text.contains(value.as_str())
                 || value.len() > 40
@@ -167,6 +215,10 @@ fn missing_attribute(w: &mut Writer<'_>, fact: &Fact, other: &Fact) -> Option<Qu
 
 /// Asks for a key that is not there.
 fn missing_key(w: &mut Writer<'_>, fact: &Fact) -> Option<Question> {
+    // Wordings of its own may not name the key at all.
+    if fact.own_only {
+        return None;
+    }
     let asked = if w.chance(0.6) {
         w.vocabulary.other(&mut w.rng, &fact.attribute)
     } else {
@@ -189,14 +241,22 @@ fn similar_subject(w: &mut Writer<'_>, fact: &Fact) -> String {
     if Class::KNOWN.contains(&fact.class) {
         return fact.class.name(w);
     }
-    // A person for a person, `a-b` for `c-d`.
+    // A person for a person, `a-b` for `c-d`, another path for a request.
     let name = &fact.subject;
+    if let Some((method, _)) = name.split_once(" /") {
+        return format!("{method} {}", w.rule("urlpath"));
+    }
+    let words = name.split(' ');
+    let is_person = words.clone().count() == 2
+        && words.clone().all(|word| word.starts_with(|c: char| c.is_uppercase()));
     let case = if name.contains('_') {
         Case::Snake
     } else if name.contains('-') {
         Case::Kebab
-    } else if name.contains(' ') && name.starts_with(char::is_uppercase) {
+    } else if is_person {
         return w.draw(|v, rng| v.person(rng));
+    } else if name.contains(' ') {
+        return w.vocabulary.other(&mut w.rng, name);
     } else {
         Case::Spaced
     };

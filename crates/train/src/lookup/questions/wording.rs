@@ -1,7 +1,9 @@
 //! The wording of a question.
 
 use super::slots;
+use crate::lookup::Kind;
 use crate::lookup::grammar::{Slots, Template};
+use crate::lookup::index::Asked;
 use crate::lookup::language::LANGUAGE;
 use crate::lookup::subject::Class;
 use crate::lookup::vocabulary::{Case, normalized};
@@ -47,7 +49,7 @@ fn spelled(w: &mut Writer<'_>, name: &str) -> String {
 
 /// The subject as it stands in the text, or nearly so.
 fn spelled_subject(w: &mut Writer<'_>, subject: &str) -> String {
-    match w.rng.below(24) {
+    match w.rng.below(14) {
         0 => subject.to_lowercase(),
         // A digit or a dot may be all that tells two names apart.
         1 if subject.chars().all(|c| c.is_ascii_alphanumeric() || "-_ ".contains(c)) => {
@@ -100,7 +102,8 @@ pub(super) fn of_key(
 /// Asks for the attribute of the only thing that has it.
 pub(super) fn of_attribute(w: &mut Writer<'_>, fact: &Fact, may_shorten: bool) -> String {
     let name = asked_attribute(w, &fact.attribute, may_shorten);
-    by_rule(w, "ask_key", Slots { attribute: &name, ..Slots::default() })
+    let rule = if fact.class == Class::Section { "ask_key" } else { "ask_alone" };
+    by_rule(w, rule, Slots { attribute: &name, ..Slots::default() })
 }
 
 /// Asks for the attribute of a subject; `broad` allows wordings that fit several attributes.
@@ -112,6 +115,7 @@ pub(super) fn of_subject(
     broad: bool,
 ) -> String {
     let bare = if fact.own_only { subject.to_owned() } else { spelled_subject(w, subject) };
+    let bare = part_of_path(w, fact.kind, fact.class, &bare, attribute).unwrap_or(bare);
     let article = with_article(w, fact.class, subject, &bare);
     if let Some(rule) = fact.asks
         && (fact.own_only || w.chance(0.65))
@@ -123,7 +127,8 @@ pub(super) fn of_subject(
     if let Some(id) = id {
         let known = &LANGUAGE.attributes[usize::from(id)];
         let is_lexical = Class::KNOWN.contains(&fact.class) || fact.class == Class::Entry;
-        if known.own_only || is_lexical && w.chance(0.55) {
+        let share = if is_lexical { 0.55 } else { 0.3 };
+        if known.own_only || !known.asks.is_empty() && w.chance(share) {
             let broad = broad && !known.broad_asks.is_empty() && w.chance(0.25);
             let asks: &[Template] = if broad { &known.broad_asks } else { &known.asks };
             let template = w.rng.pick(asks);
@@ -136,6 +141,30 @@ pub(super) fn of_subject(
     let name = asked_attribute(w, attribute, false);
     let rule = if fact.class == Class::Section { "ask_section" } else { "ask_of" };
     by_rule(w, rule, slots(&article, &bare, &name, fact.class))
+}
+
+/// `tls` or `tls in server` for `server.tls`, where that is enough.
+fn part_of_path(
+    w: &mut Writer<'_>,
+    kind: Kind,
+    class: Class,
+    path: &str,
+    attribute: &str,
+) -> Option<String> {
+    let (rest, last) = path.rsplit_once('.')?;
+    // A domain is no path, and what is not there must not be called by a part that is.
+    let is_known = w.index.is_unique(path, Asked::Attribute(attribute));
+    if class != Class::Section || path.contains([' ', '/']) || !is_known || kind == Kind::Config {
+        return None;
+    }
+    let short = w.index.is_unique(last, Asked::Attribute(attribute));
+    match w.rng.below(10) {
+        0..3 if short => Some(last.to_owned()),
+        3 => Some(format!("{last} in {rest}")),
+        4 => Some(path.replace('.', " ")),
+        5 => Some(format!("{rest} > {last}")),
+        _ => None,
+    }
 }
 
 /// Names of arguments and constants stay as they are, most of the time.

@@ -1,5 +1,7 @@
 //! Tables: separated values, Markdown, aligned columns, boxes, listings of commands.
 
+mod listings;
+
 use super::data::records::Records;
 use super::subject::Class;
 use super::vocabulary::{Case, Vocabulary};
@@ -7,7 +9,7 @@ use super::writer::Writer;
 
 pub(super) fn write(w: &mut Writer<'_>) {
     if w.chance(0.18) {
-        return listing(w);
+        return listings::write(w);
     }
     while w.has_room() {
         let left = w.room();
@@ -15,7 +17,11 @@ pub(super) fn write(w: &mut Writer<'_>) {
         if left > 600 && w.chance(0.3) {
             w.end = w.text.len() + 300 + w.rng.below(left - 300);
         }
-        table(w);
+        if w.chance(0.15) {
+            matrix(w);
+        } else {
+            table(w);
+        }
         w.end = end;
         w.line("");
     }
@@ -49,49 +55,126 @@ fn table(w: &mut Writer<'_>) {
     if numbered {
         header.insert(0, w.pick(&["#", "no", "nr", "row"]).to_owned());
     }
-    let mut widths: Vec<usize> = header.iter().map(String::len).collect();
-    let mut rows = vec![header];
-    let mut bytes = 0;
+    let mut grid = Grid::new(style, header);
     let mut last = String::new();
-    let mut number = 0;
-    // The last row may pass the end by little, and there is one at least.
-    while bytes + bytes / 16 < w.room() && !(rows.len() > 1 && bytes + 100 > w.room()) {
-        number += 1;
+    loop {
         let name = style.cell(records.name(w, &last));
-        let mut row = Vec::new();
+        let mut values = Vec::new();
         for column in &records.columns {
             if w.chance(missing) {
-                row.push(w.pick(&["", "-", "", "n/a"]).to_owned());
-                w.known(&name, &column.name, "");
+                values.push(String::new());
                 continue;
             }
             let value = style.cell(column.value(w));
-            w.fact(&name, records.class, &column.name, &value);
-            row.push(value);
+            // One long cell would widen all the rows.
+            let long = style.is_padded() && value.len() > 34;
+            values.push(if long { w.rule("word1") } else { value });
+        }
+        let mut row: Vec<String> = values.clone();
+        for cell in row.iter_mut().filter(|cell| cell.is_empty()) {
+            w.pick(&["", "-", "", "n/a"]).clone_into(cell);
         }
         row.insert(at, name.clone());
         if numbered {
-            row.insert(0, number.to_string());
+            row.insert(0, grid.rows.len().to_string());
         }
         if quotes && matches!(style, Style::Separated(_)) {
-            row = row
-                .into_iter()
-                .map(|cell| if cell.contains(' ') { format!("\"{cell}\"") } else { cell })
-                .collect();
+            for cell in row.iter_mut().filter(|cell| cell.contains(' ')) {
+                *cell = format!("\"{cell}\"");
+            }
         }
-        for (width, cell) in widths.iter_mut().zip(&row) {
-            *width = cell.len().max(*width);
+        if !grid.push(row, w.room()) {
+            break;
         }
-        bytes = if style.is_padded() {
-            (rows.len() + 1) * (widths.iter().sum::<usize>() + 3 * widths.len())
-        } else {
-            let around = if style == Style::Html { 9 } else { 3 };
-            bytes + row.iter().map(|cell| cell.len() + around).sum::<usize>() + around
-        };
+        for (column, value) in records.columns.iter().zip(&values) {
+            if value.is_empty() {
+                w.known(&name, &column.name, "");
+            } else {
+                w.fact(&name, records.class, &column.name, value);
+            }
+        }
         last = name;
-        rows.push(row);
     }
-    style.write(w, &rows);
+    style.write(w, &grid.rows);
+}
+
+/// Rows until there is no room for more.
+struct Grid {
+    style: Style,
+    rows: Vec<Vec<String>>,
+    widths: Vec<usize>,
+    /// Of the rows, without what pads them.
+    bytes: usize,
+}
+
+impl Grid {
+    fn new(style: Style, header: Vec<String>) -> Self {
+        let widths: Vec<usize> = header.iter().map(String::len).collect();
+        let mut grid = Self { style, rows: Vec::new(), widths, bytes: 0 };
+        grid.push(header, usize::MAX);
+        grid
+    }
+
+    /// Adds `row` if the table then has less than `room` bytes; one row is always there.
+    fn push(&mut self, row: Vec<String>, room: usize) -> bool {
+        let around = match self.style {
+            Style::Html => 12,
+            Style::Separated(_) => 3,
+            _ => 4,
+        };
+        let bytes = self.bytes + row.iter().map(|cell| cell.len() + around).sum::<usize>() + 4;
+        let widths: Vec<usize> =
+            self.widths.iter().zip(&row).map(|(width, cell)| cell.len().max(*width)).collect();
+        let padded = widths.iter().map(|width| width + 3).sum::<usize>() + 2;
+        let total = if self.style.is_padded() { (self.rows.len() + 3) * padded } else { bytes };
+        if self.rows.len() > 1 && total > room {
+            return false;
+        }
+        (self.widths, self.bytes) = (widths, bytes);
+        self.rows.push(row);
+        true
+    }
+}
+
+/// A table of numbers: rows and columns are of one kind each, such as months and places.
+fn matrix(w: &mut Writer<'_>) {
+    let style = Style::draw(w);
+    let columns: Vec<String> = match w.rng.below(5) {
+        0 => "Jan Feb Mar Apr May Jun Jul Aug Sep".split(' ').map(str::to_owned).collect(),
+        1 => (0..6).map(|year| (2015 + year).to_string()).collect(),
+        2 => ["Q1", "Q2", "Q3", "Q4"].map(str::to_owned).to_vec(),
+        3 => ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat"].map(str::to_owned).to_vec(),
+        _ => (0..5).map(|_| w.draw(Vocabulary::word)).collect(),
+    };
+    let n = 2 + w.rng.below(columns.len() - 1);
+    let columns = &columns[..n];
+    let class =
+        *w.rng.pick(&[Class::Place, Class::Product, Class::Person, Class::Entry, Class::Thing]);
+    let rule = w.pick(&[
+        "count",
+        "float",
+        "percent",
+        "money",
+        "temperature",
+        "duration",
+        "small",
+        "score",
+    ]);
+    caption(w, &style);
+    let mut header = vec![w.pick(&["", "name", "item", "-"]).to_owned()];
+    header.extend_from_slice(columns);
+    let mut grid = Grid::new(style, header);
+    loop {
+        let name = style.cell(class.name(w));
+        let values: Vec<String> = columns.iter().map(|_| style.cell(w.rule(rule))).collect();
+        if !grid.push([std::slice::from_ref(&name), &values[..]].concat(), w.room()) {
+            break;
+        }
+        for (column, value) in columns.iter().zip(&values) {
+            w.fact_only((&name, class), column, value, "ask_cell");
+        }
+    }
+    style.write(w, &grid.rows);
 }
 
 /// A line above the table, at times.
@@ -174,7 +257,7 @@ impl Style {
             match self {
                 Self::Separated(separator) => w.line(&row.join(separator)),
                 Self::Markdown { padded: true } => {
-                    w.line(&format!("| {} |", padded(row).join(" | ")))
+                    w.line(&format!("| {} |", padded(row).join(" | ")));
                 }
                 Self::Markdown { padded: false } => w.line(&format!("| {} |", row.join(" | "))),
                 Self::Aligned { .. } => w.line(padded(row).join(gap).trim_end()),
@@ -206,118 +289,5 @@ impl Style {
             Self::Html => w.line("</table>"),
             _ => {}
         }
-    }
-}
-
-/// What commands print about files, processes, disks.
-fn listing(w: &mut Writer<'_>) {
-    match w.rng.below(4) {
-        0 => files(w),
-        1 => processes(w),
-        2 => disks(w),
-        _ => sockets(w),
-    }
-}
-
-fn files(w: &mut Writer<'_>) {
-    let line = format!("total {}", w.rng.below(4000)).replace('_', "");
-    w.line(&line);
-    while w.has_room() {
-        let mode: String =
-            "rwxrwxrwx".chars().map(|c| if w.chance(0.6) { c } else { '-' }).collect();
-        let kind = w.pick(&["-", "-", "-", "d", "l"]).replace('l', "-");
-        let (owner, group, size) =
-            (w.draw(Vocabulary::word), w.draw(Vocabulary::word), w.rule("count").replace(',', ""));
-        let time = format!(
-            "{} {:>2} {}",
-            w.rule("mon"),
-            1 + w.rng.below(28),
-            if w.chance(0.7) { w.rule("hh") + ":" + &w.rule("mi") } else { w.rule("year") }
-        );
-        let name = if kind == "d" { w.draw(Vocabulary::word) } else { w.rule("file") };
-        let links = 1 + w.rng.below(9);
-        w.line(&format!("{kind}{mode} {links} {owner:<8} {group:<8} {size:>8} {time} {name}"));
-        w.fact_only(
-            (&name, Class::Entry),
-            "permissions",
-            &format!("{kind}{mode}"),
-            "ask_permission",
-        );
-        w.fact(&name, Class::Entry, "owner", &owner);
-        w.fact(&name, Class::Entry, "group", &group);
-        w.fact(&name, Class::Entry, "size", &size);
-        w.fact(&name, Class::Entry, "modification time", &time);
-    }
-}
-
-fn processes(w: &mut Writer<'_>) {
-    w.line("USER         PID %CPU %MEM    VSZ   RSS TTY      STAT START   TIME COMMAND");
-    while w.has_room() {
-        let (user, pid) = (w.draw(Vocabulary::word), (100 + w.rng.below(60_000)).to_string());
-        let (cpu, mem) = (
-            format!("{}.{}", w.rng.below(90), w.rng.below(10)),
-            format!("{}.{}", w.rng.below(20), w.rng.below(10)),
-        );
-        let (vsz, rss) = (w.rng.below(900_000), w.rng.below(90_000));
-        let (tty, state) =
-            (w.pick(&["?", "pts/0", "pts/3", "tty1"]), w.pick(&["S", "Ss", "R", "Sl", "I<", "Z"]));
-        let start = w.rule("hh") + ":" + &w.rule("mi");
-        let time = format!("{}:{}", w.rng.below(300), w.rule("mi"));
-        let command = w.rule("name_service");
-        w.line(&format!("{user:<10} {pid:>6} {cpu:>4} {mem:>4} {vsz:>6} {rss:>5} {tty:<8} {state:<4} {start} {time:>6} {command}"));
-        w.fact_asked((&command, Class::Service), "pid", &pid, "ask_log_pid");
-        w.fact(&command, Class::Service, "user", &user);
-        w.fact(&command, Class::Service, "cpu", &cpu);
-        w.fact(&command, Class::Service, "mem", &mem);
-        w.fact(&command, Class::Service, "start", &start);
-        w.fact(&command, Class::Service, "stat", state);
-    }
-}
-
-fn disks(w: &mut Writer<'_>) {
-    w.line("Filesystem                 Size  Used Avail Use% Mounted on");
-    while w.has_room() {
-        let device = format!(
-            "/dev/{}{}",
-            w.pick(&["sd", "nvme", "mapper/", "vd", "md"]),
-            w.draw(Vocabulary::word)
-        );
-        let unit = w.pick(&["G", "M", "T"]);
-        let (size, used) =
-            (format!("{}{unit}", 10 + w.rng.below(900)), format!("{}{unit}", 1 + w.rng.below(300)));
-        let (free, percent) =
-            (format!("{}{unit}", 1 + w.rng.below(500)), format!("{}%", w.rng.below(100)));
-        let point = format!("/{}{}", w.pick(&["", "mnt/", "srv/"]), w.draw(Vocabulary::word));
-        w.line(&format!("{device:<26} {size:>4} {used:>5} {free:>5} {percent:>4} {point}"));
-        for subject in [&device, &point] {
-            for (key, value) in
-                [("size", &size), ("used", &used), ("avail", &free), ("use percentage", &percent)]
-            {
-                w.fact(subject, Class::Entry, key, value);
-            }
-        }
-        w.fact_asked((&device, Class::Entry), "mount point", &point, "ask_mount");
-    }
-}
-
-fn sockets(w: &mut Writer<'_>) {
-    w.line(
-        "CONTAINER ID   IMAGE                      STATUS         PORTS                    NAMES",
-    );
-    while w.has_room() {
-        let (id, image) = (w.rule("h8") + &w.rule("h4"), w.rule("image"));
-        let status = format!(
-            "{} {} {}",
-            w.pick(&["Up", "Up", "Exited"]),
-            2 + w.rng.below(40),
-            w.pick(&["hours", "minutes", "days", "weeks"])
-        );
-        let ports = format!("{}->{}/tcp", w.rule("port"), w.rule("port"));
-        let name = w.rule("name_service");
-        w.line(&format!("{id}   {image:<26} {status:<14} {ports:<24} {name}"));
-        w.fact(&name, Class::Service, "container id", &id);
-        w.fact(&name, Class::Service, "image", &image);
-        w.fact(&name, Class::Service, "status", &status);
-        w.fact(&name, Class::Service, "ports", &ports);
     }
 }

@@ -1,18 +1,21 @@
 //! Notes and read-me files, minutes, changes, letters, questions and answers, recipes.
 
+pub(super) mod readme;
+
 use super::prose::{Paragraphs, say};
 use super::subject::Class;
-use super::vocabulary::{Case, Vocabulary, capitalized};
+use super::vocabulary::{Vocabulary, capitalized};
 use super::writer::Writer;
 
 pub(super) fn write(w: &mut Writer<'_>) {
-    match w.rng.below(12) {
+    match w.rng.below(13) {
+        12 => history(w),
         0 | 1 => minutes(w),
         2 | 3 => changes(w),
         4 | 5 => letter(w),
         6 => answers(w),
         7 => recipe(w),
-        8 | 9 => readme(w),
+        8 | 9 => readme::write(w),
         _ => jottings(w),
     }
 }
@@ -30,13 +33,13 @@ fn jottings(w: &mut Writer<'_>) {
             let heading = w.rule("heading");
             w.line(&format!("\n## {heading}\n"));
         }
-        let line = if w.chance(noise) { w.rule("filler") } else { terse(w) };
+        let line = if !w.facts.is_empty() && w.chance(noise) { w.rule("filler") } else { terse(w) };
         w.line(&format!("{mark}{line}"));
     }
 }
 
 /// A fact in telegram style or in a sentence.
-fn terse(w: &mut Writer<'_>) -> String {
+pub(super) fn terse(w: &mut Writer<'_>) -> String {
     let class = *w.rng.pick(&Class::KNOWN);
     let subject = class.name(w);
     let Some(id) = class.some_attributes(w, 1).pop() else { return subject };
@@ -128,7 +131,7 @@ fn changes(w: &mut Writer<'_>) {
             (_, 1..) => (minor, patch) = (minor - 1, w.rng.below(6)),
             _ => {
                 (major, minor, patch) =
-                    (major.saturating_sub(1), 10 + w.rng.below(9), w.rng.below(6))
+                    (major.saturating_sub(1), 10 + w.rng.below(9), w.rng.below(6));
             }
         }
         let version = format!("{major}.{minor}.{patch}");
@@ -155,9 +158,30 @@ fn changes(w: &mut Writer<'_>) {
             w.line(&format!("{mark}{change}{number}"));
             if n == 1 {
                 w.fact_only((&version, Class::Entry), "change", &change, "ask_change");
+            } else {
+                w.known(&version, "change", &change);
             }
         }
         w.line("");
+    }
+}
+
+/// Commits with authors, dates and messages.
+fn history(w: &mut Writer<'_>) {
+    while w.has_room() {
+        let (commit, author, email) =
+            (w.rule("commit"), w.draw(Vocabulary::person), w.rule("email"));
+        let (date, message) = (w.rule("mailtime"), w.rule("change"));
+        if w.index.is_subject(&message) {
+            continue;
+        }
+        w.line(&format!("commit {commit}\nAuthor: {author} <{email}>"));
+        w.line(&format!("Date:   {date}\n\n    {message}\n"));
+        w.fact_only((&commit, Class::Entry), "author", &author, "ask_commit_author");
+        w.fact_only((&commit, Class::Entry), "date", &date, "ask_commit_date");
+        w.fact_only((&commit, Class::Entry), "message", &message, "ask_commit_message");
+        w.fact_only((&message, Class::Entry), "commit", &commit, "ask_message_commit");
+        w.fact(&author, Class::Person, "email", &email);
     }
 }
 
@@ -181,7 +205,8 @@ fn letter(w: &mut Writer<'_>) {
             if asks.is_empty() {
                 w.key(key, &value);
             } else if rule.is_empty() {
-                w.put("", Class::Section, key, &written, asks, "", true);
+                w.put("", Class::Section, "sender", &sender, asks, "", true);
+                w.put("", Class::Section, "sender address", &value, "ask_header_address", "", true);
             } else {
                 w.put("", Class::Section, key, &value, asks, "", true);
             }
@@ -226,7 +251,7 @@ fn recipe(w: &mut Writer<'_>) {
         if w.index.is_subject(&dish) {
             continue;
         }
-        let (serves, time) = (w.rule("small"), w.rule("duration"));
+        let (serves, time) = (w.rule("small"), w.rule("cooktime"));
         let line = format!(
             "{}{dish}\n\nServes: {serves}\nTime: {time}\n",
             w.pick(&["# ", "", "Recipe: "])
@@ -250,69 +275,5 @@ fn recipe(w: &mut Writer<'_>) {
             w.fact_only((&step.to_string(), Class::Entry), "step", &text, "ask_step");
         }
         w.line("");
-    }
-}
-
-/// What a project says about itself.
-fn readme(w: &mut Writer<'_>) {
-    let name = w.draw(Vocabulary::package);
-    let about = w.rule("purpose");
-    let line = format!(
-        "# {name}\n\n{} to {about}.\n",
-        w.pick(&["A tool", "A library", "A small program", "A plugin"])
-    );
-    w.line(&line);
-    while w.has_room() {
-        match w.rng.below(7) {
-            0 => {
-                let command = w.rule("command");
-                let title = w.pick(&["Install", "Build", "Test", "Usage", "Quick start", "Deploy"]);
-                w.line(&format!("## {title}\n\n```sh\n{command}\n```\n"));
-                w.fact_only((title, Class::Section), "command", &command, "ask_readme_command");
-            }
-            1 => {
-                w.line("## Configuration\n");
-                for _ in 0..1 + w.rng.below(5) {
-                    let (key, value) = super::keys::key_value(w, Case::Snake);
-                    let text = w.rule("purpose");
-                    w.line(&format!("- `{key}`: {text} (default `{value}`)"));
-                    w.fact_asked((&key, Class::Field), "default", &value, "ask_default");
-                    w.fact_only((&key, Class::Field), "description", &text, "ask_option");
-                }
-                w.line("");
-            }
-            2 => {
-                w.line("## Requirements\n");
-                for _ in 0..1 + w.rng.below(4) {
-                    let (package, version) = (w.draw(Vocabulary::package), w.rule("semver"));
-                    let line = format!("- {package} {version}{}", w.pick(&["", " or newer", ""]));
-                    w.line(&line);
-                    w.put(
-                        &package,
-                        Class::Package,
-                        "version",
-                        &version,
-                        "ask_pkg_version",
-                        "rev_pkg_version",
-                        false,
-                    );
-                }
-                w.line("");
-            }
-            3 => {
-                let id = *w.rng.pick(&Class::Package.attributes().collect::<Vec<_>>());
-                let sentence = say(w, &name, Class::Package, id);
-                w.line(&format!("{sentence}\n"));
-            }
-            4 => {
-                let (heading, line) = (w.rule("heading"), terse(w));
-                w.line(&format!("## {heading}\n\n{line}\n"));
-            }
-            _ => {
-                let text: Vec<String> =
-                    (0..1 + w.rng.below(3)).map(|_| w.rule("techfiller")).collect();
-                w.line(&format!("{}\n", text.join(" ")));
-            }
-        }
     }
 }
