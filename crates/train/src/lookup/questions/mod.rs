@@ -33,7 +33,7 @@ pub(super) fn ask(w: &mut Writer<'_>, n: usize, absent_share: f32) -> Vec<Questi
                 break;
             }
         }
-        let question = if w.chance(0.2) { reverse(w, fact) } else { None };
+        let question = if w.chance(0.15) { reverse(w, fact) } else { None };
         questions.extend(question.or_else(|| present(w, fact)));
     }
     w.rng.shuffle(&mut questions);
