@@ -64,7 +64,7 @@ pub fn rope(exec: &Exec, rope: &Rope, positions: &[usize], x: &mut [f32], direct
     });
 }
 
-fn frequencies(rotary_dim: usize, theta: f64) -> impl Iterator<Item = f32> {
+pub(crate) fn frequencies(rotary_dim: usize, theta: f64) -> impl Iterator<Item = f32> {
     (0..rotary_dim / 2).map(move |i| {
         let power = theta.powf(2.0 * i as f64 / rotary_dim as f64);
         // Rounded twice, as the reference implementations do.

@@ -14,6 +14,8 @@ pub struct Batch {
     pub positions: Arc<[usize]>,
     /// Tokens whose hidden state is wanted, in order.
     pub output_rows: Arc<[usize]>,
+    /// Tokens that query softmax layers, in order; all unless set.
+    pub(crate) query_rows: Option<Arc<[usize]>>,
 }
 
 impl Batch {
@@ -38,12 +40,26 @@ impl Batch {
             spans: spans.into(),
             positions: positions.into(),
             output_rows: output_rows.into(),
+            query_rows: None,
         }
     }
 
     /// Number of tokens.
     pub fn tokens(&self) -> usize {
         self.input_ids.len()
+    }
+
+    /// The same with softmax layers queried only by each sequence's tokens from the first `id` on;
+    /// by all of those for which `relevant` holds already. Brings `relevant` up to date.
+    pub(crate) fn queried_from(&self, id: u32, relevant: &mut [bool]) -> Self {
+        let mut rows = Vec::new();
+        for (span, relevant) in self.spans.iter().zip(relevant) {
+            let ids = &self.input_ids[span.clone()];
+            let first = if *relevant { Some(0) } else { ids.iter().position(|&i| i == id) };
+            *relevant |= first.is_some();
+            rows.extend(span.start + first.unwrap_or(ids.len())..span.end);
+        }
+        Self { query_rows: Some(rows.into()), ..self.clone() }
     }
 
     /// Whether all tokens are wanted.

@@ -7,6 +7,8 @@ use crate::{Config, LayerType};
 pub struct Cache {
     layers: Vec<LayerCache>,
     tokens: usize,
+    /// Whether the next token is relevant, see [`Config::relevance_token_id`].
+    pub(crate) relevant: bool,
 }
 
 /// The memory of one layer.
@@ -28,6 +30,7 @@ pub enum LayerCache {
 pub struct Mark {
     states: Vec<Vec<f32>>,
     tokens: usize,
+    relevant: bool,
 }
 
 impl Cache {
@@ -42,7 +45,7 @@ impl Cache {
                 LayerCache::Kv { k: Vec::with_capacity(kv), v: Vec::with_capacity(kv) }
             }
         };
-        Self { layers: config.layer_types.iter().map(layer).collect(), tokens: 0 }
+        Self { layers: config.layer_types.iter().map(layer).collect(), tokens: 0, relevant: false }
     }
 
     /// Tokens read so far: the position of the next one.
@@ -75,7 +78,8 @@ impl Cache {
             LayerCache::State(state) => Some(state.clone()),
             LayerCache::Kv { .. } => None,
         };
-        Mark { states: self.layers.iter().filter_map(state).collect(), tokens: self.tokens }
+        let states = self.layers.iter().filter_map(state).collect();
+        Mark { states, tokens: self.tokens, relevant: self.relevant }
     }
 
     /// Forgets, exactly, what was read after `mark`.
@@ -101,6 +105,7 @@ impl Cache {
             }
         }
         self.tokens = mark.tokens;
+        self.relevant = mark.relevant;
     }
 
     pub(crate) fn layer(&mut self, i: usize) -> &mut LayerCache {

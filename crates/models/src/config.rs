@@ -88,6 +88,10 @@ pub struct Config {
     /// Our own: scores of softmax layers are multiplied by `log_base(position)` where it is above
     /// 1, which keeps attention as sharp over a long text as over one of `base` tokens.
     pub attention_log_length_base: Option<f64>,
+    /// Our own: a token is relevant from the first one of this id in its sequence on, and only
+    /// relevant tokens query softmax layers; the others are read in linear time, by lightning layers
+    /// and experts. All tokens are relevant if it is not set (`docs/adr/0005-relevance.md`).
+    pub relevance_token_id: Option<u32>,
 }
 
 const SUPPORTED: &str = "MiniMaxText01ForCausalLM, MiniMaxM1ForCausalLM and MiniMaxForCausalLM";
@@ -142,6 +146,9 @@ impl Config {
             eos_token_ids: eos(&fields)?,
             slope_rule,
             attention_log_length_base: fields.number(&["attention_log_length_base"], 1.5..=1e12)?,
+            relevance_token_id: fields
+                .integer(&["relevance_token_id"], 0..=u64::from(u32::MAX))?
+                .map(|id| id as u32),
         };
         config.check(&fields)?;
         Ok(config)
@@ -209,6 +216,9 @@ impl Config {
         });
         if let Some(base) = self.attention_log_length_base {
             value["attention_log_length_base"] = json!(base);
+        }
+        if let Some(id) = self.relevance_token_id {
+            value["relevance_token_id"] = json!(id);
         }
         format!("{value:#}\n")
     }

@@ -22,8 +22,12 @@ fn config() -> Config {
 }
 
 fn model(device: &Device) -> MiniMaxText01 {
-    let mut model =
-        MiniMaxText01::new(config(), &mut Random::new(device, Precision::F32, 3, 1)).unwrap();
+    of_config(config(), device)
+}
+
+fn of_config(config: Config, device: &Device) -> MiniMaxText01 {
+    let mut random = Random::new(device, Precision::F32, 3, 1);
+    let mut model = MiniMaxText01::new(config, &mut random).unwrap();
     model.freeze();
     model
 }
@@ -66,6 +70,41 @@ fn pieces_of_any_size_read_the_same() {
             assert!(error <= 1e-5, "pieces of {piece} on {level}: relative error {error:e}");
         }
     }
+}
+
+/// Relevant from a token on: as it comes, pieces, marks and caches notice it alike; before it the
+/// softmax layer adds nothing, and without one of these it is all the same.
+#[test]
+fn relevance_is_remembered() {
+    let device = Device::cpu(2);
+    let with = |id| of_config(Config { relevance_token_id: Some(id), ..config() }, &device);
+    let (model, usual) = (with(9), of_config(config(), &device));
+    let mut ids: Vec<u32> =
+        tokens(200, 8).iter().map(|&id| if id == 9 { 10 } else { id }).collect();
+    let irrelevant = cold(&model, &ids, 200);
+    ids[120] = 9;
+    let whole = cold(&model, &ids, 200);
+    assert_eq!(whole[..120 * 50], irrelevant[..120 * 50]);
+    for piece in [1, 7, 64, 121] {
+        let error = relative_rms(&whole, &cold(&model, &ids, piece));
+        assert!(error <= 1e-5, "pieces of {piece}: relative error {error:e}");
+    }
+    let rows: Vec<usize> = (0..ids.len()).collect();
+    let hidden = model.forward(&Batch::single(&ids, 0, &rows), None).hidden;
+    let error = relative_rms(&whole, hidden.linear(model.lm_head()).data());
+    assert!(error <= 1e-5, "without a cache: {error:e}");
+    assert!(relative_rms(&cold(&usual, &ids, 200), &whole) > 1e-3, "it changes nothing");
+    ids[0] = 9;
+    let error = relative_rms(&cold(&usual, &ids, 200), &cold(&model, &ids, 200));
+    assert!(error <= 1e-6, "relevant from the first on: {error:e}");
+
+    let mut cache = Cache::new(model.config(), 200);
+    read(&model, &[1, 2, 3], 3, &mut cache);
+    let mark = cache.mark();
+    let before = read(&model, &[4, 5], 2, &mut cache.clone());
+    read(&model, &[9, 1], 2, &mut cache);
+    cache.rewind(&mark);
+    assert_eq!(before, read(&model, &[4, 5], 2, &mut cache));
 }
 
 #[test]

@@ -3,12 +3,14 @@
 use crate::Tensor;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// The operation that made a tensor.
-pub(crate) struct Node {
+/// The operation that made a tensor; `None` once [`Tensor::backward`] has used it.
+pub(crate) struct Node(Mutex<Option<Operation>>);
+
+struct Operation {
     parents: Vec<Tensor>,
-    backward: Mutex<Option<Backward>>,
+    backward: Backward,
 }
 
 type Backward = Box<dyn FnOnce(Tensor) -> Vec<Option<Tensor>> + Send + Sync>;
@@ -18,17 +20,28 @@ impl Node {
         parents: Vec<Tensor>,
         backward: impl FnOnce(Tensor) -> Vec<Option<Tensor>> + Send + Sync + 'static,
     ) -> Self {
-        Self { parents, backward: Mutex::new(Some(Box::new(backward))) }
+        Self(Mutex::new(Some(Operation { parents, backward: Box::new(backward) })))
     }
 
     /// Drops a graph one node at a time: a long one dropped by recursion exhausts the stack.
     pub(crate) fn drop_graph(self) {
         let mut nodes = vec![self];
-        while let Some(Self { parents, backward }) = nodes.pop() {
+        while let Some(Self(operation)) = nodes.pop() {
+            let operation = operation.into_inner().unwrap_or_else(PoisonError::into_inner);
+            let Some(Operation { parents, backward }) = operation else { continue };
             // First what the derivative kept, so that `parents` has the last handles.
             drop(backward);
             nodes.extend(parents.into_iter().filter_map(Tensor::into_node));
         }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Operation>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Parent number `i`.
+    fn parent(&self, i: usize) -> Option<Tensor> {
+        self.lock().as_ref().and_then(|operation| operation.parents.get(i).cloned())
     }
 }
 
@@ -72,7 +85,8 @@ impl Tensor {
 
     /// Adds the gradient of this scalar with respect to each parameter to `gradients`.
     ///
-    /// What the operations kept for this is used up: a second call on the same tensor panics.
+    /// What the operations kept for this is used up, and given back as soon as it was: a second
+    /// call on the same tensor panics.
     ///
     /// # Panics
     ///
@@ -89,9 +103,10 @@ impl Tensor {
                 continue;
             }
             let Some(node) = &tensor.inner().node else { continue };
-            let backward = node.backward.lock().unwrap_or_else(PoisonError::into_inner).take();
-            let backward = backward.expect("`backward` was called twice on the same computation");
-            for (parent, gradient) in node.parents.iter().zip(backward(gradient)) {
+            let operation = node.lock().take();
+            let Operation { parents, backward } =
+                operation.expect("`backward` was called twice on the same computation");
+            for (parent, gradient) in parents.iter().zip(backward(gradient)) {
                 if let Some(gradient) = gradient.filter(|_| parent.tracked()) {
                     debug_assert_eq!(gradient.shape(), parent.shape(), "shape of a gradient");
                     add_to(&mut pending, parent.key(), gradient);
@@ -107,10 +122,8 @@ impl Tensor {
         // Depth first with an explicit stack: a deep model must not exhaust the real one.
         let mut stack = vec![(self.clone(), 0)];
         while let Some((tensor, next)) = stack.pop() {
-            let parents = tensor.inner().node.as_ref().map_or(&[][..], |node| &node.parents);
-            match parents.get(next) {
+            match tensor.inner().node.as_ref().and_then(|node| node.parent(next)) {
                 Some(parent) => {
-                    let parent = parent.clone();
                     stack.push((tensor, next + 1));
                     if parent.tracked() && seen.insert(parent.key()) {
                         stack.push((parent, 0));
@@ -149,6 +162,20 @@ mod tests {
         // A second computation adds to the first.
         x.scale(0.5).backward(&mut gradients);
         assert_eq!(gradients.get(&x).unwrap().data(), [12.5]);
+    }
+
+    /// Long sequences are trained in the memory that their forward pass needs, no more.
+    #[test]
+    fn what_was_used_is_given_back_while_the_result_is_alive() {
+        let device = Device::cpu(1);
+        let x = Tensor::full(&device, &[4096], 1.0).into_parameter();
+        let y = x.silu().silu().silu();
+        let sum = y.reshape(&[4096, 1]).take_rows(&[0].into()).reshape(&[1]);
+        let before = device.exec().buffers.free_bytes();
+        sum.backward(&mut Gradients::default());
+        drop(y);
+        assert!(device.exec().buffers.free_bytes() >= before + 3 * 4096 * 4);
+        assert!(sum.tracked());
     }
 
     #[test]

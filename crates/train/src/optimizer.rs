@@ -4,7 +4,7 @@ use crate::recipe::{Matrices, Optimizer};
 use std::collections::BTreeMap;
 use tensor::adamw::AdamW;
 use tensor::muon::Muon;
-use tensor::{Error, Saved, Tensor};
+use tensor::{Error, MuonParameter, Saved, Tensor};
 
 /// Moving averages of one parameter's gradient.
 #[derive(Clone, Debug)]
@@ -37,30 +37,6 @@ impl Memory {
         }
     }
 
-    /// Moves `param` against `gradient`.
-    pub(crate) fn step(
-        &mut self,
-        update: &Update,
-        name: &str,
-        param: &mut Tensor,
-        gradient: &Tensor,
-    ) {
-        let &Update { step, lr, grad_scale, weight_decay } = update;
-        // Norms and the embedding are not pulled to zero.
-        let is_matrix = param.shape().len() > 1 && name != "model.embed_tokens.weight";
-        let weight_decay = if is_matrix { weight_decay } else { 0.0 };
-        match self {
-            Self::AdamW { m, v } => {
-                let settings = AdamW { lr, beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay };
-                param.adamw_step(&settings, step, gradient, grad_scale, [m, v]);
-            }
-            Self::Muon { m } => {
-                let settings = Muon { lr, momentum: 0.95, weight_decay };
-                param.muon_step(&settings, gradient, grad_scale, m);
-            }
-        }
-    }
-
     fn parts(&self) -> Vec<(&'static str, &Tensor)> {
         match self {
             Self::AdamW { m, v } => vec![("m", m), ("v", v)],
@@ -82,6 +58,41 @@ impl Memory {
             Self::AdamW { .. } => Self::AdamW { m: read("m")?, v: read("v")? },
             Self::Muon { .. } => Self::Muon { m: read("m")? },
         })
+    }
+}
+
+/// What is moved.
+pub(crate) struct Parameter<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) tensor: &'a mut Tensor,
+    pub(crate) gradient: &'a Tensor,
+    pub(crate) memory: &'a mut Memory,
+}
+
+impl Update {
+    /// Moves all `parameters` against their gradients, matrices of one shape together.
+    pub(crate) fn step<'a>(&self, parameters: impl IntoIterator<Item = Parameter<'a>>) {
+        let &Self { step, lr, grad_scale, weight_decay } = self;
+        let mut matrices: BTreeMap<[usize; 2], Vec<MuonParameter<'a>>> = BTreeMap::new();
+        for Parameter { name, tensor, gradient, memory } in parameters {
+            match memory {
+                Memory::AdamW { m, v } => {
+                    // Norms and the embedding are not pulled to zero.
+                    let pulled = tensor.shape().len() > 1 && name != "model.embed_tokens.weight";
+                    let weight_decay = if pulled { weight_decay } else { 0.0 };
+                    let settings = AdamW { lr, beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay };
+                    tensor.adamw_step(&settings, step, gradient, grad_scale, [m, v]);
+                }
+                Memory::Muon { m } => {
+                    let matrix = MuonParameter { param: tensor, gradient, m };
+                    matrices.entry(matrix.param.matrix()).or_default().push(matrix);
+                }
+            }
+        }
+        let settings = Muon { lr, momentum: 0.95, weight_decay };
+        for parameters in matrices.values_mut() {
+            Tensor::muon_step(&settings, parameters, grad_scale);
+        }
     }
 }
 

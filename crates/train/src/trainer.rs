@@ -4,7 +4,7 @@
 //! that is stopped and resumed is bit-identical to one that was not.
 
 use crate::batches::Batches;
-use crate::optimizer::{Memory, Update};
+use crate::optimizer::{Memory, Parameter, Update};
 use crate::tokens::Example;
 use crate::{Compute, Error, Recipe};
 use models::weights::{Random, ToTrain, saved};
@@ -199,12 +199,22 @@ impl Trainer {
     fn update(&mut self, step: u64, lr: f64, grad_scale: f32, gradients: &Gradients) {
         let weight_decay = self.recipe.optimizer.weight_decay as f32;
         let update = Update { step, lr: lr as f32, grad_scale, weight_decay };
-        let mut memories = self.memories.iter_mut();
+        // Parameters leave the model for the step, so that several can be changed at once.
+        let nothing = Tensor::zeros(&self.device.host(), &[0]);
+        let mut parameters = Vec::new();
         self.model.for_each_parameter(&mut |name, tensor| {
-            let Some(memory) = memories.next() else { return };
-            let Some(gradient) = gradients.get(tensor) else { return };
-            let gradient = gradient.clone();
-            memory.step(&update, name, tensor, &gradient);
+            parameters.push((name.to_owned(), std::mem::replace(tensor, nothing.clone())));
+        });
+        let with_memories = parameters.iter_mut().zip(&mut self.memories);
+        update.step(with_memories.filter_map(|((name, tensor), memory)| {
+            let gradient = gradients.get(tensor)?;
+            Some(Parameter { name, tensor, gradient, memory })
+        }));
+        let mut parameters = parameters.into_iter();
+        self.model.for_each_parameter(&mut |_, tensor| {
+            if let Some((_, parameter)) = parameters.next() {
+                *tensor = parameter;
+            }
         });
     }
 

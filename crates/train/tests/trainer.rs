@@ -151,7 +151,10 @@ fn gpu() -> Option<Device> {
 #[test]
 fn the_gpu_trains_as_the_cpu_does() {
     let Some(gpu) = gpu() else { return };
-    let text = RECIPE.replace("[optimizer]", "[optimizer]\nmatrices = \"muon\"");
+    let text = RECIPE
+        .replace("[optimizer]", "[optimizer]\nmatrices = \"muon\"")
+        .replace("num_hidden_layers = 2", "num_hidden_layers = 3\nrelevance_token_id = 257")
+        .replace("attn_type_list = [0, 1]", "attn_type_list = [0, 1, 1]");
     let mut on_cpu = trainer(&text, &Device::cpu(2));
     let mut on_gpu = trainer(&text, &gpu);
     for _ in 0..10 {

@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 use std::time::Instant;
-use tensor::{Device, Precision, Tensor, Weight, peak};
+use tensor::{Cuda, Device, Precision, Tensor, Weight, peak};
 
 pub(crate) fn run(device: &Device) -> anyhow::Result<()> {
     let limit = peak::flops_per_second(device.exec()) / 1e9;
@@ -15,12 +15,9 @@ pub(crate) fn run(device: &Device) -> anyhow::Result<()> {
     writeln!(out, "f32       {limit:.0} GFLOP/s in registers")?;
     writeln!(out, "product   {product:.0} GFLOP/s ({share:.0} %), 1024 x 1024 x 1024")?;
     writeln!(out, "memory    {memory:.1} GB/s read")?;
-    Ok(match Device::gpu(1, 0) {
-        Ok(gpu) => {
-            writeln!(out, "gpu       {}, for training", gpu.cuda().map_or("", |gpu| gpu.name()))?
-        }
-        Err(reason) => writeln!(out, "gpu       {reason}")?,
-    })
+    let gpu =
+        Device::gpu(1, 0).map(|gpu| format!("{}, for training", gpu.cuda().map_or("", Cuda::name)));
+    Ok(writeln!(out, "gpu       {}", gpu.unwrap_or_else(|reason| reason.to_string()))?)
 }
 
 /// Flops per second of the best of some products.

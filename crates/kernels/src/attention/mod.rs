@@ -55,12 +55,12 @@ pub struct Attention {
 }
 
 impl Attention {
-    fn group(&self) -> usize {
+    pub(crate) fn group(&self) -> usize {
         self.heads / self.kv_heads
     }
 
     #[track_caller]
-    fn check(&self) {
+    pub(crate) fn check(&self) {
         assert!(
             self.kv_heads > 0 && self.heads.is_multiple_of(self.kv_heads),
             "{} query heads for {} key heads",

@@ -11,11 +11,19 @@
 
 #![expect(unsafe_code, reason = "kernels are launched through the driver's C interface")]
 
+pub mod activation;
 pub mod adamw;
+pub mod attention;
+pub mod cross_entropy;
 mod device_vec;
 pub mod elementwise;
+pub mod embedding;
+pub mod lightning_attention;
 pub mod matmul;
+pub mod moe;
 pub mod muon;
+pub mod rms_norm;
+pub mod rope;
 
 #[cfg(test)]
 mod testing;
@@ -33,13 +41,22 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// All kernels, as one program: what `common.cu` defines is seen by the rest.
-const SOURCES: [&str; 5] = [
+const SOURCES: [&str; 14] = [
     include_str!("common.cu"),
     include_str!("adamw.cu"),
     include_str!("elementwise.cu"),
     include_str!("matmul.cu"),
     // After what it uses of the two above.
     include_str!("muon.cu"),
+    include_str!("tile.cu"),
+    include_str!("attention.cu"),
+    include_str!("lightning_attention.cu"),
+    include_str!("rope.cu"),
+    include_str!("activation.cu"),
+    include_str!("cross_entropy.cu"),
+    include_str!("embedding.cu"),
+    include_str!("moe.cu"),
+    include_str!("rms_norm.cu"),
 ];
 
 /// A handle to a GPU; clones share its memory and its kernels.

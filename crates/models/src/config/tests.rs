@@ -51,6 +51,7 @@ fn the_released_model_counts_its_parameters() {
 fn what_is_written_reads_back() {
     let mut config = parse(&released()).unwrap();
     config.attention_log_length_base = Some(4096.0);
+    config.relevance_token_id = Some(7);
     config.eos_token_ids = vec![1, 7];
     config.mlp = ResidualFactors { alpha: 0.1, beta: -2.0 };
     assert_eq!(Config::from_json(config.to_json().as_bytes(), Path::new("x")).unwrap(), config);

@@ -25,6 +25,14 @@ pub(crate) enum Rows {
 }
 
 impl Rows {
+    /// Number of needed rows.
+    pub(crate) fn count(self, batch: &Batch) -> usize {
+        match self {
+            Self::All => batch.tokens(),
+            Self::Output => batch.output_rows.len(),
+        }
+    }
+
     /// The needed rows of `x: [tokens, dim]`.
     pub(crate) fn of(self, x: &Tensor, batch: &Batch) -> Tensor {
         match self {

@@ -33,9 +33,12 @@ impl SoftmaxAttention {
         layer: usize,
         rows: Rows,
     ) -> Tensor {
-        let queries = self.rows(batch, rows);
+        let needed = rows.count(batch);
+        let (wanted, places) = queries(batch, rows);
+        let queries = self.rows(batch, &wanted);
         let positions: Arc<[usize]> = queries.positions.clone().into();
-        let q = rows.of(x, batch).linear(&self.q_proj);
+        let q = if wanted.len() == x.rows() { x.clone() } else { x.take_rows(&wanted) };
+        let q = q.linear(&self.q_proj);
         let q = q.rope(self.rope(self.shape.heads), &positions); // [rows, heads * head_dim]
         let k = x.linear(&self.k_proj).rope(self.rope(self.shape.kv_heads), &batch.positions);
         let v = x.linear(&self.v_proj); // [tokens, kv_heads * head_dim]
@@ -56,7 +59,9 @@ impl SoftmaxAttention {
                 q.attention_over(self.shape, &queries, &kv)
             }
         };
-        o.linear(&self.o_proj)
+        let o = o.linear(&self.o_proj);
+        // Rows that do not query get nothing from this layer.
+        if places.len() == needed { o } else { o.put_rows(&places, needed) }
     }
 
     fn rope(&self, heads: usize) -> Rope {
@@ -68,16 +73,8 @@ impl SoftmaxAttention {
         }
     }
 
-    /// Which query rows there are, where they stand and how their scores are scaled.
-    fn rows(&self, batch: &Batch, rows: Rows) -> AttentionRows {
-        let all: Vec<usize>;
-        let wanted: &[usize] = match rows {
-            Rows::Output => &batch.output_rows,
-            Rows::All => {
-                all = (0..batch.tokens()).collect();
-                &all
-            }
-        };
+    /// Where the query rows `wanted` stand and how their scores are scaled.
+    fn rows(&self, batch: &Batch, wanted: &[usize]) -> AttentionRows {
         let mut first = 0;
         let spans = batch.spans.iter().map(|span| {
             let n = wanted[first..].iter().take_while(|&&row| row < span.end).count();
@@ -97,4 +94,19 @@ impl SoftmaxAttention {
         let length = self.log_length_base.map_or(1.0, |base| ((position + 1) as f64).log(base));
         (scale * length.max(1.0)) as f32
     }
+}
+
+/// The tokens that query, and where they are among the needed rows.
+fn queries(batch: &Batch, rows: Rows) -> (Arc<[usize]>, Arc<[usize]>) {
+    let all: Arc<[usize]> = match rows {
+        Rows::Output => Arc::clone(&batch.output_rows),
+        Rows::All => (0..batch.tokens()).collect(),
+    };
+    let Some(querying) = &batch.query_rows else {
+        let places = (0..all.len()).collect();
+        return (all, places);
+    };
+    let places: Arc<[usize]> =
+        (0..all.len()).filter(|&i| querying.binary_search(&all[i]).is_ok()).collect();
+    (places.iter().map(|&i| all[i]).collect(), places)
 }

@@ -8,7 +8,8 @@
 //!
 //! Unusual: the residual is the *normed* tensor, scaled by alpha = (2 layers)^(1/4); 7 of 8 layers
 //! are lightning attention, whose decays depend on the layer; the last layer is computed only for
-//! the tokens whose logits are wanted.
+//! the tokens whose logits are wanted. Our own: softmax layers may be queried by relevant tokens
+//! only (`docs/adr/0005-relevance.md`).
 
 use crate::cache::Cache;
 use crate::config::{Config, LayerType, ResidualFactors};
@@ -60,6 +61,16 @@ pub struct Output {
     pub router: Vec<RouterOutput>,
 }
 
+/// `batch` with the queries of relevant tokens only; the sequences remember whether theirs are.
+fn queried(id: u32, batch: &Batch, caches: &mut Caches<'_, '_>) -> Batch {
+    let mut relevant = vec![false; batch.spans.len()];
+    let Some(caches) = caches else { return batch.queried_from(id, &mut relevant) };
+    relevant = caches.iter().map(|cache| cache.relevant).collect();
+    let narrowed = batch.queried_from(id, &mut relevant);
+    caches.iter_mut().zip(relevant).for_each(|(cache, now)| cache.relevant = now);
+    narrowed
+}
+
 impl MiniMaxText01 {
     /// Makes the model of `config` from `source`: a checkpoint, or random numbers.
     ///
@@ -87,6 +98,8 @@ impl MiniMaxText01 {
     /// With `caches`, one per sequence, the sequences go on from there and the caches are brought
     /// up to date. Without, they start here, and a tape may be kept.
     pub fn forward(&self, batch: &Batch, mut caches: Caches<'_, '_>) -> Output {
+        let narrowed = self.config.relevance_token_id.map(|id| queried(id, batch, &mut caches));
+        let batch = narrowed.as_ref().unwrap_or(batch);
         let mut x = self.embed_tokens.embed(&batch.input_ids); // [tokens, hidden_size]
         let mut router = Vec::with_capacity(self.layers.len());
         for (i, layer) in self.layers.iter().enumerate() {

@@ -5,6 +5,6 @@ mod elementwise;
 mod linear;
 pub mod moe;
 mod norm;
-mod optimizer;
+pub mod optimizer;
 mod rows;
 pub mod token;

@@ -2,7 +2,7 @@
 
 use crate::Tensor;
 use kernels::adamw::{AdamW, adamw};
-use kernels::cuda;
+use kernels::cuda::{self, muon::Stack};
 use kernels::muon::{Muon, muon};
 
 impl Tensor {
@@ -33,29 +33,52 @@ impl Tensor {
         }
     }
 
-    /// One step of Muon for a matrix, or for each of the matrices `[.., rows, cols]`, against
-    /// `gradient` times `grad_scale`; `m` is the average of the gradient, of the shape of `self`.
+    /// One step of Muon for each of `parameters`, all of matrices of one shape, `[.., rows, cols]`,
+    /// against their gradients times `grad_scale`. A GPU moves them together.
     ///
     /// # Panics
     ///
-    /// If shapes differ, there are fewer than two dimensions or another tensor shares the elements.
+    /// If shapes differ, there are fewer than two dimensions or another tensor shares the elements
+    /// of a parameter.
     #[track_caller]
-    pub fn muon_step(
-        &mut self,
-        settings: &Muon,
-        gradient: &Self,
-        grad_scale: f32,
-        momentum: &mut Self,
-    ) {
-        let device = self.device().clone();
-        let (cols, rows) = (self.last_dim(), self.shape()[self.shape().len() - 2]);
-        let shape = [self.len() / rows / cols, rows, cols];
+    pub fn muon_step(settings: &Muon, parameters: &mut [MuonParameter<'_>], grad_scale: f32) {
+        let Some(first) = parameters.first() else { return };
+        let device = first.param.device().clone();
+        let matrix = first.param.matrix();
+        assert!(parameters.iter().all(|p| p.param.matrix() == matrix), "matrices of one shape");
         if let Some(gpu) = device.cuda() {
-            let (m, gradient) = (momentum.gpu_mut(), gradient.gpu());
-            cuda::muon::muon(gpu, settings, shape, self.gpu_mut(), gradient, grad_scale, m);
-        } else {
-            let (m, gradient) = (momentum.data_mut(), gradient.data());
-            muon(device.exec(), settings, shape, self.data_mut(), gradient, grad_scale, m);
+            let mut stacks = Vec::new();
+            for MuonParameter { param, gradient, m } in parameters {
+                let (param, m) = (param.gpu_mut(), m.gpu_mut());
+                stacks.push(Stack { param, gradient: gradient.gpu(), m });
+            }
+            cuda::muon::muon_stacks(gpu, settings, matrix, &mut stacks, grad_scale);
+            return;
+        }
+        for MuonParameter { param, gradient, m } in parameters {
+            let shape = [param.len() / matrix[0] / matrix[1], matrix[0], matrix[1]];
+            let (m, gradient) = (m.data_mut(), gradient.data());
+            muon(device.exec(), settings, shape, param.data_mut(), gradient, grad_scale, m);
         }
     }
+
+    /// Rows and columns of the matrices that this is made of.
+    #[track_caller]
+    pub fn matrix(&self) -> [usize; 2] {
+        match *self.shape() {
+            [.., rows, cols] => [rows, cols],
+            _ => panic!("no matrix: {self:?}"),
+        }
+    }
+}
+
+/// What Muon moves.
+#[derive(Debug)]
+pub struct MuonParameter<'a> {
+    /// The matrices.
+    pub param: &'a mut Tensor,
+    /// The gradient for them.
+    pub gradient: &'a Tensor,
+    /// The average of their gradient so far.
+    pub m: &'a mut Tensor,
 }

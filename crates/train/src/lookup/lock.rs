@@ -1,16 +1,25 @@
-//! Lock files and lists of dependencies, in the formats of several package managers.
+//! Lock files and lists of dependencies, in the formats of many package managers.
 
-use super::Writer;
+use super::subject::Class;
+use super::vocabulary::Vocabulary;
+use super::writer::Writer;
 
 pub(super) fn write(w: &mut Writer<'_>) {
     let packages = Packages::default();
-    match w.rng.below(9) {
-        0..4 => cargo(w, packages),
-        4 => npm(w, packages),
-        5 => yarn(w, packages),
-        6 => poetry(w, packages),
-        7 => requirements(w, packages),
-        _ => go(w, packages),
+    match w.rng.below(16) {
+        0..3 => cargo(w, packages),
+        3 => npm(w, packages),
+        4 => yarn(w, packages),
+        5 => poetry(w, packages),
+        6 | 7 => requirements(w, packages),
+        8 => go(w, packages),
+        9 => go_sum(w, packages),
+        10 => pnpm(w, packages),
+        11 => gemfile(w, packages),
+        12 => composer(w, packages),
+        13 => pipfile(w, packages),
+        14 => system(w, packages),
+        _ => tree(w, packages),
     }
 }
 
@@ -25,11 +34,16 @@ impl Packages {
         let name = if !self.last.is_empty() && w.chance(0.3) {
             w.vocabulary.near(&mut w.rng, &self.last)
         } else {
-            w.draw(super::Vocabulary::package)
+            w.draw(Vocabulary::package)
         };
         self.last.clone_from(&name);
         name
     }
+}
+
+/// Remembers a version of a package.
+fn version(w: &mut Writer<'_>, name: &str, version: &str) {
+    w.put(name, Class::Package, "version", version, "ask_pkg_version", "rev_pkg_version", false);
 }
 
 fn cargo(w: &mut Writer<'_>, mut packages: Packages) {
@@ -53,24 +67,29 @@ fn cargo(w: &mut Writer<'_>, mut packages: Packages) {
 }
 
 fn cargo_package(w: &mut Writer<'_>, name: &str, names: &[String]) {
-    let version = w.draw(super::Vocabulary::version);
-    w.line(&format!("[[package]]\nname = \"{name}\"\nversion = \"{version}\""));
-    w.fact(name, "version", &version);
+    let number = w.rule("semver");
+    w.line(&format!("[[package]]\nname = \"{name}\"\nversion = \"{number}\""));
+    version(w, name, &number);
     if w.chance(0.85) {
         w.line("source = \"registry+https://github.com/rust-lang/crates.io-index\"");
-        let checksum = w.draw(|v, rng| v.hex(rng, 64));
+        let checksum = w.rule("sha");
         w.line(&format!("checksum = \"{checksum}\""));
+        if w.chance(0.15) {
+            w.fact(name, Class::Package, "checksum", &checksum);
+        } else {
+            w.known(name, "checksum", &checksum);
+        }
     }
     let n = w.rng.below(6) * w.rng.below(2);
     if n > 0 {
         w.line("dependencies = [");
         for _ in 0..n {
-            let name = if w.chance(0.8) {
-                w.rng.pick(names).clone()
-            } else {
-                w.draw(super::Vocabulary::package)
-            };
-            w.line(&format!(" \"{name}\","));
+            let other =
+                if w.chance(0.8) { w.rng.pick(names).clone() } else { w.draw(Vocabulary::package) };
+            w.line(&format!(" \"{other}\","));
+            if n == 1 {
+                w.fact_only((name, Class::Package), "dependency", &other, "ask_dep_on");
+            }
         }
         w.line("]");
     }
@@ -78,23 +97,44 @@ fn cargo_package(w: &mut Writer<'_>, name: &str, names: &[String]) {
 }
 
 fn npm(w: &mut Writer<'_>, mut packages: Packages) {
-    w.line("{\n  \"lockfileVersion\": 3,\n  \"packages\": {");
+    let old = w.chance(0.3);
+    let name = w.draw(Vocabulary::package);
+    let start = if old { "dependencies" } else { "packages" };
+    w.line(&format!("{{\n  \"name\": \"{name}\",\n  \"lockfileVersion\": 3,\n  \"{start}\": {{"));
     while w.has_room() {
-        let (name, version) = (packages.next(w), w.draw(super::Vocabulary::version));
-        let license = w.pick(&["MIT", "ISC", "Apache-2.0", "BSD-3-Clause"]);
-        w.line(&format!("    \"node_modules/{name}\": {{\n      \"version\": \"{version}\","));
+        let mut name = packages.next(w);
+        if w.chance(0.2) {
+            name = format!("@{}/{name}", w.draw(Vocabulary::word));
+        }
+        let number = w.rule("semver");
+        let prefix = if old { "" } else { "node_modules/" };
+        w.line(&format!("    \"{prefix}{name}\": {{\n      \"version\": \"{number}\","));
+        version(w, &name, &number);
         if w.chance(0.5) {
             w.line(&format!(
-                "      \"resolved\": \"https://registry.npmjs.org/{name}/-/{name}-{version}.tgz\","
+                "      \"resolved\": \"https://registry.npmjs.org/{name}/-/{name}-{number}.tgz\","
             ));
         }
         if w.chance(0.4) {
-            let sum = w.draw(|v, rng| v.hex(rng, 24));
+            let sum = w.rule("sha");
             w.line(&format!("      \"integrity\": \"sha512-{sum}==\","));
+            w.known(&name, "integrity", &sum);
         }
-        w.line(&format!("      \"license\": \"{license}\"\n    }},"));
-        w.fact(&name, "version", &version);
-        w.fact(&name, "license", license);
+        if w.chance(0.3) {
+            w.line("      \"dev\": true,");
+            w.known(&name, "dev", "true");
+        }
+        if w.chance(0.4) {
+            let node = format!(">={}", w.rule("small"));
+            w.line(&format!("      \"engines\": {{\n        \"node\": \"{node}\"\n      }},"));
+            w.fact(&name, Class::Package, "node", &node);
+        }
+        if w.chance(0.6) {
+            let license = w.rule("license");
+            w.line(&format!("      \"license\": \"{license}\","));
+            w.fact(&name, Class::Package, "license", &license);
+        }
+        w.close("    },");
     }
     w.close("  }\n}");
 }
@@ -102,14 +142,37 @@ fn npm(w: &mut Writer<'_>, mut packages: Packages) {
 fn yarn(w: &mut Writer<'_>, mut packages: Packages) {
     w.line("# yarn lockfile v1\n");
     while w.has_room() {
-        let (name, version) = (packages.next(w), w.draw(super::Vocabulary::version));
-        let major = version.split('.').next().unwrap_or("1").to_owned();
-        w.line(&format!("{name}@^{major}.0:\n  version \"{version}\""));
-        w.fact(&name, "version", &version);
+        let (name, number) = (packages.next(w), w.rule("semver"));
+        let major = number.split('.').next().unwrap_or("1").to_owned();
+        let range = w.pick(&["^", "~", ">="]);
+        w.line(&format!("{name}@{range}{major}.0.0:\n  version \"{number}\""));
+        version(w, &name, &number);
         if w.chance(0.6) {
             w.line(&format!(
-                "  resolved \"https://registry.yarnpkg.com/{name}/-/{name}-{version}.tgz\""
+                "  resolved \"https://registry.yarnpkg.com/{name}/-/{name}-{number}.tgz\""
             ));
+        }
+        if w.chance(0.3) {
+            let (other, range) = (packages.next(w), w.rule("semver"));
+            w.line(&format!("  dependencies:\n    {other} \"^{range}\""));
+            w.known(&other, "version", &range);
+        }
+        w.line("");
+    }
+}
+
+fn pnpm(w: &mut Writer<'_>, mut packages: Packages) {
+    w.line("lockfileVersion: '9.0'\n\npackages:\n");
+    while w.has_room() {
+        let (name, number) = (packages.next(w), w.rule("semver"));
+        let sum = w.rule("h16");
+        w.line(&format!("  {name}@{number}:\n    resolution: {{integrity: sha512-{sum}==}}"));
+        version(w, &name, &number);
+        w.known(&name, "integrity", &sum);
+        if w.chance(0.5) {
+            let node = format!(">={}", w.rule("small"));
+            w.line(&format!("    engines: {{node: '{node}'}}"));
+            w.fact(&name, Class::Package, "node", &node);
         }
         w.line("");
     }
@@ -117,39 +180,212 @@ fn yarn(w: &mut Writer<'_>, mut packages: Packages) {
 
 fn poetry(w: &mut Writer<'_>, mut packages: Packages) {
     while w.has_room() {
-        let (name, version) = (packages.next(w), w.draw(super::Vocabulary::version));
-        let description = w.draw(super::Vocabulary::phrase);
+        let (name, number) = (packages.next(w), w.rule("semver"));
+        let description = w.rule("purpose");
         let optional = w.pick(&["true", "false"]);
-        w.line(&format!("[[package]]\nname = \"{name}\"\nversion = \"{version}\""));
-        w.line(&format!("description = \"{description}\"\noptional = {optional}\n"));
-        w.fact(&name, "version", &version);
-        w.fact(&name, "description", &description);
-        w.fact(&name, "optional", optional);
+        w.line(&format!("[[package]]\nname = \"{name}\"\nversion = \"{number}\""));
+        w.line(&format!("description = \"{description}\"\noptional = {optional}"));
+        version(w, &name, &number);
+        w.fact(&name, Class::Package, "description", &description);
+        w.fact(&name, Class::Package, "optional", optional);
+        if w.chance(0.6) {
+            let python = format!(">=3.{}", w.rule("small"));
+            w.line(&format!("python-versions = \"{python}\""));
+            w.put(&name, Class::Package, "python versions", &python, "", "", false);
+        }
+        w.line("");
     }
 }
 
-fn requirements(w: &mut Writer<'_>, mut packages: Packages) {
-    let separator = w.pick(&["==", "==", ">=", "~=", " = ", "@", " "]);
+fn pipfile(w: &mut Writer<'_>, mut packages: Packages) {
+    w.line("{\n    \"default\": {");
     while w.has_room() {
-        let (name, version) = (packages.next(w), w.draw(super::Vocabulary::version));
-        let comment = if w.chance(0.1) {
-            format!("  # via {}", w.draw(super::Vocabulary::package))
-        } else {
-            String::new()
-        };
-        w.line(&format!("{name}{separator}{version}{comment}"));
-        w.fact(&name, "version", &version);
+        let (name, number) = (packages.next(w), w.rule("semver"));
+        w.line(&format!("        \"{name}\": {{"));
+        if w.chance(0.6) {
+            let hash = w.rule("h16");
+            w.line(&format!(
+                "            \"hashes\": [\n                \"sha256:{hash}\"\n            ],"
+            ));
+            w.known(&name, "hash", &hash);
+        }
+        w.line(&format!("            \"version\": \"=={number}\"\n        }},"));
+        version(w, &name, &number);
     }
+    w.close("    }\n}");
+}
+
+/// Requirements of Python and lists like them; an operator other than `==` belongs to the answer.
+fn requirements(w: &mut Writer<'_>, mut packages: Packages) {
+    let separator =
+        w.pick(&["==", "==", "==", "==", ">=", "~=", " = ", "@", " ", "==", " == ", "\t"]);
+    let sorted = w.chance(0.5);
+    while w.has_room() {
+        let mut names: Vec<String> = (0..1 + w.rng.below(12)).map(|_| packages.next(w)).collect();
+        if sorted {
+            names.sort();
+        }
+        if w.chance(0.2) {
+            let comment = w.rule("comment");
+            w.line(&format!("# {comment}"));
+        }
+        for name in names {
+            if !w.has_room() {
+                break;
+            }
+            let number = w.rule("semver");
+            let extra = if w.chance(0.1) {
+                format!("[{}]", w.draw(Vocabulary::word))
+            } else {
+                String::new()
+            };
+            let note = match w.rng.below(14) {
+                0 => format!("  # via {}", packages.next(w)),
+                1 => format!(" ; python_version >= \"3.{}\"", 6 + w.rng.below(8)),
+                _ => String::new(),
+            };
+            w.line(&format!("{name}{extra}{separator}{number}{note}"));
+            let operator = if [">=", "~="].contains(&separator) { separator } else { "" };
+            version(w, &name, &format!("{operator}{number}"));
+        }
+    }
+}
+
+/// A module path whose last part is not a version.
+fn module(w: &mut Writer<'_>, packages: &mut Packages) -> (String, String) {
+    let name = packages.next(w);
+    let owner = w.draw(Vocabulary::word);
+    let site = w.pick(&["github.com", "github.com", "golang.org/x", "gopkg.in", "gitlab.com"]);
+    (format!("{site}/{owner}/{name}"), name)
 }
 
 fn go(w: &mut Writer<'_>, mut packages: Packages) {
-    w.line("require (");
+    let (path, _) = module(w, &mut packages);
+    let language = format!("1.{}", 16 + w.rng.below(10));
+    w.line(&format!("module {path}\n\ngo {language}\n\nrequire ("));
+    w.fact("go", Class::Package, "version", &language);
     while w.has_room() {
-        let (name, version) = (packages.next(w), w.draw(super::Vocabulary::version));
-        let owner = w.draw(super::Vocabulary::word);
-        let version = format!("v{version}");
-        w.line(&format!("\tgithub.com/{owner}/{name} {version}"));
-        w.fact(&name, "version", &version);
+        let (path, name) = module(w, &mut packages);
+        let number = format!("v{}", w.rule("semver"));
+        let note = if w.chance(0.3) { " // indirect" } else { "" };
+        w.line(&format!("\t{path} {number}{note}"));
+        version(w, &name, &number);
+        w.known(&path, "version", &number);
     }
     w.line(")");
+}
+
+fn go_sum(w: &mut Writer<'_>, mut packages: Packages) {
+    while w.has_room() {
+        let (path, name) = module(w, &mut packages);
+        let number = format!("v{}", w.rule("semver"));
+        let (a, b) = (w.rule("h16"), w.rule("h16"));
+        w.line(&format!("{path} {number} h1:{a}=\n{path} {number}/go.mod h1:{b}="));
+        version(w, &name, &number);
+        w.known(&path, "version", &number);
+        w.known(&name, "hash", &a);
+    }
+}
+
+fn gemfile(w: &mut Writer<'_>, mut packages: Packages) {
+    w.line("GEM\n  remote: https://rubygems.org/\n  specs:");
+    while w.has_room() {
+        let (name, number) = (packages.next(w), w.rule("semver"));
+        w.line(&format!("    {name} ({number})"));
+        version(w, &name, &number);
+        if w.chance(0.4) {
+            let (other, range) = (packages.next(w), w.rule("semver"));
+            w.line(&format!("      {other} (~> {range})"));
+            w.known(&other, "version", &range);
+        }
+    }
+    let platform = w.pick(&["ruby", "x86_64-linux", "arm64-darwin"]);
+    let bundler = w.rule("semver");
+    w.line(&format!("\nPLATFORMS\n  {platform}\n\nBUNDLED WITH\n   {bundler}"));
+    w.known("", "platforms", platform);
+    w.known("bundler", "version", &bundler);
+}
+
+fn composer(w: &mut Writer<'_>, mut packages: Packages) {
+    w.line("{\n    \"packages\": [");
+    while w.has_room() {
+        let name = format!("{}/{}", w.draw(Vocabulary::word), packages.next(w));
+        let number = format!("{}{}", w.pick(&["", "v"]), w.rule("semver"));
+        w.line(&format!(
+            "        {{\n            \"name\": \"{name}\",\n            \"version\": \"{number}\","
+        ));
+        version(w, &name, &number);
+        if w.chance(0.5) {
+            let kind = w.pick(&["library", "project", "metapackage"]);
+            w.line(&format!("            \"type\": \"{kind}\","));
+            w.fact(&name, Class::Package, "type", kind);
+        }
+        if w.chance(0.5) {
+            let time = format!(
+                "{}T{}:00+00:00",
+                w.rule("year") + "-" + &w.rule("mm") + "-" + &w.rule("dd"),
+                w.rule("hh")
+            );
+            w.line(&format!("            \"time\": \"{time}\","));
+            w.fact(&name, Class::Package, "time", &time);
+        }
+        w.close("        },");
+    }
+    w.close("    ]\n}");
+}
+
+/// Lists of a system's package manager.
+fn system(w: &mut Writer<'_>, mut packages: Packages) {
+    let style = w.rng.below(4);
+    if style == 0 {
+        w.line("||/ Name                     Version          Architecture Description\n+++-========================-================-============-=================");
+    }
+    let origin = w.pick(&["stable", "now", "jammy", "focal-updates", "bookworm"]);
+    while w.has_room() {
+        let name = packages.next(w);
+        let number = format!(
+            "{}-{}{}",
+            w.rule("semver"),
+            w.rng.below(9),
+            w.pick(&["", "ubuntu1", "+deb12u2", ".fc39", ".el9"])
+        );
+        let arch = w.pick(&["amd64", "all", "arm64", "x86_64", "noarch"]);
+        let description = w.rule("purpose");
+        match style {
+            0 => {
+                w.line(&format!("ii  {name:<24} {number:<16} {arch:<12} {description}"));
+                w.fact(&name, Class::Package, "description", &description);
+            }
+            1 => w.line(&format!("{name}/{origin} {number} {arch} [installed]")),
+            2 => {
+                let size = w.rule("size");
+                w.line(&format!("{name:<28}{arch:<10}{number:<26}{size:>8}"));
+                w.fact(&name, Class::Package, "size", &size);
+            }
+            _ => w.line(&format!("Package: {name}\nStatus: install ok installed\nArchitecture: {arch}\nVersion: {number}\n")),
+        }
+        version(w, &name, &number);
+        w.fact(&name, Class::Package, "architecture", arch);
+    }
+}
+
+/// What depends on what, as a tree.
+fn tree(w: &mut Writer<'_>, mut packages: Packages) {
+    let mark = w.pick(&["v", "v", "@", " "]);
+    while w.has_room() {
+        let (name, number) = (packages.next(w), w.rule("semver"));
+        let glue = if mark == "@" { "@" } else { " " };
+        let v = if mark == "v" { "v" } else { "" };
+        w.line(&format!("{name}{glue}{v}{number}"));
+        version(w, &name, &format!("{v}{number}"));
+        for _ in 0..w.rng.below(5) {
+            if !w.has_room() {
+                break;
+            }
+            let (name, number) = (packages.next(w), w.rule("semver"));
+            let branch = w.pick(&["├── ", "│   └── ", "├── ", "└── "]);
+            w.line(&format!("{branch}{name}{glue}{v}{number}"));
+            version(w, &name, &format!("{v}{number}"));
+        }
+    }
 }

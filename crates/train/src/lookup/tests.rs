@@ -1,4 +1,5 @@
-use super::vocabulary::is_held_out;
+use super::vocabulary::{Vocabulary, is_held_out, normalized};
+use super::writer::{LONGEST_ANSWER, Writer};
 use super::*;
 use std::collections::HashSet;
 
@@ -52,7 +53,7 @@ fn answers_are_in_the_text() {
 #[test]
 fn names_of_the_two_splits_share_no_word() {
     let names = |split| -> HashSet<String> {
-        let vocabulary = Vocabulary::new(split);
+        let vocabulary = Vocabulary::of(split);
         let mut rng = Rng(3);
         (0..5000).map(|_| vocabulary.word(&mut rng)).collect()
     };
@@ -75,17 +76,8 @@ fn spellings_of_one_name_are_one_name() {
 fn questions_about_lists_have_one_answer() {
     let mut asked = 0;
     for seed in 0..300 {
-        let vocabulary = Vocabulary::new(Split::Train);
-        let mut writer = Writer {
-            rng: Rng::stream(5, seed),
-            vocabulary: &vocabulary,
-            text: String::new(),
-            kind: Kind::Ini,
-            facts: Vec::new(),
-            seen: HashMap::new(),
-            end: 900,
-        };
-        writer.section();
+        let mut writer = Writer::new(Split::Train, Rng::stream(5, seed), 900);
+        writer.section(Kind::Ini, 900);
         for question in questions::ask(&mut writer, 10, 0.3) {
             let lines: Vec<(String, &str)> = writer
                 .text
@@ -110,4 +102,42 @@ fn questions_about_lists_have_one_answer() {
         }
     }
     assert!(asked > 20, "{asked}");
+}
+
+/// A fact that is not written would make a question that nobody can answer, or hide one that
+/// nobody asked.
+#[test]
+fn facts_are_in_the_text() {
+    for seed in 0..1500 {
+        let kind = Kind::ALL[seed as usize % Kind::ALL.len()];
+        let mut writer = Writer::new(Split::Train, Rng::stream(6, seed), 3000);
+        writer.section(kind, 1500);
+        let text = normalized(&writer.text);
+        let facts = writer.facts.iter().filter(|fact| fact.class != subject::Class::Deed);
+        for fact in facts.filter(|fact| !fact.own_only) {
+            let parts = fact.subject.split('.').chain([fact.value.as_str()]);
+            for part in parts {
+                let part = normalized(part);
+                assert!(text.contains(&part), "{part} of {fact:?} in\n{}", writer.text);
+            }
+        }
+    }
+}
+
+#[test]
+fn synonyms_and_short_forms_are_one_attribute() {
+    let mut index = index::Index::default();
+    index.note("oak lamp", "price", "12");
+    for name in ["price", "cost", "unit_price", "Costs"] {
+        assert!(index.is_unique("Oak Lamp", index::Asked::Attribute(name)), "{name}");
+        assert!(index.is_unique("", index::Asked::Attribute(name)), "{name}");
+    }
+    index.note("oak-lamp", "cost", "13");
+    assert!(!index.is_unique("oak lamp", index::Asked::Attribute("price")));
+    index.note("", "max_conn", "5");
+    assert!(index.is_unique("", index::Asked::Attribute("maximum connections")));
+    assert!(index.is_unknown("oak lamp", index::Asked::Attribute("weight")));
+    index.note("server.tls", "port", "443");
+    assert!(index.is_unique("tls", index::Asked::Attribute("port")));
+    assert!(!index.is_unknown("server", index::Asked::Attribute("port")));
 }

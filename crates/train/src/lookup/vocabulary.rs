@@ -1,24 +1,30 @@
-//! Names and values: real words and invented ones, in the spellings of files.
+//! Names: real words and invented ones, in the spellings of files.
 
 use super::Split;
-use super::words::{ATTRIBUTES, ENDINGS, FAMILY, GIVEN, PLACE, WORDS};
+use super::grammar::Draw;
+use super::words::{ENDINGS, FAMILY, FEMALE, MALE, PLACE, WORDS};
+use std::sync::LazyLock;
 use tensor::Rng;
 
 /// The words that one split may use in names.
 ///
 /// One word in five, by a hash of its letters, is kept for held-out documents, and those use no
-/// other; invented words are told apart in the same way. Attributes such as `port` and values are
+/// other; invented words are told apart in the same way. Attributes such as `port`, values, the
+/// words of sentences and the parts that make a name a kind of name (`house`, `Ltd`, `-api`) are
 /// common to both.
 #[derive(Debug)]
 pub(super) struct Vocabulary {
     split: Split,
     words: Vec<&'static str>,
-    given: Vec<&'static str>,
+    female: Vec<&'static str>,
+    male: Vec<&'static str>,
     family: Vec<&'static str>,
-    attributes: Vec<&'static str>,
     endings: Vec<&'static str>,
     places: [Vec<&'static str>; 2],
 }
+
+static TRAIN: LazyLock<Vocabulary> = LazyLock::new(|| Vocabulary::new(Split::Train));
+static HELD_OUT: LazyLock<Vocabulary> = LazyLock::new(|| Vocabulary::new(Split::HeldOut));
 
 /// How the words of a name are put together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,20 +37,10 @@ pub(super) enum Case {
     Dotted,
     Spaced,
     Title,
+    Sentence,
 }
 
 impl Case {
-    pub(super) const ALL: [Self; 8] = [
-        Self::Snake,
-        Self::Kebab,
-        Self::Camel,
-        Self::Pascal,
-        Self::Screaming,
-        Self::Dotted,
-        Self::Spaced,
-        Self::Title,
-    ];
-
     /// Joins `words`, which are in lower case.
     pub(super) fn join<S: AsRef<str>>(self, words: &[S]) -> String {
         let mut out = String::new();
@@ -54,16 +50,17 @@ impl Case {
                 Self::Snake | Self::Screaming => "_",
                 Self::Kebab => "-",
                 Self::Dotted => ".",
-                Self::Spaced | Self::Title => " ",
+                Self::Spaced | Self::Title | Self::Sentence => " ",
                 Self::Camel | Self::Pascal => "",
             };
             if i > 0 {
                 out.push_str(separator);
             }
             match self {
-                Self::Screaming => out.push_str(&word.to_uppercase()),
+                Self::Screaming => out.extend(word.chars().flat_map(char::to_uppercase)),
                 Self::Pascal | Self::Title => out.push_str(&capitalized(word)),
                 Self::Camel if i > 0 => out.push_str(&capitalized(word)),
+                Self::Sentence if i == 0 => out.push_str(&capitalized(word)),
                 _ => out.push_str(word),
             }
         }
@@ -75,6 +72,23 @@ impl Case {
 pub(super) fn capitalized(word: &str) -> String {
     let mut chars = word.chars();
     chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
+}
+
+/// `name` as addresses have it: its ASCII letters, in lower case.
+fn plain(name: &str) -> String {
+    name.to_lowercase().chars().filter(char::is_ascii).collect()
+}
+
+/// `word` for several of it.
+fn plural(word: &str) -> String {
+    let stem = word.strip_suffix('y').filter(|stem| !stem.ends_with(['a', 'e', 'o', 'u']));
+    match stem {
+        Some(stem) => format!("{stem}ies"),
+        None if word.ends_with(['s', 'x', 'z']) || word.ends_with("ch") || word.ends_with("sh") => {
+            format!("{word}es")
+        }
+        None => format!("{word}s"),
+    }
 }
 
 /// The words of a name, in lower case, whatever its spelling: `maxAge`, `MAX_AGE` and `max-age`
@@ -107,46 +121,89 @@ pub(super) fn is_held_out(word: &str) -> bool {
 }
 
 impl Vocabulary {
-    pub(super) fn new(split: Split) -> Self {
+    /// The vocabulary of `split`.
+    pub(super) fn of(split: Split) -> &'static Self {
+        match split {
+            Split::Train => &TRAIN,
+            Split::HeldOut => &HELD_OUT,
+        }
+    }
+
+    fn new(split: Split) -> Self {
         let mine = |word: &&str| is_held_out(word) == (split == Split::HeldOut);
         let own = |list: &'static str| list.split_whitespace().filter(mine).collect::<Vec<_>>();
         let all = |list: &'static str| list.split_whitespace().collect::<Vec<_>>();
         Self {
             split,
             words: own(WORDS),
-            given: own(GIVEN),
+            female: own(FEMALE),
+            male: own(MALE),
             family: own(FAMILY),
-            attributes: all(ATTRIBUTES),
             endings: all(ENDINGS),
             places: [all(PLACE.0), all(PLACE.1)],
         }
     }
 
-    /// A word of two to four syllables that nobody knows.
+    fn is_mine(&self, word: &str) -> bool {
+        is_held_out(word) == (self.split == Split::HeldOut)
+    }
+
+    /// A word of one to four syllables that nobody knows.
     pub(super) fn invented(&self, rng: &mut Rng) -> String {
-        const ONSETS: [&str; 30] = [
+        const ONSETS: [&str; 36] = [
             "b", "br", "c", "ch", "d", "dr", "f", "fl", "g", "gr", "h", "j", "k", "kr", "l", "m",
-            "n", "p", "pl", "r", "s", "sh", "st", "t", "tr", "v", "w", "z", "qu", "",
+            "n", "p", "pl", "r", "s", "sh", "st", "t", "tr", "v", "w", "z", "qu", "", "sc", "th",
+            "y", "cl", "gl", "sp",
         ];
-        const VOWELS: [&str; 9] = ["a", "e", "i", "o", "u", "ai", "ea", "oo", "y"];
-        const CODAS: [&str; 14] =
-            ["", "", "", "", "n", "r", "l", "s", "t", "m", "x", "nd", "sk", "ck"];
+        const VOWELS: [&str; 11] = ["a", "e", "i", "o", "u", "ai", "ea", "oo", "y", "ou", "ie"];
+        const CODAS: [&str; 18] = [
+            "", "", "", "", "n", "r", "l", "s", "t", "m", "x", "nd", "sk", "ck", "rn", "ll", "mp",
+            "th",
+        ];
         loop {
             let mut word = String::new();
-            for _ in 0..2 + rng.below(2) + rng.below(2) * rng.below(2) {
-                for part in [&ONSETS[..], &VOWELS, &CODAS] {
-                    word.push_str(rng.pick::<&str>(part));
+            let n = 2 + rng.below(2) * rng.below(2) + rng.below(2) * rng.below(2);
+            for i in 0..n {
+                word.push_str(rng.pick::<&str>(&ONSETS));
+                word.push_str(rng.pick::<&str>(&VOWELS));
+                if i + 1 == n || rng.chance(0.25) {
+                    word.push_str(rng.pick::<&str>(&CODAS));
                 }
             }
-            if is_held_out(&word) == (self.split == Split::HeldOut) {
+            if self.is_mine(&word) {
                 return word;
             }
         }
     }
 
-    /// A word, real or invented.
+    /// A word: real, invented, cut short, put together, or letters and digits that mean nothing.
     pub(super) fn word(&self, rng: &mut Rng) -> String {
-        if rng.chance(0.6) { (*rng.pick(&self.words)).to_owned() } else { self.invented(rng) }
+        loop {
+            let word = match rng.below(20) {
+                0..9 => return self.real(rng).to_owned(),
+                9..14 => return self.invented(rng),
+                14 => {
+                    let real = self.real(rng);
+                    real[..real.len().min(3 + rng.below(2))].to_owned()
+                }
+                15 | 16 => format!("{}{}", self.real(rng), self.real(rng)),
+                17 => {
+                    let n = 2 + rng.below(3);
+                    (0..n).map(|_| char::from(*rng.pick(b"abcdefghiklmnoprstuvwxz"))).collect()
+                }
+                18 => {
+                    let part = ["re", "un", "pre", "auto", "lib", "mini", "micro", "open", "py"];
+                    format!("{}{}", rng.pick(&part), self.real(rng))
+                }
+                _ => {
+                    let part = ["er", "ly", "ify", "ix", "io", "y", "ster", "ful", "kit", "hub"];
+                    format!("{}{}", self.real(rng), rng.pick(&part))
+                }
+            };
+            if self.is_mine(&word) {
+                return word;
+            }
+        }
     }
 
     /// `n` words.
@@ -163,35 +220,36 @@ impl Vocabulary {
     pub(super) fn name(&self, rng: &mut Rng, case: Case) -> String {
         let n = 1 + usize::from(rng.chance(0.5)) + usize::from(rng.chance(0.15));
         let mut words = self.words(rng, n);
-        if rng.chance(0.12) {
+        if rng.chance(0.1) {
             words.push((1 + rng.below(20)).to_string());
         }
         case.join(&words)
     }
 
-    /// What a thing may have: `port`, `max_age`, `harvest_ratio`.
-    pub(super) fn attribute(&self, rng: &mut Rng, case: Case) -> String {
-        let known = (*rng.pick(&self.attributes)).to_owned();
-        let words: Vec<String> = match rng.below(10) {
-            0..6 => known.split('_').map(str::to_owned).collect(),
-            6 => [self.word(rng)].into_iter().chain(known.split('_').map(str::to_owned)).collect(),
-            _ => {
-                let n = 1 + rng.below(2);
-                self.words(rng, n)
-            }
-        };
-        case.join(&words)
+    /// What a thing is called in a sentence: `boat shed`, `narrow quarry`.
+    pub(super) fn thing(&self, rng: &mut Rng) -> String {
+        match rng.below(8) {
+            0 => self.word(rng),
+            1 => format!("{} {}", self.invented(rng), self.real(rng)),
+            2 => self.real(rng).to_owned(),
+            3 => format!("{} {} {}", self.real(rng), self.real(rng), self.real(rng)),
+            _ => format!("{} {}", self.real(rng), self.real(rng)),
+        }
     }
 
     /// A name as packages have them.
     pub(super) fn package(&self, rng: &mut Rng) -> String {
-        let case = if rng.chance(0.5) { Case::Kebab } else { Case::Snake };
+        let case = if rng.chance(0.6) { Case::Kebab } else { Case::Snake };
         let mut words = vec![self.word(rng)];
         if rng.chance(0.25) {
             words.push(self.word(rng));
         }
         if rng.chance(0.3) {
             words.push((*rng.pick(&self.endings)).to_owned());
+        }
+        if rng.chance(0.04) {
+            let digit = (1 + rng.below(9)).to_string();
+            words[0].push_str(&digit);
         }
         case.join(&words)
     }
@@ -203,19 +261,45 @@ impl Vocabulary {
 
     /// A name that shares a part with `name` and that nobody would take for a slip of the pen.
     pub(super) fn other(&self, rng: &mut Rng, name: &str) -> String {
-        let separator = name.chars().find(|c| "_-. ".contains(*c)).unwrap_or('_');
+        // Options keep their dashes.
+        let bare = name.trim_start_matches('-');
+        if bare.len() < name.len() && !bare.is_empty() {
+            return format!("{}{}", &name[..name.len() - bare.len()], self.other(rng, bare));
+        }
+        let separator = name.chars().find(|c| "_-. /".contains(*c)).unwrap_or('-');
         let mut parts: Vec<String> = name.split(separator).map(str::to_owned).collect();
         let i = rng.below(parts.len());
-        let digit = |c: char| c.is_ascii_digit();
+        let digits = parts[i].chars().all(|c| c.is_ascii_digit());
+        let word = |rng: &mut Rng| {
+            let word = self.word(rng);
+            if name.chars().next().is_some_and(char::is_uppercase) && separator == ' ' {
+                capitalized(&word)
+            } else {
+                word
+            }
+        };
         match rng.below(6) {
-            0 if parts[i].chars().all(digit) => parts[i] = (1 + rng.below(40)).to_string(),
-            0 => return format!("{name}{}", 2 + rng.below(9)),
-            1 | 2 if parts.len() > 1 => parts[i] = self.word(rng),
-            3 if parts.len() > 1 => drop(parts.remove(i)),
-            4 => parts.insert(0, self.word(rng)),
-            _ => parts.push((*rng.pick(&self.endings)).to_owned()),
+            _ if digits => parts[i] = (1 + rng.below(40)).to_string(),
+            0 if separator != ' ' => return format!("{name}{}", 2 + rng.below(9)),
+            3 if parts.len() > 1 && separator != ' ' => drop(parts.remove(i)),
+            4 => parts.insert(0, word(rng)),
+            5 if separator != ' ' => parts.push((*rng.pick(&self.endings)).to_owned()),
+            _ => parts[i] = word(rng),
         }
         parts.join(&separator.to_string())
+    }
+
+    /// A value that looks like `value` and is another one.
+    pub(super) fn near_value(&self, rng: &mut Rng, value: &str) -> String {
+        let digits: Vec<usize> =
+            value.match_indices(|c: char| c.is_ascii_digit()).map(|(i, _)| i).collect();
+        if digits.is_empty() {
+            return self.other(rng, value);
+        }
+        let i = *rng.pick(&digits);
+        let digit = value.as_bytes()[i] - b'0';
+        let other = (digit + 1 + rng.below(8) as u8) % 10;
+        format!("{}{other}{}", &value[..i], &value[i + 1..])
     }
 
     /// One letter or digit changed, doubled or left out.
@@ -239,316 +323,88 @@ impl Vocabulary {
         chars.into_iter().collect()
     }
 
-    pub(super) fn person(&self, rng: &mut Rng) -> String {
-        format!("{} {}", rng.pick(&self.given), rng.pick(&self.family))
+    /// Given names of women, or of men.
+    pub(super) fn given_names(&self, female: bool) -> &[&'static str] {
+        if female { &self.female } else { &self.male }
     }
 
     pub(super) fn given_name(&self, rng: &mut Rng) -> String {
-        (*rng.pick(&self.given)).to_owned()
+        let female = rng.chance(0.5);
+        (*rng.pick(self.given_names(female))).to_owned()
+    }
+
+    /// A family name, known or made up.
+    pub(super) fn family_name(&self, rng: &mut Rng) -> String {
+        match rng.below(6) {
+            0 => capitalized(&self.invented(rng)),
+            1 => {
+                let parts =
+                    ["son", "sen", "man", "ley", "er", "ova", "ini", "ez", "berg", "dottir"];
+                capitalized(&format!("{}{}", self.real(rng), rng.pick(&parts)))
+            }
+            _ => (*rng.pick(&self.family)).to_owned(),
+        }
+    }
+
+    pub(super) fn person(&self, rng: &mut Rng) -> String {
+        let (given, family) = (self.given_name(rng), self.family_name(rng));
+        match rng.below(16) {
+            0 => format!("{given} {}. {family}", char::from(b'A' + rng.below(26) as u8)),
+            1 => format!("{given} {}-{family}", self.family_name(rng)),
+            _ => format!("{given} {family}"),
+        }
     }
 
     pub(super) fn place(&self, rng: &mut Rng) -> String {
-        format!("{}{}", rng.pick(&self.places[0]), rng.pick(&self.places[1]))
+        match rng.below(8) {
+            0 | 1 => capitalized(&self.invented(rng)),
+            2 => format!("{}{}", capitalized(self.real(rng)), rng.pick(&self.places[1])),
+            3 => format!(
+                "{} {}",
+                rng.pick(&["Port", "Lake", "New", "Upper", "Saint", "Mount", "Old", "North"]),
+                capitalized(&self.word(rng))
+            ),
+            _ => format!("{}{}", rng.pick(&self.places[0]), rng.pick(&self.places[1])),
+        }
     }
 
     /// A name as machines and workers have them: `worker-7`, `db-east-2`.
     pub(super) fn machine(&self, rng: &mut Rng) -> String {
         let n = 1 + rng.below(2);
         let mut words = self.words(rng, n);
-        if rng.chance(0.7) {
-            words.push((1 + rng.below(40)).to_string());
+        if rng.chance(0.2) {
+            let kinds = ["web", "db", "node", "app", "cache", "worker", "gw", "srv", "vm", "build"];
+            words.insert(0, (*rng.pick(&kinds)).to_owned());
+        }
+        let number = 1 + rng.below(40);
+        match rng.below(4) {
+            0 => {}
+            1 => words.push(format!("{number:02}")),
+            _ => words.push(number.to_string()),
         }
         Case::Kebab.join(&words)
     }
-
-    pub(super) fn version(&self, rng: &mut Rng) -> String {
-        let (major, minor, patch) =
-            (rng.below(4) * rng.below(6), rng.below(25), rng.below(12) * rng.below(14));
-        match rng.below(14) {
-            0 => format!("{major}.{minor}"),
-            1 => format!(
-                "{major}.{minor}.{patch}-{}.{}",
-                rng.pick(&["alpha", "beta", "rc"]),
-                rng.below(9)
-            ),
-            2 => format!("{}.{}.{patch}", 2019 + rng.below(8), 1 + rng.below(12)),
-            3 => format!("{major}.{minor}.{patch}+{}.{}", self.word(rng), rng.below(100)),
-            _ => format!("{major}.{minor}.{patch}"),
-        }
-    }
-
-    pub(super) fn hex(&self, rng: &mut Rng, n: usize) -> String {
-        (0..n).map(|_| char::from(*rng.pick(b"0123456789abcdef"))).collect()
-    }
-
-    pub(super) fn number(&self, rng: &mut Rng) -> String {
-        let digits = 1 + rng.below(4) + rng.below(3);
-        let n = rng.below(10usize.pow(digits as u32));
-        match rng.below(12) {
-            0 => format!("{}_{:03}", 1 + n % 1000, rng.below(1000)),
-            1 => format!("-{n}"),
-            2 => (1usize << rng.below(21)).to_string(),
-            3 => format!("{}00", 1 + n % 100),
-            _ => n.to_string(),
-        }
-    }
-
-    pub(super) fn float(&self, rng: &mut Rng) -> String {
-        let n = rng.below(1000);
-        match rng.below(4) {
-            0 => format!("0.{:02}", rng.below(100)),
-            1 => format!("{}.{:03}", n % 10, rng.below(1000)),
-            2 => format!("{}e-{}", 1 + n % 9, 1 + rng.below(9)),
-            _ => format!("{n}.{}", rng.below(100)),
-        }
-    }
-
-    pub(super) fn code(&self, rng: &mut Rng) -> String {
-        let letters = |rng: &mut Rng, n: usize| -> String {
-            (0..n).map(|_| char::from(b'A' + rng.below(26) as u8)).collect()
-        };
-        let n = rng.below(10_000);
-        match rng.below(5) {
-            0 => format!("E{n:04}"),
-            1 => format!("{}-{n}", letters(rng, 2)),
-            2 => format!("{n:04}"),
-            3 => format!(
-                "{}{}-{}{}",
-                letters(rng, 1),
-                rng.below(100),
-                letters(rng, 2),
-                rng.below(10)
-            ),
-            _ => format!("{}-{:02}-{n:04}", letters(rng, 3), rng.below(100)),
-        }
-    }
-
-    pub(super) fn date(&self, rng: &mut Rng) -> String {
-        const MONTHS: [&str; 12] = [
-            "January",
-            "February",
-            "March",
-            "April",
-            "May",
-            "June",
-            "July",
-            "August",
-            "September",
-            "October",
-            "November",
-            "December",
-        ];
-        let (y, m, d) = (1960 + rng.below(70), 1 + rng.below(12), 1 + rng.below(28));
-        match rng.below(8) {
-            0 => format!("{d:02}/{m:02}/{y}"),
-            1 => format!("{d} {} {y}", MONTHS[m - 1]),
-            2 => format!("{} {d}", MONTHS[m - 1]),
-            3 => format!("{d:02}.{m:02}.{y}"),
-            _ => format!("{y}-{m:02}-{d:02}"),
-        }
-    }
-
-    pub(super) fn time(&self, rng: &mut Rng) -> String {
-        let (h, m, s) = (rng.below(24), rng.below(60), rng.below(60));
-        if rng.chance(0.5) { format!("{h:02}:{m:02}") } else { format!("{h:02}:{m:02}:{s:02}") }
-    }
-
-    pub(super) fn duration(&self, rng: &mut Rng) -> String {
-        let n = 1 + rng.below(120);
-        let unit =
-            rng.pick(&["s", "ms", "m", "h", " seconds", " minutes", " hours", " days", "d", " ms"]);
-        format!("{n}{unit}")
-    }
-
-    pub(super) fn size(&self, rng: &mut Rng) -> String {
-        let n = if rng.chance(0.5) { 1 << rng.below(11) } else { 1 + rng.below(900) };
-        let unit =
-            rng.pick(&["MB", " MB", "GB", " GB", "KiB", "MiB", " GiB", "k", "M", "Gi", "Mi", "kB"]);
-        format!("{n}{unit}")
-    }
-
-    pub(super) fn path(&self, rng: &mut Rng) -> String {
-        let root = rng.pick(&[
-            "/etc",
-            "/var/lib",
-            "/opt",
-            "/srv",
-            "./",
-            "data",
-            "/usr/share",
-            "src",
-            "~",
-            "C:\\data",
-        ]);
-        let mut path = root.trim_end_matches('/').to_owned();
-        for _ in 0..1 + rng.below(2) {
-            path.push('/');
-            path.push_str(&self.word(rng));
-        }
-        if rng.chance(0.5) {
-            path.push_str(rng.pick::<&str>(&[
-                ".toml", ".log", ".db", ".yaml", ".pem", ".json", ".txt", ".sock", ".csv", ".rs",
-            ]));
-        }
-        path
-    }
-
-    pub(super) fn host(&self, rng: &mut Rng) -> String {
-        match rng.below(4) {
-            0 => self.ip(rng),
-            1 => self.machine(rng),
-            2 => format!("{}.internal", self.machine(rng)),
-            _ => format!(
-                "{}.{}.{}",
-                self.word(rng),
-                self.word(rng),
-                rng.pick(&["com", "org", "net", "io", "dev", "local"])
-            ),
-        }
-    }
-
-    pub(super) fn ip(&self, rng: &mut Rng) -> String {
-        let first = rng.pick(&["10", "192.168", "172.16", "203.0.113"]);
-        let rest = 4 - first.split('.').count();
-        let rest: Vec<String> = (0..rest).map(|_| rng.below(256).to_string()).collect();
-        format!("{first}.{}", rest.join("."))
-    }
-
-    pub(super) fn url(&self, rng: &mut Rng) -> String {
-        let scheme = rng.pick(&["https", "http", "https", "postgres", "redis", "git"]);
-        let port =
-            if rng.chance(0.3) { format!(":{}", 1024 + rng.below(60_000)) } else { String::new() };
-        let path = if rng.chance(0.5) { format!("/{}", self.word(rng)) } else { String::new() };
-        format!("{scheme}://{}{port}{path}", self.host(rng))
-    }
-
-    pub(super) fn email(&self, rng: &mut Rng) -> String {
-        let domain =
-            format!("{}.{}", self.word(rng), rng.pick(&["com", "org", "net", "example", "dev"]));
-        match rng.below(3) {
-            0 => format!("{}@{domain}", self.word(rng)),
-            1 => format!(
-                "{}.{}@{domain}",
-                self.given_name(rng).to_lowercase(),
-                rng.pick(&self.family).to_lowercase()
-            ),
-            _ => format!("{}@{domain}", self.given_name(rng).to_lowercase()),
-        }
-    }
-
-    /// A few words that say something.
-    pub(super) fn phrase(&self, rng: &mut Rng) -> String {
-        let (a, b, c) = (self.real(rng), self.word(rng), self.real(rng));
-        match rng.below(5) {
-            0 => format!("{a} {b}"),
-            1 => format!("the {a} of the {b}"),
-            2 => format!("{a} and {b}"),
-            3 => format!("{b} for {a} and {c}"),
-            _ => format!("{a} {b} {c}"),
-        }
-    }
-
-    /// A value of any kind.
-    pub(super) fn value(&self, rng: &mut Rng) -> String {
-        match rng.below(24) {
-            0..5 => self.number(rng),
-            5..9 => self.word(rng),
-            9 => self.version(rng),
-            10 => self.float(rng),
-            11 => self.path(rng),
-            12 => self.url(rng),
-            13 => self.date(rng),
-            14 => self.duration(rng),
-            15 => self.size(rng),
-            16 => self.code(rng),
-            17 => (*rng.pick(&["true", "false", "yes", "no", "on", "off", "auto", "none", "null"]))
-                .to_owned(),
-            18 => self.name(rng, Case::Kebab),
-            19 => self.name(rng, Case::Snake),
-            20 => self.phrase(rng),
-            21 => self.person(rng),
-            22 => {
-                let n = 4 + rng.below(13);
-                self.hex(rng, n)
-            }
-            _ => self.host(rng),
-        }
-    }
-
-    /// A value that `attribute` would have, most of the time.
-    pub(super) fn value_of(&self, rng: &mut Rng, attribute: &str) -> String {
-        let attribute = normalized(attribute);
-        let has = |words: &[&str]| attribute.split(' ').any(|word| words.contains(&word));
-        if rng.chance(0.08) {
-            self.value(rng)
-        } else if has(&["port", "bind", "listen"]) {
-            (20 + rng.below(65_000)).to_string()
-        } else if has(&["version", "revision", "firmware", "release", "edition"]) {
-            self.version(rng)
-        } else if has(&["email", "contact"]) {
-            self.email(rng)
-        } else if has(&["url", "endpoint", "link", "address"]) {
-            self.url(rng)
-        } else if has(&["host", "socket"]) {
-            self.host(rng)
-        } else if has(&["path", "dir", "file", "directory", "home", "entrypoint"]) {
-            self.path(rng)
-        } else if has(&[
-            "date", "deadline", "opened", "closed", "created", "updated", "founded", "birthday",
-            "expires",
-        ]) {
-            self.date(rng)
-        } else if has(&["started", "finished", "time", "window"]) {
-            self.time(rng)
-        } else if has(&["owner", "author", "maintainer", "manager", "captain", "user"]) {
-            self.person(rng)
-        } else if has(&["city", "location", "country", "region", "harbor"]) {
-            self.place(rng)
-        } else if has(&["timeout", "interval", "delay", "ttl", "latency", "keepalive", "age"])
-            && rng.chance(0.6)
-        {
-            self.duration(rng)
-        } else if has(&["memory", "size", "limit", "disk", "capacity", "bandwidth"])
-            && rng.chance(0.5)
-        {
-            self.size(rng)
-        } else if has(&["code", "pin", "serial", "badge", "invoice", "order", "ticket", "plate"]) {
-            self.code(rng)
-        } else if has(&["ratio", "rate", "threshold", "speed", "voltage", "cost", "price"]) {
-            self.float(rng)
-        } else if has(&[
-            "max",
-            "min",
-            "workers",
-            "threads",
-            "retries",
-            "replicas",
-            "count",
-            "quantity",
-            "stock",
-            "number",
-            "population",
-            "elevation",
-            "weight",
-            "height",
-            "width",
-            "shards",
-            "seat",
-            "gate",
-            "floor",
-            "limit",
-            "size",
-            "memory",
-            "timeout",
-        ]) {
-            self.number(rng)
-        } else if has(&["checksum", "signature", "fingerprint", "commit", "token", "secret"]) {
-            let n = *rng.pick(&[7, 8, 12, 16, 32, 40]);
-            self.hex(rng, n)
-        } else if has(&["color", "mode", "format", "driver", "team", "department", "theme"]) {
-            self.word(rng)
-        } else {
-            self.value(rng)
-        }
-    }
 }
+
+/// What the tables may draw besides their own rules.
+pub(super) const DRAWS: [(&str, Draw); 19] = [
+    ("word", |v, rng, out| out.push_str(&v.word(rng))),
+    ("real", |v, rng, out| out.push_str(v.real(rng))),
+    ("reals", |v, rng, out| out.push_str(&plural(v.real(rng)))),
+    ("thing", |v, rng, out| out.push_str(&v.thing(rng))),
+    ("person", |v, rng, out| out.push_str(&v.person(rng))),
+    ("given", |v, rng, out| out.push_str(&v.given_name(rng))),
+    ("given1", |v, rng, out| out.push_str(&plain(&v.given_name(rng)))),
+    ("family", |v, rng, out| out.push_str(&v.family_name(rng))),
+    ("family1", |v, rng, out| out.push_str(&plain(&v.family_name(rng)))),
+    ("place", |v, rng, out| out.push_str(&v.place(rng))),
+    ("machine", |v, rng, out| out.push_str(&v.machine(rng))),
+    ("package", |v, rng, out| out.push_str(&v.package(rng))),
+    ("kebab", |v, rng, out| out.push_str(&v.name(rng, Case::Kebab))),
+    ("snake", |v, rng, out| out.push_str(&v.name(rng, Case::Snake))),
+    ("d", |_, rng, out| out.push(char::from(b'0' + rng.below(10) as u8))),
+    ("9", |_, rng, out| out.push(char::from(b'1' + rng.below(9) as u8))),
+    ("h", |_, rng, out| out.push(char::from(*rng.pick(b"0123456789abcdef")))),
+    ("L", |_, rng, out| out.push(char::from(b'A' + rng.below(26) as u8))),
+    ("l", |_, rng, out| out.push(char::from(b'a' + rng.below(26) as u8))),
+];

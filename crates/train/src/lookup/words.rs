@@ -93,37 +93,34 @@ wheat wheel whistle white wick wide widget width wild willow wind window wing wi
 wood wool word work worker world worm wrap wren wrench yacht yard yarn year yeast yellow yield yoga
 young youth zebra zenith zero zigzag zinc zone zoom";
 
-/// Attributes that things of any kind may have.
-pub(super) const ATTRIBUTES: &str = "
-port host timeout path url user owner email region zone size limit memory cpu disk capacity color
-status state priority level weight height width depth length mode format encoding language locale
-license author maintainer contact phone address city country department team role title manager
-location room floor building price cost total amount quantity stock balance budget currency rate
-ratio threshold interval delay retries workers threads replicas shards partitions buffer_size
-batch_size cache_size max_connections min_connections pool_size queue_size max_size max_age ttl
-keepalive backlog log_level log_file log_format data_dir home_dir work_dir temp_dir config_file
-pid_file socket bind listen endpoint base_url prefix suffix namespace image tag branch commit
-revision build release channel protocol scheme method algorithm cipher key_file cert_file ca_file
-database schema table driver dialect username password token secret access_code pin serial_number
-model vendor firmware speed voltage temperature pressure humidity frequency bandwidth latency
-population area elevation founded opened closed started finished created updated expires deadline
-due_date start_date end_date birthday schedule backup_window timezone checksum signature fingerprint
-entrypoint command shell working_directory restart_policy health_check driver_version api_version
-min_version edition description category type kind group label alias nickname extension badge
-supplier warehouse shelf bin_number invoice order_id ticket account iban swift plate seat gate
-platform_number runtime engine theme font icon greeting motto captain crew cargo flag harbor depth_limit";
+/// Given names of women.
+pub(super) const FEMALE: &str = "
+Ada Alma Ana Anika Astrid Aya Beata Bianca Carla Carmen Clara Cora Dana Dina Dora Elena Elif Emma
+Esra Eva Fatima Fiona Freya Gita Greta Hana Hannah Helena Ida Ines Ingrid Irene Jana Joan Judith
+Julia Karin Kira Klara Laura Leah Leila Lena Livia Lucy Maja Mara Maren Maria Marta Mei Mila Mina
+Mira Nadia Naomi Nina Nora Olga Olive Paula Petra Priya Rhea Rita Rosa Ruth Sara Selma Sofia Sonja
+Tara Teresa Uma Vera Viola Wanda Xenia Yara Zara Zoe Abigail Adele Agnes Alice Amelia Amina Anita
+Annika Audrey Beatrice Brenda Camila Cecilia Charlotte Chiara Claudia Daphne Delia Edith Eliza
+Emilia Esther Eunice Fanny Flora Frida Gloria Grace Gwen Harriet Hazel Heidi Hilda Imani Irina
+Isabel Iris Ivy Jasmine Josefine Kamala Katya Lakshmi Lidia Lotte Lydia Mabel Magda Marisol
+Matilda Meera Miriam Monika Nadine Noemi Odette Ottilie Pia Philippa Ramona Renata Rosalind Sabine
+Salma Sigrid Silvia Stella Svenja Tabea Tilda Ulrike Ursula Valerie Yasmin Ximena Zainab
+Zoë Chloé Élodie Noémie Inês Renée Åsa Märta Sørine Zuzanna Şebnem Nadège Jördis Íris Özlem";
 
-/// Given names.
-pub(super) const GIVEN: &str = "
-Ada Alan Alma Amir Ana Anders Anika Anton Arjun Astrid Aya Beata Ben Bianca Bruno Carla Carmen Cecil
-Chen Clara Cora Dana Daniel Dario David Dina Dora Edgar Elena Elias Elif Emil Emma Erik Esra Eva
-Farid Fatima Felix Fiona Franz Freya Gabriel Gita Greta Hana Hannah Hassan Hector Helena Hugo Ian Ida
-Igor Ines Ingrid Irene Isaac Ivan Jack Jana Jasper Joan Johan Jonas Jorge Judith Julia Kai Karim
-Karin Kenji Kira Klara Lars Laura Leah Leila Leon Lena Linus Livia Luca Lucy Magnus Maja Malik Mara
-Maren Maria Marius Marta Max Mei Mila Miles Mina Mira Mohan Nadia Naomi Nils Nina Noah Nora Olga
-Olive Omar Oscar Otto Paula Pavel Pedro Petra Priya Quentin Rafael Ravi Rhea Rita Robin Rosa Ruben
-Ruth Sami Samuel Sara Selma Simon Sofia Sonja Stefan Sven Tara Teresa Theo Tom Ugo Uma Vera Victor
-Viola Wanda Wim Xenia Yara Yusuf Zara Zoe";
+/// Given names of men.
+pub(super) const MALE: &str = "
+Alan Amir Anders Anton Arjun Ben Bruno Cecil Chen Daniel Dario David Edgar Elias Emil Erik Farid
+Felix Franz Gabriel Hassan Hector Hugo Ian Igor Isaac Ivan Jack Jasper Johan Jonas Jorge Kai Karim
+Kenji Lars Leon Linus Luca Magnus Malik Marius Max Miles Mohan Nils Noah Omar Oscar Otto Pavel
+Pedro Quentin Rafael Ravi Ruben Sami Samuel Simon Stefan Sven Theo Tom Ugo Victor Wim Yusuf Aaron
+Abel Adam Albert Alejandro Alfred Ambrose Andrei Arthur Axel Barnaby Bashir Benedict Boris Caleb
+Carlos Casper Cyril Dmitri Dominic Edmund Eduardo Einar Emeka Enzo Ernest Fabian Fergus Finn
+Florian Francis Frederik George Gilbert Giovanni Gregor Gustav Harold Harvey Henrik Hiroshi Horace
+Ibrahim Ismail Jacob Jerome Joaquin Julian Kofi Konrad Kwame Leopold Lorenz Ludwig Marco Mateo
+Matthias Mikhail Moritz Nathan Nikolai Olaf Oliver Patrick Percy Philip Ramon Raymond Reuben Rolf
+Rupert Sebastian Sergei Sigurd Stanley Tariq Thomas Tobias Ulrich Valentin Walter Wilhelm Xavier
+Yannick Zoltan
+José Søren Łukasz Jürgen René André Günther Óscar Jérôme Måns Björn Çetin Niccolò Tomáš Øyvind";
 
 /// Family names.
 pub(super) const FAMILY: &str = "
@@ -135,7 +132,9 @@ Kaya Keller Kim Klein Koch Kovac Kruger Kumar Lang Larsen Lind Lopez Lund Marsh 
 Meyer Miller Moreau Moreno Nakamura Nash Nguyen Nolan Novak Olsen Ortega Osman Park Patel Perez
 Peters Petrov Pham Popov Quinn Ramos Reed Reyes Rossi Roth Rowe Ruiz Sato Schmidt Shah Sharp Silva
 Simon Singh Sokolov Stein Stone Suzuki Swan Tanaka Thorne Torres Turner Vance Vargas Vogel Wagner
-Walsh Ward Weber Weiss West Winter Wolf Wood Yilmaz Young Ziegler";
+Walsh Ward Weber Weiss West Winter Wolf Wood Yilmaz Young Ziegler
+Müller García Håkansson Núñez Šimić Dvořák Lefèvre Gómez Öztürk Järvinen Weiß Björk Çelik Vågen
+Krüger Peña Sjöberg Kovač Nguyễn Lukács Żak Fønss Bäcker Muñoz Jönsson Ibáñez Grünewald Hägg";
 
 /// Beginnings and ends of invented places.
 pub(super) const PLACE: (&str, &str) = (

@@ -43,6 +43,9 @@ pub(crate) struct Arguments {
     /// Read another document than the one that is asked about: what is right then is chance
     #[arg(long)]
     shuffled: bool,
+    /// Documents of the words of training: what is right beyond the rest was learned by heart
+    #[arg(long, conflicts_with = "list")]
+    seen: bool,
     /// Print every wrong answer
     #[arg(long)]
     show_wrong: bool,
@@ -110,7 +113,7 @@ fn generated(model: &MiniMaxText01, arguments: &Arguments) -> anyhow::Result<Vec
                 break;
             }
             let spec = Spec {
-                split: Split::HeldOut,
+                split: if arguments.seen { Split::Train } else { Split::HeldOut },
                 min_bytes: bytes,
                 max_bytes: bytes,
                 questions,
