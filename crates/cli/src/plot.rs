@@ -41,7 +41,7 @@ pub(crate) fn bars(title: &str, groups: &[Group]) -> anyhow::Result<String> {
     Ok(svg)
 }
 
-/// Loss and accuracy by step, as SVG.
+/// Loss and share of wrong bytes by step, as SVG.
 pub(crate) fn curve(history: &[Step]) -> anyhow::Result<String> {
     let mut svg = String::new();
     let steps = history.len().max(2) as f64;
@@ -54,31 +54,38 @@ pub(crate) fn curve(history: &[Step]) -> anyhow::Result<String> {
         });
         means.collect()
     };
-    let (loss, accuracy) = (mean(|s| s.answer_loss), mean(|s| s.answer_accuracy));
-    let top = loss.iter().map(|(_, y)| *y).fold(0.1, f64::max);
+    let (loss, wrong) = (mean(|s| s.answer_loss), mean(|s| 1.0 - s.answer_accuracy));
+    // Logarithmic: from 0.1 to 0.05 is as far as from 1 to 0.5.
+    let both = || loss.iter().chain(&wrong).map(|(_, y)| y.max(1e-4));
+    let (low, high) = (both().fold(0.1, f64::min), both().fold(1.0, f64::max));
     let draw = |svg: &mut String| -> Result<(), Box<dyn std::error::Error>> {
         let root = SVGBackend::with_string(svg, (800, 420)).into_drawing_area();
         root.fill(&WHITE)?;
         let mut chart = ChartBuilder::on(&root)
             .margin(12)
             .x_label_area_size(36)
-            .y_label_area_size(48)
-            .right_y_label_area_size(48)
-            .build_cartesian_2d(0.0..steps, 0.0..top)?
-            .set_secondary_coord(0.0..steps, 0.0..1.0);
-        chart.configure_mesh().x_desc("step").y_desc("loss of answers, nats per byte").draw()?;
-        chart.configure_secondary_axes().y_desc("share of answers' bytes right").draw()?;
+            .y_label_area_size(56)
+            .build_cartesian_2d(0.0..steps, (low..high).log_scale())?;
         chart
-            .draw_series(LineSeries::new(loss.iter().copied(), &RED))?
-            .label("loss")
-            .legend(|(x, y)| PathElement::new([(x, y), (x + 18, y)], RED));
-        chart
-            .draw_secondary_series(LineSeries::new(accuracy.iter().copied(), &BLUE))?
-            .label("accuracy")
-            .legend(|(x, y)| PathElement::new([(x, y), (x + 18, y)], BLUE));
+            .configure_mesh()
+            .x_desc("step")
+            .x_label_formatter(&|x| format!("{x:.0}"))
+            .y_label_formatter(&|y| format!("{y}"))
+            .light_line_style(TRANSPARENT)
+            .draw()?;
+        for (name, points, color) in [
+            ("loss of answers, nats per byte", &loss, RED),
+            ("share of answers' bytes wrong", &wrong, BLUE),
+        ] {
+            let points = points.iter().map(|(x, y)| (*x, y.max(1e-4)));
+            chart
+                .draw_series(LineSeries::new(points, &color))?
+                .label(name)
+                .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], color));
+        }
         chart
             .configure_series_labels()
-            .position(SeriesLabelPosition::MiddleRight)
+            .position(SeriesLabelPosition::UpperRight)
             .background_style(WHITE)
             .border_style(BLACK)
             .draw()?;
