@@ -2,11 +2,14 @@
 
 use crate::fit::DoesNotFit;
 use anyhow::Context as _;
+use engine::TokenMask;
 use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 use text::{ChatTemplate, Conversation, Message, Specials, Tokenizer};
+use train::extract::Extract;
+use train::lookup::ABSENT;
 use train::tokens::MARKS;
 
 /// Stands for a text that holds special tokens while the template is filled in.
@@ -70,6 +73,36 @@ impl Form {
                 chat(template, tokenizer, &text)
             }
         }
+    }
+
+    /// What an answer to the prompt `input_ids`, ended by one of `end`, may be: of a model that
+    /// looks things up, a piece of the text.
+    pub(crate) fn mask(
+        &self,
+        tokenizer: &Tokenizer,
+        input_ids: &[u32],
+        end: &[u32],
+    ) -> anyhow::Result<Option<Box<dyn TokenMask>>> {
+        let Self::Lookup { question, .. } = self else { return Ok(None) };
+        // Marks inside files are text, so the last one begins the question.
+        let asked = input_ids.iter().rposition(|id| id == question).unwrap_or(0);
+        let text = input_ids.get(1..asked).unwrap_or(&[]).to_vec();
+        let absent = tokenizer.encode_bytes(ABSENT.as_bytes())?;
+        Ok(Some(Box::new(PieceOfText(Extract::new(text, absent, end.to_vec())))))
+    }
+}
+
+/// [`Extract`] as the engine wants it.
+#[derive(Debug)]
+pub(crate) struct PieceOfText(Extract);
+
+impl TokenMask for PieceOfText {
+    fn mask(&self, logits: &mut [f32]) {
+        self.0.mask(logits);
+    }
+
+    fn push(&mut self, id: u32) {
+        self.0.push(id);
     }
 }
 

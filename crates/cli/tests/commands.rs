@@ -93,6 +93,24 @@ fn the_embedded_model_reads_any_file() {
     }
 }
 
+/// However wild the choice, what nano writes stands in the file, or says that it does not.
+#[test]
+fn an_answer_is_a_piece_of_the_text() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("notes.txt");
+    let text = "The ferry leaves at 7:40.\nIts captain is Maria Lund.\n";
+    std::fs::write(&path, text).unwrap();
+    for seed in ["1", "2", "3", "4", "5"] {
+        let file = path.display().to_string();
+        let wild = ["--temperature", "5", "--seed", seed, "--json"];
+        let output = fulgurite(&[&["run", "--file", &file], &wild[..], &["captain?"]].concat());
+        let value: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let answer = value["text"].as_str().unwrap();
+        let said = format!("{text}not in the text");
+        assert!(!answer.is_empty() && said.contains(answer), "{answer:?}");
+    }
+}
+
 #[test]
 fn bad_files_are_named() {
     let folder = copy();

@@ -7,8 +7,18 @@ use models::{Batch, Cache, CausalLm};
 use tensor::Rng;
 use tensor::sampling::{Sampling, sample};
 
+/// Which tokens may be written next.
+pub trait TokenMask: std::fmt::Debug + Send {
+    /// Sets the logits, `[vocab_size]`, of tokens that may not come next to minus infinity; those of
+    /// some token stay.
+    fn mask(&self, logits: &mut [f32]);
+
+    /// Takes note of the token that was written.
+    fn push(&mut self, id: u32);
+}
+
 /// What is to be read and how to answer.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Request {
     /// The prompt, at least one token.
     pub input_ids: Vec<u32>,
@@ -20,6 +30,8 @@ pub struct Request {
     pub max_tokens: usize,
     /// Tokens that end the answer; they are not part of it.
     pub stop_ids: Vec<u32>,
+    /// What may be written; anything if not set.
+    pub mask: Option<Box<dyn TokenMask>>,
 }
 
 /// A request that cannot be taken.
@@ -145,10 +157,17 @@ impl<'a, M: CausalLm + ?Sized> Engine<'a, M> {
         if rows.is_empty() {
             return Event::Read(reading);
         }
-        let id = sample(logits.data(), &self.request.sampling, &mut self.rng);
+        let mut logits = logits.to_vec();
+        if let Some(mask) = &self.request.mask {
+            mask.mask(&mut logits);
+        }
+        let id = sample(&logits, &self.request.sampling, &mut self.rng);
         if self.request.stop_ids.contains(&id) {
             self.finished = Some(FinishReason::Stop);
             return Event::Finished(FinishReason::Stop);
+        }
+        if let Some(mask) = &mut self.request.mask {
+            mask.push(id);
         }
         self.last = Some(id);
         self.written += 1;

@@ -2,6 +2,7 @@
 
 mod batches;
 mod error;
+pub mod extract;
 pub mod lookup;
 mod optimizer;
 mod recipe;

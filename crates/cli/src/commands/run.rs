@@ -67,12 +67,15 @@ pub(crate) fn run(arguments: &Arguments, device: &Device) -> anyhow::Result<()> 
     let expected_peak = fit::rss_bytes().map(|held| need.peak(held));
     let model = place.load_from(&checkpoint, device, arguments.weights)?;
     drop(checkpoint);
+    let stop_ids = model.config().eos_token_ids.clone();
+    let mask = form.mask(&tokenizer, &input_ids, &stop_ids)?;
     let request = Request {
         input_ids,
         sampling: Sampling { temperature: arguments.temperature, ..Sampling::GREEDY },
         seed: arguments.seed,
         max_tokens: arguments.max_tokens,
-        stop_ids: model.config().eos_token_ids.clone(),
+        stop_ids,
+        mask,
     };
     let mut engine = Engine::new(&model, request, arguments.chunk.get())?;
     let bar = reading_bar(prompt_tokens)?;

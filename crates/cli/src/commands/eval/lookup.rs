@@ -10,8 +10,9 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use tensor::{Device, Rng, atomic, sampling};
+use train::extract::Extract;
 use train::lookup::{self, ABSENT, Spec, Split};
-use train::tokens::{ANSWER, DOCUMENT, QUESTION};
+use train::tokens::{ANSWER, DOCUMENT, END, QUESTION};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -197,8 +198,10 @@ fn examine(
         model.logits(&Batch::single(chunk, read.tokens(), &[]), &mut [&mut read]);
     }
     let end = read.mark();
+    let bytes = |text: &[u8]| text.iter().map(|&byte| u32::from(byte)).collect::<Vec<_>>();
+    let extract = Extract::new(bytes(text), bytes(ABSENT.as_bytes()), vec![END]);
     for Question { kind, text, answer: expected } in questions {
-        let answer = answer(model, &mut read, text);
+        let answer = answer(model, &mut read, text, extract.clone());
         read.rewind(&end);
         let right = answer == *expected;
         if !right && show_wrong {
@@ -210,8 +213,13 @@ fn examine(
     }
 }
 
-/// The likeliest answer.
-fn answer(model: &MiniMaxText01, cache: &mut Cache, question: &str) -> String {
+/// The likeliest answer of those that `extract` allows.
+fn answer(
+    model: &MiniMaxText01,
+    cache: &mut Cache,
+    question: &str,
+    mut extract: Extract,
+) -> String {
     let mut piece = vec![QUESTION];
     piece.extend(question.bytes().map(u32::from));
     piece.push(ANSWER);
@@ -219,7 +227,10 @@ fn answer(model: &MiniMaxText01, cache: &mut Cache, question: &str) -> String {
     while bytes.len() < MAX_ANSWER {
         let batch = Batch::single(&piece, cache.tokens(), &[piece.len() - 1]);
         let logits = model.logits(&batch, &mut [&mut *cache]);
-        let id = sampling::argmax(logits.data());
+        let mut logits = logits.to_vec();
+        extract.mask(&mut logits);
+        let id = sampling::argmax(&logits);
+        extract.push(id);
         let Ok(byte) = u8::try_from(id) else { break };
         bytes.push(byte);
         piece = vec![id];
