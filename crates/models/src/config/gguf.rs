@@ -191,9 +191,8 @@ impl Config {
         if let Some(&first) = self.eos_token_ids.first() {
             put(EOS, Typed::U32(first));
         }
-        if self.eos_token_ids.len() > 1 {
-            put(ALL_EOS, Typed::Array(Array::U32(self.eos_token_ids.clone())));
-        }
+        // A tokenizer may have another first one, or one where this has none.
+        put(ALL_EOS, Typed::Array(Array::U32(self.eos_token_ids.clone())));
         if self.slope_rule == SlopeRule::Transformers {
             put(SLOPES, Typed::String(TRANSFORMERS.to_owned()));
         }

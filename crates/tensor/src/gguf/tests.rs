@@ -200,10 +200,7 @@ fn damaged_files_say_what_is_wrong() {
             replaced(16, &[9]),
             "number of keys is 9, expected at most 6 in the 80 bytes that are left",
         ),
-        (
-            replaced(24, &[0xFF; 8]),
-            "length of key 0 is 18446744073709551615, expected at most 72",
-        ),
+        (replaced(24, &[0xFF; 8]), "length of key 0 is 18446744073709551615, expected at most 72"),
         (
             replaced(32, &[0xFF]),
             "key 0 is invalid utf-8 sequence of 1 bytes from index 0, expected UTF-8",
