@@ -9,7 +9,7 @@ use models::Config;
 use std::path::Path;
 use tensor::Device;
 use text::{ChatTemplate, Content, Conversation, Message, Part, ToolCall};
-use text::{Detokenizer, Specials, StopStrings, Tokenizer};
+use text::{Detokenizer, GgufTokenizer, Specials, StopStrings, Tokenizer};
 use train::Recipe;
 
 /// What takes any bytes.
@@ -140,7 +140,7 @@ pub fn recipe(bytes: &[u8]) {
     recipe.optimizer.lr_at(1, 1000);
 }
 
-/// A GGUF file: its metadata, all of its tensors, and the model that it holds.
+/// A GGUF file: its metadata, all of its tensors, the tokenizer and the model that it holds.
 pub fn gguf(bytes: &[u8]) {
     let Ok(checkpoint) = open_gguf(bytes) else { return };
     let device = Device::cpu(1);
@@ -150,8 +150,15 @@ pub fn gguf(bytes: &[u8]) {
         assert!(tensor.is_ok_and(|tensor| tensor.len() == shape.iter().product::<usize>()));
         assert!(checkpoint.load_ids(name).is_err(), "`{name}` is of integers");
     }
-    for value in checkpoint.metadata().into_iter().flat_map(|metadata| metadata.values()) {
-        value.to_json();
+    let keys = checkpoint.metadata().into_iter().flatten();
+    let keys = keys.map(|(key, value)| (key.clone(), value.to_json())).collect();
+    if let Ok(packed) = GgufTokenizer::from_keys(&keys, Path::new("x.gguf")) {
+        if let Ok(tokenizer) = packed.tokenizer() {
+            let _ = tokenizer.encode("a <|end|>\u{e9} 12", Specials::Parse);
+        }
+        let _ = packed.template();
+        packed.files();
+        packed.to_keys();
     }
     let Ok(config) = Config::from_gguf(&checkpoint) else { return };
     assert!(
