@@ -195,6 +195,11 @@ fn bad_files_are_named() {
             Some(Value::F32(f32::NAN)),
             "`FILE`: `minimax-01.attention.layer_norm_rms_epsilon` is missing",
         ),
+        (
+            "split.count",
+            Some(Value::U16(3)),
+            "`FILE`: `split.count` is 3, expected 1: a file that is not split",
+        ),
         ("minimax-01.residual_scale", None, "`FILE`: `minimax-01.residual_scale` is missing"),
         (
             "minimax-01.expert_used_count",

@@ -12,6 +12,7 @@ use tensor::gguf::{Array, Metadata, Value as Typed};
 /// Value of `general.architecture`.
 const ARCHITECTURE: &str = "minimax-01";
 
+const SPLIT: &str = "split.count";
 const LAYERS: &str = "minimax-01.block_count";
 const CONTEXT: &str = "minimax-01.context_length";
 const HIDDEN: &str = "minimax-01.embedding_length";
@@ -72,6 +73,7 @@ impl Config {
             }
             Some(_) => {}
         }
+        fields.refuse_unless(SPLIT, |n| *n == 0 || *n == 1, "1: a file that is not split")?;
         let num_hidden_layers = fields.size(&[LAYERS], 10_000)?;
         let hidden_size = fields.size(&[HIDDEN], 1 << 24)?;
         let num_attention_heads = fields.size(&[HEADS], 1 << 16)?;
