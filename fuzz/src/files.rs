@@ -65,6 +65,13 @@ pub(crate) fn open_header(bytes: &[u8]) -> Result<Checkpoint, tensor::Error> {
     Checkpoint::open(Path::new(&folder.0.join("x.safetensors")))
 }
 
+/// Opens a GGUF file of these bytes.
+pub(crate) fn open_gguf(bytes: &[u8]) -> Result<Checkpoint, tensor::Error> {
+    let folder = Folder::new();
+    folder.write("x.gguf", bytes);
+    Checkpoint::open(&folder.0.join("x.gguf"))
+}
+
 fn one_tensor(name: &str) -> String {
     format!("{{\"{name}\":{{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}}}")
 }

@@ -4,25 +4,26 @@
 pub mod files;
 pub mod mutate;
 
-use files::{Folder, open_header};
+use files::{Folder, open_gguf, open_header};
 use models::Config;
 use std::path::Path;
 use tensor::Device;
 use text::{ChatTemplate, Content, Conversation, Message, Part, ToolCall};
-use text::{Detokenizer, Specials, StopStrings, Tokenizer};
+use text::{Detokenizer, GgufTokenizer, Specials, StopStrings, Tokenizer};
 use train::Recipe;
 
 /// What takes any bytes.
 pub type Target = fn(&[u8]);
 
 /// All targets by name.
-pub const TARGETS: [(&str, Target); 6] = [
+pub const TARGETS: [(&str, Target); 7] = [
     ("config", config),
     ("safetensors_header", safetensors_header),
     ("index", index),
     ("tokenizer", tokenizer),
     ("template", template),
     ("recipe", recipe),
+    ("gguf", gguf),
 ];
 
 /// A `config.json`, and the model that it describes made from a file that has nothing.
@@ -137,4 +138,33 @@ pub fn recipe(bytes: &[u8]) {
     let _ = recipe.config(path);
     recipe.stage(recipe.total_steps());
     recipe.optimizer.lr_at(1, 1000);
+}
+
+/// A GGUF file: its metadata, all of its tensors, the tokenizer and the model that it holds.
+pub fn gguf(bytes: &[u8]) {
+    let Ok(checkpoint) = open_gguf(bytes) else { return };
+    let device = Device::cpu(1);
+    for name in checkpoint.names() {
+        let shape = checkpoint.shape(name).unwrap_or_default();
+        let tensor = checkpoint.load(&device, name, shape);
+        assert!(tensor.is_ok_and(|tensor| tensor.len() == shape.iter().product::<usize>()));
+        assert!(checkpoint.load_ids(name).is_err(), "`{name}` is of integers");
+    }
+    let keys = checkpoint.metadata().into_iter().flatten();
+    let keys = keys.map(|(key, value)| (key.clone(), value.to_json())).collect();
+    if let Ok(packed) = GgufTokenizer::from_keys(&keys, Path::new("x.gguf")) {
+        if let Ok(tokenizer) = packed.tokenizer() {
+            let _ = tokenizer.encode("a <|end|>\u{e9} 12", Specials::Parse);
+        }
+        let _ = packed.template();
+        packed.files();
+        packed.to_keys();
+    }
+    let Ok(config) = Config::from_gguf(&checkpoint) else { return };
+    assert!(
+        config.to_gguf(Path::new("x.gguf")).is_ok() || config.max_position_embeddings >> 32 > 0
+    );
+    if let Err(error) = models::load(config, &checkpoint, &device, None) {
+        assert!(error.to_string().len() < 10_000, "{error}");
+    }
 }

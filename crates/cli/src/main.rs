@@ -7,12 +7,13 @@ mod commands;
 mod embedded;
 mod failure;
 mod fit;
+mod gguf;
 mod model;
 mod plot;
 mod prompt;
 
 use clap::{Parser, Subcommand};
-use commands::{doctor, eval, init, inspect, run, train};
+use commands::{convert, doctor, eval, init, inspect, run, train};
 use std::process::ExitCode;
 
 /// Runs and trains models built on lightning attention; what they have read stays.
@@ -32,6 +33,8 @@ enum Command {
     Run(run::Arguments),
     /// Make a random checkpoint of any shape
     Init(init::Arguments),
+    /// Make a GGUF file of a model's folder, or a folder of a GGUF file
+    Convert(convert::Arguments),
     /// Train a model from a recipe
     Train(train::Arguments),
     /// Measure a model
@@ -51,6 +54,7 @@ fn main() -> ExitCode {
     let result = match arguments.command {
         Command::Run(arguments) => run::run(&arguments, &device()),
         Command::Init(arguments) => init::run(&arguments, &device()),
+        Command::Convert(arguments) => convert::run(&arguments, &device()),
         Command::Train(arguments) => train::run(&arguments, &device()),
         Command::Eval(what) => eval::run(&what, &device()),
         Command::Inspect(arguments) => inspect::run(&arguments),

@@ -1,11 +1,11 @@
 //! Finding a model: its config, weights and tokenizer.
 
-use crate::embedded;
+use crate::{embedded, gguf};
 use anyhow::Context as _;
 use models::{Config, MiniMaxText01};
 use std::path::{Path, PathBuf};
 use tensor::{Checkpoint, Device, Precision};
-use text::{ChatTemplate, Tokenizer};
+use text::{ChatTemplate, GgufTokenizer, Tokenizer};
 
 /// In what precision weights take part in products.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -25,32 +25,44 @@ impl From<Weights> for Precision {
     }
 }
 
-/// A model to be loaded: the embedded one, or a folder.
+/// A model to be loaded: the embedded one, a folder, or a GGUF file.
 #[derive(Clone, Debug)]
 pub(crate) enum Place {
     /// Part of the program.
     Embedded,
     /// A folder with `config.json`, weights and a tokenizer.
     Folder(PathBuf),
+    /// A file with all of it.
+    Gguf(PathBuf),
 }
 
 impl Place {
-    /// What `--model` means: a folder, or the embedded model's name, which is also the default.
+    /// What `--model` means: a folder, a GGUF file, or the embedded model's name, which is also the
+    /// default.
     pub(crate) fn of(name: Option<&Path>) -> Self {
         match name {
             None => Self::Embedded,
             Some(name) if name == Path::new(embedded::NAME) && !name.exists() => Self::Embedded,
+            Some(file) if gguf::is_named(file) && !file.is_dir() => Self::Gguf(file.to_owned()),
             Some(folder) => Self::Folder(folder.to_owned()),
+        }
+    }
+
+    /// Where the config is, for errors.
+    pub(crate) fn config_path(&self) -> PathBuf {
+        match self {
+            Self::Embedded => PathBuf::from(embedded::CONFIG_PATH),
+            Self::Folder(folder) => folder.join("config.json"),
+            Self::Gguf(file) => file.clone(),
         }
     }
 
     pub(crate) fn config(&self) -> anyhow::Result<Config> {
         match self {
-            Self::Embedded => {
-                Ok(Config::from_json(embedded::CONFIG, Path::new(embedded::CONFIG_PATH))?)
-            }
-            Self::Folder(folder) => {
-                let path = folder.join("config.json");
+            Self::Embedded => Ok(Config::from_json(embedded::CONFIG, &self.config_path())?),
+            Self::Gguf(file) => Ok(Config::from_gguf(&Checkpoint::open(file)?)?),
+            Self::Folder(_) => {
+                let path = self.config_path();
                 let text = std::fs::read(&path)
                     .map_err(|source| models::Error::Io { path: path.clone(), source })?;
                 Ok(Config::from_json(&text, &path)?)
@@ -64,14 +76,28 @@ impl Place {
                 Tokenizer::from_json(embedded::TOKENIZER, Path::new(text::BYTE_TOKENIZER))?
             }
             Self::Folder(folder) => Tokenizer::open(folder)?,
+            Self::Gguf(file) => gguf::tokenizer(&Checkpoint::open(file)?)?.tokenizer()?,
         })
     }
 
-    /// How the model is talked to, if its folder says.
+    /// The tokenizer and the templates as a GGUF file has them, if there is a tokenizer.
+    pub(crate) fn gguf_tokenizer(&self, vocab: usize) -> anyhow::Result<Option<GgufTokenizer>> {
+        Ok(match self {
+            Self::Embedded => {
+                let special = self.tokenizer()?.special_tokens();
+                Some(GgufTokenizer::bytes(&special, vocab, Path::new(text::BYTE_TOKENIZER))?)
+            }
+            Self::Folder(folder) => GgufTokenizer::open(folder, vocab)?,
+            Self::Gguf(file) => gguf::tokenizer_or_none(&Checkpoint::open(file)?)?,
+        })
+    }
+
+    /// How the model is talked to, if its folder or file says.
     pub(crate) fn template(&self) -> anyhow::Result<Option<ChatTemplate>> {
         match self {
             Self::Embedded => Ok(None),
             Self::Folder(folder) => Ok(ChatTemplate::open(folder)?),
+            Self::Gguf(file) => Ok(gguf::tokenizer(&Checkpoint::open(file)?)?.template()?),
         }
     }
 
@@ -87,7 +113,7 @@ impl Place {
     pub(crate) fn checkpoint(&self) -> anyhow::Result<Checkpoint> {
         Ok(match self {
             Self::Embedded => Checkpoint::from_static(embedded::NAME, embedded::WEIGHTS)?,
-            Self::Folder(folder) => Checkpoint::open(folder)?,
+            Self::Folder(path) | Self::Gguf(path) => Checkpoint::open(path)?,
         })
     }
 

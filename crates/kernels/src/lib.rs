@@ -22,6 +22,7 @@ pub mod matmul;
 pub mod moe;
 pub mod muon;
 pub mod peak;
+pub mod quant;
 pub mod rms_norm;
 pub mod rng;
 pub mod rope;

@@ -5,6 +5,7 @@
 //! A field may be spelled twice if both say the same. What is not here is ignored.
 
 mod fields;
+mod gguf;
 #[cfg(test)]
 mod tests;
 
@@ -143,34 +144,40 @@ impl Config {
             max_position_embeddings: fields
                 .optional_size(&["max_position_embeddings"], 1 << 40)?
                 .ok_or_else(|| fields.missing("max_position_embeddings"))?,
-            eos_token_ids: eos(&fields)?,
+            eos_token_ids: eos(&fields, &["eos_token_id"])?,
             slope_rule,
             attention_log_length_base: fields.number(&["attention_log_length_base"], 1.5..=1e12)?,
             relevance_token_id: fields
                 .integer(&["relevance_token_id"], 0..=u64::from(u32::MAX))?
                 .map(|id| id as u32),
         };
-        config.check(&fields)?;
+        config.check(&fields, |name| name)?;
         Ok(config)
     }
 
-    fn check(&self, fields: &Fields<'_>) -> Result<(), Error> {
+    /// What fields have to do with each other; `name` is what the file calls a field.
+    fn check(
+        &self,
+        fields: &Fields<'_>,
+        name: impl Fn(&'static str) -> &'static str,
+    ) -> Result<(), Error> {
         let heads = self.num_attention_heads;
         if !heads.is_multiple_of(self.num_key_value_heads) {
-            let expected = format!("a divisor of `num_attention_heads`, which is {heads}");
-            return Err(fields.wrong("num_key_value_heads", &expected));
-        }
-        if self.num_experts_per_tok > self.num_local_experts {
             let expected =
-                format!("at most `num_local_experts`, which is {}", self.num_local_experts);
-            return Err(fields.wrong("num_experts_per_tok", &expected));
+                format!("a divisor of `{}`, which is {heads}", name("num_attention_heads"));
+            return Err(fields.wrong(name("num_key_value_heads"), &expected));
+        }
+        let experts = self.num_local_experts;
+        if self.num_experts_per_tok > experts {
+            let expected = format!("at most `{}`, which is {experts}", name("num_local_experts"));
+            return Err(fields.wrong(name("num_experts_per_tok"), &expected));
         }
         if self.num_parameters() > 1 << 50 {
             let expected = format!(
                 "a model of fewer than 2^50 parameters (these sizes make {})",
                 self.num_parameters()
             );
-            return Err(fields.wrong("hidden_size", &expected));
+            return Err(fields.wrong(name("hidden_size"), &expected));
         }
         Ok(())
     }
@@ -403,13 +410,15 @@ fn layer_types(
     }
 }
 
-fn eos(fields: &Fields<'_>) -> Result<Vec<u32>, Error> {
-    let Some(value) = fields.get("eos_token_id") else { return Ok(Vec::new()) };
+/// Under the first of `names` that there is: an id or several.
+fn eos(fields: &Fields<'_>, names: &[&str]) -> Result<Vec<u32>, Error> {
+    let found = names.iter().find_map(|name| Some((name, fields.get(name)?)));
+    let Some((name, value)) = found else { return Ok(Vec::new()) };
     let id = |v: &Value| v.as_u64().and_then(|id| u32::try_from(id).ok());
     let ids = match value {
         Value::Null => Some(Vec::new()),
         Value::Array(list) => list.iter().map(id).collect(),
         one => id(one).map(|id| vec![id]),
     };
-    ids.ok_or_else(|| fields.wrong("eos_token_id", "a token id, a list of them or null"))
+    ids.ok_or_else(|| fields.wrong(name, "a token id, a list of them or null"))
 }

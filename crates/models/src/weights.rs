@@ -1,8 +1,13 @@
 //! Where a model's weights come from: a checkpoint, in any of the spellings that exist, or chance.
+//! Conversions to GGUF files and back are in `gguf`.
+
+mod gguf;
+
+pub use gguf::{to_gguf, to_released};
 
 use crate::{Config, Error, MiniMaxText01};
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use tensor::{Checkpoint, Device, Precision, Rng, Saved, Tensor, Weight};
 
 /// What a weight is for: decides its precision and its random values.
@@ -85,33 +90,73 @@ impl<'a> FromCheckpoint<'a> {
     ///
     /// Names what was missing, or what nobody asked for.
     pub fn finish(self) -> Result<(), Error> {
-        let checkpoint = self.checkpoint;
-        let path = || -> PathBuf { Path::to_owned(checkpoint.path()) };
-        if !self.missing.is_empty() {
-            let names = self.missing.into_iter().collect();
-            return Err(Error::MissingTensors { path: path(), names, more: "" });
+        self.check_none_missing()?;
+        self.check_all_read()
+    }
+
+    fn check_none_missing(&self) -> Result<(), Error> {
+        if self.missing.is_empty() {
+            return Ok(());
         }
+        let names = self.missing.iter().cloned().collect();
+        Err(Error::MissingTensors { path: self.path(), names, more: "" })
+    }
+
+    fn check_all_read(&self) -> Result<(), Error> {
         let buffer = |name: &str| BUFFERS.iter().any(|buffer| name.ends_with(buffer));
-        let unread = checkpoint.unread().into_iter().filter(|name| !buffer(name));
+        let unread = self.checkpoint.unread().into_iter().filter(|name| !buffer(name));
         let names: Vec<String> = unread.map(str::to_owned).collect();
-        if names.is_empty() { Ok(()) } else { Err(Error::UnreadTensors { path: path(), names }) }
+        if names.is_empty() {
+            Ok(())
+        } else {
+            Err(Error::UnreadTensors { path: self.path(), names })
+        }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.checkpoint.path().to_owned()
+    }
+
+    fn is_gguf(&self) -> bool {
+        self.checkpoint.metadata().is_some()
+    }
+
+    /// The spellings of `name` that such a checkpoint may have.
+    fn spellings(&self, name: &str) -> Vec<String> {
+        if self.is_gguf() {
+            return vec![gguf::name_of(name)];
+        }
+        vec![name.to_owned(), name.replace(".block_sparse_moe.", ".mlp.")]
     }
 
     /// The spelling of `name` in this checkpoint.
     fn spelled(&self, name: &str) -> Option<String> {
-        let other = || name.replace(".block_sparse_moe.", ".mlp.");
-        [name.to_owned(), other()].into_iter().find(|name| self.checkpoint.contains(name))
+        self.spellings(name).into_iter().find(|name| self.checkpoint.contains(name))
+    }
+
+    /// The precision of `name` in the file.
+    fn own(&self, name: &str) -> Precision {
+        let (prefix, part) = name.split_once(".experts.").unwrap_or((name, ""));
+        let packed = if part == "w2.weight" { "down_proj" } else { "gate_up_proj" };
+        let names = match part {
+            part if part.is_empty() || self.is_gguf() => vec![name.to_owned()],
+            _ => vec![format!("{prefix}.experts.0.{part}"), format!("{prefix}.experts.{packed}")],
+        };
+        let found = names.iter().find_map(|name| self.spelled(name));
+        match found.and_then(|name| self.checkpoint.dtype(&name)).as_deref() {
+            Some("BF16") => Precision::Bf16,
+            _ => Precision::F32,
+        }
     }
 
     /// Loads one tensor; zeros for one that is missing, which is remembered for
     /// [`finish`](Self::finish), so that they are reported together, [`MANY`] at most.
     fn load(&mut self, name: &str, shape: &[usize]) -> Result<Tensor, Error> {
         let Some(name) = self.spelled(name) else {
-            self.missing.insert(name.to_owned());
+            self.missing.insert(self.spellings(name).swap_remove(0));
             if self.missing.len() == MANY {
                 let names = std::mem::take(&mut self.missing).into_iter().collect();
-                let path = self.checkpoint.path().to_owned();
-                return Err(Error::MissingTensors { path, names, more: " or more" });
+                return Err(Error::MissingTensors { path: self.path(), names, more: " or more" });
             }
             return Ok(Tensor::zeros(self.device, &vec![0; shape.len()]));
         };
@@ -120,6 +165,9 @@ impl<'a> FromCheckpoint<'a> {
 
     /// Loads the stacked weights of a layer's experts, `[experts, n, k]`.
     fn load_experts(&mut self, name: &str, shape: &[usize]) -> Result<Tensor, Error> {
+        if self.is_gguf() {
+            return self.load(name, shape);
+        }
         let [experts, n, k] = *shape else { panic!("experts of shape {shape:?}") };
         let (prefix, part) = name.split_once(".experts.").unwrap_or((name, ""));
         let packed = match part {
@@ -210,21 +258,6 @@ impl Sizes<'_> {
         self.bytes = self.bytes.saturating_add(bytes);
     }
 
-    /// The precision of `name` in the file.
-    fn own(&self, name: &str) -> Precision {
-        let (prefix, part) = name.split_once(".experts.").unwrap_or((name, ""));
-        let packed = if part == "w2.weight" { "down_proj" } else { "gate_up_proj" };
-        let names = match part {
-            "" => vec![name.to_owned()],
-            _ => vec![format!("{prefix}.experts.0.{part}"), format!("{prefix}.experts.{packed}")],
-        };
-        let found = names.iter().find_map(|name| self.source.spelled(name));
-        match found.and_then(|name| self.source.checkpoint.dtype(&name)).as_deref() {
-            Some("BF16") => Precision::Bf16,
-            _ => Precision::F32,
-        }
-    }
-
     fn empty(&self, shape: &[usize]) -> Tensor {
         Tensor::zeros(self.source.device, &vec![0; shape.len()])
     }
@@ -232,13 +265,13 @@ impl Sizes<'_> {
 
 impl Source for Sizes<'_> {
     fn tensor(&mut self, name: &str, shape: &[usize], role: Role) -> Result<Tensor, Error> {
-        let own = if role == Role::Embedding { self.own(name) } else { Precision::F32 };
+        let own = if role == Role::Embedding { self.source.own(name) } else { Precision::F32 };
         self.add(shape, own);
         Ok(self.empty(shape))
     }
 
     fn weight(&mut self, name: &str, shape: &[usize], role: Role) -> Result<Weight, Error> {
-        let precision = self.source.precision.unwrap_or_else(|| self.own(name));
+        let precision = self.source.precision.unwrap_or_else(|| self.source.own(name));
         self.add(shape, precision_of(role, precision));
         Ok(Weight::new(self.empty(shape), Precision::F32))
     }
@@ -346,22 +379,28 @@ pub fn saved(model: &mut MiniMaxText01, precision: Precision) -> BTreeMap<String
             Precision::Bf16 if !router => tensor.to_bf16(),
             _ => tensor.to_f32(),
         };
-        let Some((prefix, part)) = name.split_once(".experts.") else {
-            saved.insert(name.to_owned(), Saved::Tensor(tensor));
-            return;
-        };
-        let [experts, n, k] = *tensor.shape() else { panic!("experts {tensor:?}") };
-        for e in 0..experts {
-            let expert = Tensor::concat(&[(&tensor, e * n * k..(e + 1) * n * k)], &[n, k]);
-            saved.insert(format!("{prefix}.experts.{e}.{part}"), Saved::Tensor(expert));
-        }
+        insert(&mut saved, name, tensor);
     });
     saved
+}
+
+/// Adds a tensor under its name, stacked experts one by one.
+fn insert(saved: &mut BTreeMap<String, Saved>, name: &str, tensor: Tensor) {
+    let Some((prefix, part)) = name.split_once(".experts.") else {
+        saved.insert(name.to_owned(), Saved::Tensor(tensor));
+        return;
+    };
+    let [experts, n, k] = *tensor.shape() else { panic!("experts {tensor:?}") };
+    for e in 0..experts {
+        let expert = Tensor::concat(&[(&tensor, e * n * k..(e + 1) * n * k)], &[n, k]);
+        saved.insert(format!("{prefix}.experts.{e}.{part}"), Saved::Tensor(expert));
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::Path;
 
     /// A config of ten thousand layers of 65536 experts has as many names as few files have bytes.
     #[test]

@@ -31,6 +31,18 @@ pub enum Error {
         /// What is wrong, with found and expected.
         reason: String,
     },
+    /// A field of a GGUF file that is not what it must be.
+    #[error("`{path}` is not a valid GGUF file: {field} is {found}, expected {expected}")]
+    Gguf {
+        /// The file.
+        path: PathBuf,
+        /// The part of the header, the key or the tensor.
+        field: String,
+        /// What it is.
+        found: String,
+        /// What it may be.
+        expected: String,
+    },
     /// An index of shards that is damaged.
     #[error("`{path}` is not a valid index of shards: {reason}")]
     Index {

@@ -7,6 +7,7 @@
 pub mod atomic;
 pub mod device;
 mod error;
+pub mod gguf;
 pub mod ops;
 pub mod safetensors;
 pub mod tape;

@@ -1,22 +1,26 @@
-//! Checkpoints: safetensors files, alone or as shards with an index, read by memory map.
+//! Checkpoints: safetensors files, alone or as shards with an index, or a GGUF file, read by memory
+//! map.
 //!
 //! Everything in a file is doubted: names, shapes, dtypes, offsets, the index's paths. The one
 //! assumption: nobody cuts a file short while it is open (the system would stop the process).
 #![expect(unsafe_code, reason = "a memory map is a promise about other processes")]
 
+mod header;
+
 use crate::atomic::atomic_write;
+use crate::gguf::{self, DType};
 use crate::{Device, Error, Tensor};
+use header::{parse_index, read_header};
 use kernels::half::f16_to_f32;
 use memmap2::Mmap;
-use safetensors::tensor::TensorInfo;
-use safetensors::{Dtype, SafeTensorError, SafeTensors, View};
+use safetensors::{Dtype, SafeTensorError, View};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Name of the only weights file of a small model's folder.
@@ -29,6 +33,8 @@ pub struct Checkpoint {
     path: PathBuf,
     files: Vec<Opened>,
     entries: BTreeMap<String, Entry>,
+    /// Of a GGUF file.
+    metadata: Option<gguf::Metadata>,
 }
 
 struct Opened {
@@ -43,23 +49,45 @@ enum Bytes {
 
 struct Entry {
     file: usize,
-    dtype: Dtype,
+    dtype: Stored,
     shape: Vec<usize>,
     range: Range<usize>,
     read: AtomicBool,
 }
 
+/// A dtype of either format.
+#[derive(Clone, Copy)]
+enum Stored {
+    Safetensors(Dtype),
+    Gguf(DType),
+}
+
+impl fmt::Display for Stored {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Safetensors(dtype) => dtype.fmt(f),
+            Self::Gguf(dtype) => f.write_str(dtype.name()),
+        }
+    }
+}
+
 impl Checkpoint {
-    /// Opens a `.safetensors` file, or a folder that holds [`WEIGHTS`] or [`INDEX`] and its shards.
+    /// Opens a `.safetensors` or a `.gguf` file, or a folder that holds [`WEIGHTS`] or [`INDEX`] and
+    /// its shards.
     ///
     /// # Errors
     ///
     /// If a file is missing, damaged, or named outside the folder.
     pub fn open(path: &Path) -> Result<Self, Error> {
-        let mut checkpoint =
-            Self { path: path.to_owned(), files: Vec::new(), entries: BTreeMap::new() };
+        let mut checkpoint = Self::empty(path);
         if !path.is_dir() {
-            checkpoint.add(path.to_owned(), map(path)?)?;
+            let bytes = map(path)?;
+            let named = path.extension().is_some_and(|extension| extension == "gguf");
+            if named || bytes.all().starts_with(&gguf::MAGIC) {
+                checkpoint.add_gguf(path, bytes)?;
+            } else {
+                checkpoint.add(path.to_owned(), bytes)?;
+            }
             return Ok(checkpoint);
         }
         let (single, index) = (path.join(WEIGHTS), path.join(INDEX));
@@ -80,10 +108,19 @@ impl Checkpoint {
     /// If it is damaged.
     pub fn from_static(name: &str, bytes: &'static [u8]) -> Result<Self, Error> {
         let path = PathBuf::from(name);
-        let mut checkpoint =
-            Self { path: path.clone(), files: Vec::new(), entries: BTreeMap::new() };
+        let mut checkpoint = Self::empty(&path);
         checkpoint.add(path, Bytes::Static(bytes))?;
         Ok(checkpoint)
+    }
+
+    fn empty(path: &Path) -> Self {
+        let (files, entries) = (Vec::new(), BTreeMap::new());
+        Self { path: path.to_owned(), files, entries, metadata: None }
+    }
+
+    /// The metadata of a GGUF file; `None` for the other format.
+    pub fn metadata(&self) -> Option<&gguf::Metadata> {
+        self.metadata.as_ref()
     }
 
     /// Where it was opened.
@@ -122,7 +159,7 @@ impl Checkpoint {
         self.entries.iter().filter(|(_, entry)| unread(entry)).map(|(name, _)| &name[..]).collect()
     }
 
-    /// Loads `name`: bf16 stays bf16, f32 stays f32, f16 becomes f32.
+    /// Loads `name`: bf16 stays bf16, f32 stays f32, f16 and blocks become f32.
     ///
     /// # Errors
     ///
@@ -140,13 +177,20 @@ impl Checkpoint {
         let bytes = self.bytes(entry);
         let halves = || bytes.as_chunks().0.iter().map(|&x| u16::from_le_bytes(x));
         Ok(match entry.dtype {
-            Dtype::F32 => {
+            Stored::Safetensors(Dtype::F32) => {
                 let data = bytes.as_chunks().0.iter().map(|&x| f32::from_le_bytes(x)).collect();
                 Tensor::new(device, shape, data)
             }
-            Dtype::BF16 => Tensor::from_bf16(device, shape, halves().collect()),
-            Dtype::F16 => Tensor::new(device, shape, halves().map(f16_to_f32).collect()),
-            _ => return Err(self.wrong_dtype(name, entry, "F32, BF16 or F16")),
+            Stored::Safetensors(Dtype::BF16) | Stored::Gguf(DType::Bf16) => {
+                Tensor::from_bf16(device, shape, halves().collect())
+            }
+            Stored::Safetensors(Dtype::F16) => {
+                Tensor::new(device, shape, halves().map(f16_to_f32).collect())
+            }
+            Stored::Gguf(dtype) => Tensor::new(device, shape, dtype.to_f32(bytes)),
+            Stored::Safetensors(_) => {
+                return Err(self.wrong_dtype(name, entry, "F32, BF16 or F16"));
+            }
         })
     }
 
@@ -159,7 +203,10 @@ impl Checkpoint {
         let entry = self.entry(name)?;
         let bytes = self.bytes(entry);
         let narrow = || bytes.as_chunks().0.iter();
-        Ok(match entry.dtype {
+        let Stored::Safetensors(dtype) = entry.dtype else {
+            return Err(self.wrong_dtype(name, entry, "I64, I32, U32 or U8"));
+        };
+        Ok(match dtype {
             Dtype::I64 => bytes.as_chunks().0.iter().map(|&x| i64::from_le_bytes(x)).collect(),
             Dtype::I32 => narrow().map(|&x| i32::from_le_bytes(x).into()).collect(),
             Dtype::U32 => narrow().map(|&x| u32::from_le_bytes(x).into()).collect(),
@@ -193,7 +240,7 @@ impl Checkpoint {
         for (name, info, range) in read_header(&path, bytes.all())? {
             let entry = Entry {
                 file: self.files.len(),
-                dtype: info.dtype,
+                dtype: Stored::Safetensors(info.dtype),
                 shape: info.shape,
                 range,
                 read: AtomicBool::new(false),
@@ -205,6 +252,19 @@ impl Checkpoint {
             }
         }
         self.files.push(Opened { path, bytes });
+        Ok(())
+    }
+
+    /// Takes over a GGUF file.
+    fn add_gguf(&mut self, path: &Path, bytes: Bytes) -> Result<(), Error> {
+        let header = gguf::parse(bytes.all()).map_err(|wrong| wrong.into_error(path.to_owned()))?;
+        let entry = |gguf::Entry { name, shape, dtype, range }| {
+            let (dtype, read) = (Stored::Gguf(dtype), AtomicBool::new(false));
+            (name, Entry { file: 0, dtype, shape, range, read })
+        };
+        self.entries = header.tensors.into_iter().map(entry).collect();
+        self.metadata = Some(header.metadata);
+        self.files.push(Opened { path: path.to_owned(), bytes });
         Ok(())
     }
 
@@ -258,101 +318,6 @@ fn map(path: &Path) -> Result<Bytes, Error> {
     // it is open is the assumption stated at the top.
     let map = unsafe { Mmap::map(&file) }.map_err(error)?;
     Ok(Bytes::Mapped(map))
-}
-
-/// The tensors of a file's header and where their bytes are in the file.
-type Header = Vec<(String, TensorInfo, Range<usize>)>;
-
-fn read_header(path: &Path, bytes: &[u8]) -> Result<Header, Error> {
-    let (len, metadata) = SafeTensors::read_metadata(bytes)
-        .map_err(|error| Error::Format { path: path.to_owned(), reason: explain(bytes, error) })?;
-    let start = 8 + len;
-    let mut header: Header = metadata
-        .tensors()
-        .into_iter()
-        .map(|(name, info)| {
-            let range = start + info.data_offsets.0..start + info.data_offsets.1;
-            (name, info.clone(), range)
-        })
-        .collect();
-    header.sort_by(|a, b| a.0.cmp(&b.0));
-    Ok(header)
-}
-
-/// The library's reason with the numbers that it leaves out.
-fn explain(bytes: &[u8], error: SafeTensorError) -> String {
-    let size = bytes.len();
-    let declared = bytes.first_chunk().map_or(0, |&len| u64::from_le_bytes(len));
-    match error {
-        SafeTensorError::HeaderTooSmall => {
-            format!("it has {size} bytes, expected at least 8 for the length of the header")
-        }
-        SafeTensorError::HeaderTooLarge => {
-            format!("its header claims {declared} bytes, expected at most 100000000")
-        }
-        SafeTensorError::InvalidHeaderLength => {
-            format!("its header claims {declared} bytes, the file has {size}")
-        }
-        SafeTensorError::MetadataIncompleteBuffer => {
-            let header: serde_json::Value = header_json(bytes);
-            let ends = header.as_object().into_iter().flatten().filter_map(|(_, tensor)| {
-                tensor.get("data_offsets").and_then(|offsets| offsets.get(1)?.as_u64())
-            });
-            let expected = ends.max().unwrap_or(0).saturating_add(declared).saturating_add(8);
-            format!("it has {size} bytes, its header describes {expected}; it may be cut short")
-        }
-        SafeTensorError::InvalidHeaderDeserialization(error) => {
-            let header = header_json(bytes);
-            let unknown = header.as_object().into_iter().flatten().find_map(|(name, tensor)| {
-                let dtype = tensor.get("dtype")?;
-                let known = serde_json::from_value::<Dtype>(dtype.clone()).is_ok();
-                (!known).then(|| format!("tensor `{name}` has unknown dtype {dtype}"))
-            });
-            unknown.unwrap_or_else(|| format!("its header is not valid: {error}"))
-        }
-        SafeTensorError::TensorInvalidInfo => {
-            let header = header_json(bytes);
-            let wrong = header.as_object().into_iter().flatten().find_map(wrong_size);
-            wrong.unwrap_or_else(|| "a tensor's shape does not fit its bytes".to_owned())
-        }
-        other => other.to_string(),
-    }
-}
-
-fn header_json(bytes: &[u8]) -> serde_json::Value {
-    let len = bytes.first_chunk().map_or(0, |&len| u64::from_le_bytes(len) as usize);
-    let header = bytes.get(8..8usize.saturating_add(len)).unwrap_or_default();
-    serde_json::from_slice(header).unwrap_or_default()
-}
-
-/// Says so if this entry of a header has another number of bytes than its shape needs.
-fn wrong_size((name, tensor): (&String, &serde_json::Value)) -> Option<String> {
-    let info: TensorInfo = serde_json::from_value(tensor.clone()).ok()?;
-    let found = info.data_offsets.1.checked_sub(info.data_offsets.0)?;
-    let bits = info.shape.iter().try_fold(info.dtype.bitsize(), |n, &d| n.checked_mul(d))?;
-    let (shape, dtype, expected) = (&info.shape, info.dtype, bits.div_ceil(8));
-    (found != expected).then(|| {
-        format!("tensor `{name}` has {found} bytes, expected {expected} for {dtype} {shape:?}")
-    })
-}
-
-/// The shard of each tensor; every shard a plain file name.
-fn parse_index(text: &[u8]) -> Result<BTreeMap<String, String>, String> {
-    #[derive(serde::Deserialize)]
-    struct Index {
-        weight_map: BTreeMap<String, String>,
-    }
-    let index: Index = serde_json::from_slice(text).map_err(|error| error.to_string())?;
-    for (name, shard) in &index.weight_map {
-        let mut parts = Path::new(shard).components();
-        let plain = matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None));
-        if !plain || shard.contains(['/', '\\', ':']) {
-            return Err(format!(
-                "tensor `{name}` is in shard `{shard}`, expected a file name in the same folder"
-            ));
-        }
-    }
-    Ok(index.weight_map)
 }
 
 /// What is written under one name.

@@ -4,12 +4,14 @@
 
 mod detokenizer;
 mod error;
+mod gguf;
 mod stop;
 mod template;
 mod tokenizer;
 
 pub use detokenizer::Detokenizer;
 pub use error::Error;
+pub use gguf::{GgufTokenizer, GgufValue};
 pub use stop::StopStrings;
 pub use template::{ChatTemplate, Content, Conversation, Message, Part, ToolCall};
 pub use tokenizer::{BYTE_TOKENIZER, Specials, Tokenizer};

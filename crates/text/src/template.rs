@@ -29,14 +29,14 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 /// A file that holds a template and nothing else; it counts more than the others.
-const FILE: &str = "chat_template.jinja";
+pub(crate) const FILE: &str = "chat_template.jinja";
 /// A file that holds a template as JSON, beside models that read more than text.
 const JSON_FILE: &str = "chat_template.json";
 /// The config of a tokenizer, with special tokens and perhaps a template.
-const CONFIG: &str = "tokenizer_config.json";
+pub(crate) const CONFIG: &str = "tokenizer_config.json";
 
 /// Names of templates: what is used, and what is used instead if there are tools.
-const DEFAULT: &str = "default";
+pub(crate) const DEFAULT: &str = "default";
 const TOOL_USE: &str = "tool_use";
 
 /// A model's chat template.
@@ -71,29 +71,8 @@ impl ChatTemplate {
     ///
     /// If a file cannot be read, or is not what it should be.
     pub fn open(folder: &Path) -> Result<Option<Self>, Error> {
-        let read = |name: &str| {
-            let path = folder.join(name);
-            match std::fs::read(&path) {
-                Ok(text) => Ok(Some((text, path))),
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-                Err(source) => Err(Error::Io { path, source }),
-            }
-        };
-        let mut special_tokens = BTreeMap::new();
-        let mut found = None;
-        if let Some((text, path)) = read(CONFIG)? {
-            let config = Config::parse(&text, &path)?;
-            special_tokens = config.special_tokens;
-            found = config.templates.map(|templates| (templates, path));
-        }
-        if let Some((text, path)) = read(JSON_FILE)? {
-            let templates = Config::parse(&text, &path)?.templates;
-            found = templates.map(|templates| (templates, path)).or(found);
-        }
-        if let Some((text, path)) = read(FILE)? {
-            return Self::from_jinja(&text, &path, special_tokens).map(Some);
-        }
-        found
+        let Found { special_tokens, templates } = Found::open(folder)?;
+        templates
             .map(|(templates, path)| Self::from_templates(templates, &path, special_tokens))
             .transpose()
     }
@@ -121,15 +100,10 @@ impl ChatTemplate {
         path: &Path,
         special_tokens: BTreeMap<String, String>,
     ) -> Result<Self, Error> {
-        let source = std::str::from_utf8(source).map_err(|error| Error::Template {
-            path: path.to_owned(),
-            reason: format!("it is not UTF-8 from byte {} on", error.valid_up_to()),
-        })?;
-        let templates = BTreeMap::from([(DEFAULT.to_owned(), source.to_owned())]);
-        Self::from_templates(templates, path, special_tokens)
+        Self::from_templates(only(source, path)?, path, special_tokens)
     }
 
-    fn from_templates(
+    pub(crate) fn from_templates(
         templates: BTreeMap<String, String>,
         path: &Path,
         special_tokens: BTreeMap<String, String>,
@@ -208,6 +182,50 @@ impl ChatTemplate {
         }
         self.sandbox.render(name, variables)
     }
+}
+
+/// What a folder says of templates.
+pub(crate) struct Found {
+    /// By the names that templates know.
+    pub(crate) special_tokens: BTreeMap<String, String>,
+    /// By name, and the file that they are in.
+    pub(crate) templates: Option<(BTreeMap<String, String>, PathBuf)>,
+}
+
+impl Found {
+    pub(crate) fn open(folder: &Path) -> Result<Self, Error> {
+        let read = |name: &str| {
+            let path = folder.join(name);
+            match std::fs::read(&path) {
+                Ok(text) => Ok(Some((text, path))),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+                Err(source) => Err(Error::Io { path, source }),
+            }
+        };
+        let mut found = Self { special_tokens: BTreeMap::new(), templates: None };
+        if let Some((text, path)) = read(CONFIG)? {
+            let config = Config::parse(&text, &path)?;
+            found.special_tokens = config.special_tokens;
+            found.templates = config.templates.map(|templates| (templates, path));
+        }
+        if let Some((text, path)) = read(JSON_FILE)? {
+            let templates = Config::parse(&text, &path)?.templates;
+            found.templates = templates.map(|templates| (templates, path)).or(found.templates);
+        }
+        if let Some((text, path)) = read(FILE)? {
+            found.templates = Some((only(&text, &path)?, path));
+        }
+        Ok(found)
+    }
+}
+
+/// The template `source` as the default.
+fn only(source: &[u8], path: &Path) -> Result<BTreeMap<String, String>, Error> {
+    let source = std::str::from_utf8(source).map_err(|error| Error::Template {
+        path: path.to_owned(),
+        reason: format!("it is not UTF-8 from byte {} on", error.valid_up_to()),
+    })?;
+    Ok(BTreeMap::from([(DEFAULT.to_owned(), source.to_owned())]))
 }
 
 /// The time `now` in UTC, as Python's `strftime` would write it.

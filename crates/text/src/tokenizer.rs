@@ -8,7 +8,7 @@ use std::path::Path;
 
 /// The file of a byte-level tokenizer: `{"special_tokens": ["<|end|>", …]}`.
 pub const BYTE_TOKENIZER: &str = "byte_tokenizer.json";
-const HUGGING_FACE: &str = "tokenizer.json";
+pub(crate) const HUGGING_FACE: &str = "tokenizer.json";
 
 /// Splits text into tokens.
 #[derive(Debug)]

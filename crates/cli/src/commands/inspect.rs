@@ -1,12 +1,15 @@
 //! `fulgurite inspect`: what a checkpoint holds.
 
+use crate::model::Place;
+use models::Config;
 use std::io::Write as _;
 use std::path::PathBuf;
 use tensor::Checkpoint;
+use tensor::gguf::Value;
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// A model's folder or a safetensors file
+    /// A model's folder, a safetensors file or a GGUF file
     path: PathBuf,
     /// Print JSON
     #[arg(long)]
@@ -15,10 +18,14 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let checkpoint = Checkpoint::open(&arguments.path)?;
-    let config = if arguments.path.join("config.json").is_file() {
-        Some(crate::model::Place::Folder(arguments.path.clone()).config()?)
-    } else {
-        None
+    let metadata = checkpoint.metadata();
+    let config = match metadata {
+        // What the file holds is shown even if it is no model of ours.
+        Some(_) => Config::from_gguf(&checkpoint).ok(),
+        None if arguments.path.join("config.json").is_file() => {
+            Some(Place::Folder(arguments.path.clone()).config()?)
+        }
+        None => None,
     };
     let mut out = std::io::stdout().lock();
     if arguments.json {
@@ -36,9 +43,16 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         let value = serde_json::json!({
             "bytes": checkpoint.total_bytes(),
             "parameters": parameters,
+            "metadata": metadata.map(|metadata| {
+                let short = metadata.iter().map(|(key, value)| (key.clone(), short(value)));
+                short.collect::<serde_json::Map<_, _>>()
+            }),
             "tensors": tensors,
         });
         return Ok(writeln!(out, "{value:#}")?);
+    }
+    for (key, value) in metadata.into_iter().flatten() {
+        writeln!(out, "{key} = {}", short(value))?;
     }
     for name in checkpoint.names() {
         let dtype = checkpoint.dtype(name).unwrap_or_default();
@@ -58,4 +72,20 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         )?;
     }
     Ok(())
+}
+
+/// Most elements or bytes of a value that is shown whole.
+const SHORT: usize = 100;
+
+/// A value, or how long it is.
+fn short(value: &Value) -> serde_json::Value {
+    match value.to_json() {
+        serde_json::Value::Array(list) if list.len() > SHORT => {
+            format!("a list of {}", list.len()).into()
+        }
+        serde_json::Value::String(text) if text.len() > SHORT => {
+            format!("a text of {} bytes", text.len()).into()
+        }
+        short => short,
+    }
 }

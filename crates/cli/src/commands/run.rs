@@ -17,7 +17,7 @@ use text::{Detokenizer, StopStrings};
 pub(crate) struct Arguments {
     /// The question, or the text to go on from
     prompt: String,
-    /// The model's folder; the embedded model unless set
+    /// The model's folder or GGUF file; the embedded model unless set
     #[arg(long, env = "FULGURITE_MODEL")]
     model: Option<PathBuf>,
     /// A file to read before the question; may be given several times

@@ -14,9 +14,13 @@ impl<'a> Fields<'a> {
     pub(super) fn parse(text: &[u8], path: &'a Path) -> Result<Self, Error> {
         let json = |reason: String| Error::Json { path: path.to_owned(), reason };
         match serde_json::from_slice(text).map_err(|error| json(error.to_string()))? {
-            Value::Object(map) => Ok(Self { map, path }),
+            Value::Object(map) => Ok(Self::new(map, path)),
             _ => Err(json("it is not an object".to_owned())),
         }
+    }
+
+    pub(super) fn new(map: Map<String, Value>, path: &'a Path) -> Self {
+        Self { map, path }
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -25,10 +29,10 @@ impl<'a> Fields<'a> {
 
     /// The field `name`, or the part of a field, as `field.part`.
     pub(super) fn get(&self, name: &str) -> Option<&Value> {
-        match name.split_once('.') {
-            Some((outer, inner)) => self.map.get(outer)?.get(inner),
-            None => self.map.get(name),
-        }
+        self.map.get(name).or_else(|| {
+            let (outer, inner) = name.split_once('.')?;
+            self.map.get(outer)?.get(inner)
+        })
     }
 
     pub(super) fn missing(&self, field: &'static str) -> Error {

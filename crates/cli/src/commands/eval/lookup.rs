@@ -16,7 +16,7 @@ use train::tokens::{ANSWER, DOCUMENT, END, QUESTION};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// The model's folder; the embedded model unless set
+    /// The model's folder or GGUF file; the embedded model unless set
     #[arg(long, env = "FULGURITE_MODEL")]
     model: Option<PathBuf>,
     /// Lengths of the documents in bytes, 64 to 64 Mi

@@ -21,7 +21,7 @@ pub(crate) enum What {
 
 #[derive(clap::Args)]
 pub(crate) struct Logits {
-    /// The model's folder; the embedded model unless set
+    /// The model's folder or GGUF file; the embedded model unless set
     #[arg(long, env = "FULGURITE_MODEL")]
     model: Option<PathBuf>,
     /// A safetensors file with token ids

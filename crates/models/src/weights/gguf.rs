@@ -1,0 +1,177 @@
+//! Tensors of a GGUF file: their names, and conversions from and to released checkpoints.
+//!
+//! A tensor keeps its elements in their order, qkv with its rows interleaved per head; experts are
+//! stacked. Norms and routers are F32, as llama.cpp wants them.
+
+use super::{FromCheckpoint, Role, Source, insert};
+use crate::{Config, Error, MiniMaxText01};
+use std::collections::BTreeMap;
+use std::path::Path;
+use tensor::gguf::{self, DType, Metadata, Planned};
+use tensor::{Checkpoint, Device, Precision, Saved, Tensor, Weight};
+
+/// Parts of a layer by their names in released checkpoints.
+const PARTS: [(&str, &str); 14] = [
+    ("input_layernorm", "attn_norm"),
+    ("post_attention_layernorm", "ffn_norm"),
+    ("self_attn.qkv_proj", "attn_qkv"),
+    ("self_attn.output_gate", "attn_gate"),
+    ("self_attn.norm", "attn_norm_2"),
+    ("self_attn.out_proj", "attn_output"),
+    ("self_attn.q_proj", "attn_q"),
+    ("self_attn.k_proj", "attn_k"),
+    ("self_attn.v_proj", "attn_v"),
+    ("self_attn.o_proj", "attn_output"),
+    ("block_sparse_moe.gate", "ffn_gate_inp"),
+    ("block_sparse_moe.experts.w1", "ffn_gate_exps"),
+    ("block_sparse_moe.experts.w3", "ffn_up_exps"),
+    ("block_sparse_moe.experts.w2", "ffn_down_exps"),
+];
+
+/// What a GGUF file calls the tensor `name` of a released checkpoint, experts stacked.
+///
+/// # Panics
+///
+/// If there is no such tensor.
+pub(super) fn name_of(name: &str) -> String {
+    let known = match name {
+        "model.embed_tokens.weight" => Some("token_embd.weight".to_owned()),
+        "model.norm.weight" => Some("output_norm.weight".to_owned()),
+        "lm_head.weight" => Some("output.weight".to_owned()),
+        _ => part_of(name),
+    };
+    known.unwrap_or_else(|| panic!("`{name}` has no name in GGUF files"))
+}
+
+fn part_of(name: &str) -> Option<String> {
+    let (layer, part) = name.strip_prefix("model.layers.")?.split_once('.')?;
+    let part = part.strip_suffix(".weight")?;
+    let (_, short) = PARTS.iter().find(|(long, _)| *long == part)?;
+    Some(format!("blk.{layer}.{short}.weight"))
+}
+
+/// A tensor of a model.
+struct Listed {
+    name: String,
+    shape: Vec<usize>,
+    role: Role,
+}
+
+/// All tensors of the model of `config`, in the order in which it asks for them.
+fn list(config: &Config, device: &Device) -> Result<Vec<Listed>, Error> {
+    struct Lister<'a>(Vec<Listed>, &'a Device);
+    impl Source for Lister<'_> {
+        fn tensor(&mut self, name: &str, shape: &[usize], role: Role) -> Result<Tensor, Error> {
+            self.0.push(Listed { name: name.to_owned(), shape: shape.to_owned(), role });
+            Ok(Tensor::zeros(self.1, &vec![0; shape.len()]))
+        }
+
+        fn weight(&mut self, name: &str, shape: &[usize], role: Role) -> Result<Weight, Error> {
+            Ok(Weight::new(self.tensor(name, shape, role)?, Precision::F32))
+        }
+    }
+    let mut lister = Lister(Vec::new(), device);
+    MiniMaxText01::new(config.clone(), &mut lister)?;
+    Ok(lister.0)
+}
+
+/// How a tensor is written if the model is to be `wanted` (`None`: as it is) and it is `own`.
+///
+/// Blocks are for matrices of layers: embedding, head and the gate of lightning layers stay as they
+/// are. A matrix whose rows are not whole blocks becomes BF16.
+fn dtype_of(listed: &Listed, own: Precision, wanted: Option<DType>) -> DType {
+    let own = match own {
+        Precision::F32 => DType::F32,
+        Precision::Bf16 => DType::Bf16,
+    };
+    let gate = listed.name.ends_with("output_gate.weight");
+    let row = listed.shape.last().copied().unwrap_or(1);
+    match (listed.role, wanted) {
+        (Role::Norm | Role::Router, _) => DType::F32,
+        (_, None) => own,
+        (Role::Embedding | Role::Head, Some(DType::Blocks(_))) => own,
+        (_, Some(DType::Blocks(_))) if gate => own,
+        (_, Some(blocks)) if !row.is_multiple_of(blocks.block_len()) => DType::Bf16,
+        (_, Some(wanted)) => wanted,
+    }
+}
+
+/// Writes the model of `config` and `checkpoint` as the GGUF file `path`, with `metadata`, its
+/// matrices as `dtype` (F32, BF16, Q8_0 or Q4_0; `None`: F32 or BF16 as they are). One tensor is in
+/// memory at a time; `progress` is called with the number of those written and of all.
+///
+/// # Errors
+///
+/// If a tensor is missing, of another shape, unknown, or has numbers that `dtype` cannot hold; or
+/// the system refuses.
+pub fn to_gguf(
+    config: &Config,
+    checkpoint: &Checkpoint,
+    device: &Device,
+    (path, metadata, dtype): (&Path, &Metadata, Option<DType>),
+    mut progress: impl FnMut(usize, usize),
+) -> Result<(), Error> {
+    let mut source = FromCheckpoint::new(checkpoint, device, None);
+    let listed = list(config, device)?;
+    let plan = |listed: &Listed| Planned {
+        name: name_of(&listed.name),
+        shape: listed.shape.clone(),
+        dtype: dtype_of(listed, source.own(&listed.name), dtype),
+    };
+    let planned: Vec<Planned> = listed.iter().map(plan).collect();
+    gguf::save(path, metadata, &planned, |i| {
+        progress(i, planned.len());
+        let tensor = source.stored(&listed[i])?;
+        if i + 1 == planned.len() {
+            source.check_all_read()?;
+        }
+        Ok(tensor)
+    })
+}
+
+/// The tensors of a released checkpoint for the model of `config` and `checkpoint`; matrices but
+/// routers in `precision`, or as they are loaded. Norms are bf16 if the embedding is and they lose
+/// nothing.
+///
+/// # Errors
+///
+/// If a tensor is missing, of another shape or unknown.
+pub fn to_released(
+    config: &Config,
+    checkpoint: &Checkpoint,
+    device: &Device,
+    precision: Option<Precision>,
+) -> Result<BTreeMap<String, Saved>, Error> {
+    let mut source = FromCheckpoint::new(checkpoint, device, None);
+    let mut saved = BTreeMap::new();
+    let mut narrow = false;
+    for listed in list(config, device)? {
+        let tensor = source.stored(&listed)?;
+        let tensor = match (listed.role, precision) {
+            (Role::Router, _) => tensor,
+            (Role::Norm, _) => {
+                let narrowed = tensor.to_bf16();
+                if narrow && narrowed.to_vec() == tensor.to_vec() { narrowed } else { tensor }
+            }
+            (_, None) => tensor,
+            (_, Some(Precision::Bf16)) => tensor.to_bf16(),
+            (_, Some(Precision::F32)) => tensor.to_f32(),
+        };
+        narrow |= listed.role == Role::Embedding && tensor.is_bf16();
+        insert(&mut saved, &listed.name, tensor);
+    }
+    source.check_all_read()?;
+    Ok(saved)
+}
+
+impl FromCheckpoint<'_> {
+    /// A tensor in the precision of the file.
+    fn stored(&mut self, listed: &Listed) -> Result<Tensor, Error> {
+        let tensor = match listed.shape.len() {
+            3 => self.load_experts(&listed.name, &listed.shape),
+            _ => self.load(&listed.name, &listed.shape),
+        }?;
+        self.check_none_missing()?;
+        Ok(tensor)
+    }
+}
