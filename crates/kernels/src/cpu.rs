@@ -1,5 +1,7 @@
 //! What this machine's CPU can do: asked once at start-up, then passed down by value.
 
+#![expect(unsafe_code, reason = "what tiles need is asked of the CPU and of the system")]
+
 use crate::{Buffers, Threads};
 use fearless_simd::{Level, Simd as _};
 use std::fmt;
@@ -11,6 +13,88 @@ pub struct Cpu {
     pub level: Level,
     /// Precision of what happens between reading f32 and writing f32.
     pub arithmetic: Arithmetic,
+    /// What multiplies bf16 by bf16. Where there is such a unit, products with bf16 weights round
+    /// the other operand to bf16 too; where there is none, they compute as f32 weights do.
+    pub bf16: Option<Bf16Unit>,
+}
+
+/// Instructions that multiply bf16 by bf16 and add up in f32; each holds the proof that they exist.
+#[derive(Clone, Copy, Debug)]
+pub enum Bf16Unit {
+    /// `vdpbf16ps`, two products per lane.
+    Dot(Avx512Bf16),
+    /// `tdpbf16ps`, 16 x 16 sums of 32 products.
+    Tiles(AmxBf16),
+}
+
+/// Proof that AVX-512 F, BW, VL and BF16 are available; only [`Cpu::detect`] and
+/// [`Cpu::variants`] make one.
+#[derive(Clone, Copy, Debug)]
+pub struct Avx512Bf16(());
+
+/// Proof that AMX's tiles and bf16 products are available and that the system lets this process
+/// use them, beside what [`Avx512Bf16`] proves; made where that one is.
+#[derive(Clone, Copy, Debug)]
+pub struct AmxBf16(Avx512Bf16);
+
+impl Bf16Unit {
+    /// The proof that both units have in common.
+    pub(crate) fn avx512(self) -> Avx512Bf16 {
+        match self {
+            Self::Dot(token) | Self::Tiles(AmxBf16(token)) => token,
+        }
+    }
+}
+
+impl Avx512Bf16 {
+    #[cfg(target_arch = "x86_64")]
+    fn detect() -> Option<Self> {
+        let has = is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512vl")
+            && is_x86_feature_detected!("avx512bf16");
+        has.then_some(Self(()))
+    }
+}
+
+impl AmxBf16 {
+    /// Asks the CPU, and asks the system for the permission that it wants asked for, once per
+    /// process; threads have what the process has.
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    fn detect() -> Option<Self> {
+        use std::arch::x86_64::{__cpuid_count, __get_cpuid_max};
+        /// `AMX-BF16` and `AMX-TILE` in EDX of leaf 7.
+        const FEATURES: u32 = 1 << 22 | 1 << 24;
+        /// `arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA)`: Documentation/arch/x86/xstate.rst
+        /// of Linux 5.16.
+        const ARCH_PRCTL: i64 = 158;
+        const REQUEST_PERMISSION: i64 = 0x1023;
+        const TILE_DATA: i64 = 18;
+        let avx512 = Avx512Bf16::detect()?;
+        if __get_cpuid_max(0).0 < 7 || __cpuid_count(7, 0).edx & FEATURES != FEATURES {
+            return None;
+        }
+        let result: i64;
+        // SAFETY: this system call reads and writes no memory of ours; it overwrites rcx and r11.
+        unsafe {
+            std::arch::asm!(
+                "syscall",
+                inlateout("rax") ARCH_PRCTL => result,
+                in("rdi") REQUEST_PERMISSION,
+                in("rsi") TILE_DATA,
+                out("rcx") _,
+                out("r11") _,
+                options(nostack),
+            );
+        }
+        // The system grants it only where it saves and restores tiles.
+        (result == 0).then_some(Self(avx512))
+    }
+
+    #[cfg(all(target_arch = "x86_64", not(target_os = "linux")))]
+    fn detect() -> Option<Self> {
+        None
+    }
 }
 
 /// In what precision matrix products, RMSNorm, activations and both kinds of attention compute
@@ -48,8 +132,12 @@ pub struct Exec {
 
 impl Cpu {
     /// Asks the CPU for everything it has.
+    ///
+    /// # Panics
+    ///
+    /// Never: every CPU has a level.
     pub fn detect() -> Self {
-        Self { level: Level::new(), arithmetic: Arithmetic::F32 }
+        Self::variants().pop().expect("every CPU has a level")
     }
 
     /// Every level that this machine can run, scalar first, [`Cpu::detect`] last.
@@ -71,7 +159,17 @@ impl Cpu {
         #[cfg(target_arch = "aarch64")]
         levels.extend(best.as_neon().map(Level::Neon));
         levels.dedup_by_key(|level| std::mem::discriminant(level));
-        levels.into_iter().map(|level| Self { level, arithmetic: Arithmetic::F32 }).collect()
+        let plain = |level| Self { level, arithmetic: Arithmetic::F32, bf16: None };
+        #[cfg_attr(not(target_arch = "x86_64"), expect(unused_mut, reason = "units are x86's"))]
+        let mut all: Vec<Self> = levels.into_iter().map(plain).collect();
+        #[cfg(target_arch = "x86_64")]
+        if let Some(level) = best.as_avx512().map(Level::Avx512) {
+            let units =
+                [Avx512Bf16::detect().map(Bf16Unit::Dot), AmxBf16::detect().map(Bf16Unit::Tiles)];
+            let with = |unit| Self { bf16: Some(unit), ..plain(level) };
+            all.extend(units.into_iter().flatten().map(with));
+        }
+        all
     }
 
     /// The level with this [`name`](Self::name), if this machine can run it.
@@ -79,8 +177,13 @@ impl Cpu {
         Self::variants().into_iter().find(|cpu| cpu.name() == name)
     }
 
-    /// `scalar`, `sse4.2`, `avx2`, `avx512` or `neon`.
+    /// `scalar`, `sse4.2`, `avx2`, `avx512`, `avx512_bf16`, `amx_bf16` or `neon`.
     pub fn name(self) -> &'static str {
+        match self.bf16 {
+            Some(Bf16Unit::Dot(_)) => return "avx512_bf16",
+            Some(Bf16Unit::Tiles(_)) => return "amx_bf16",
+            None => (),
+        }
         match self.level {
             #[cfg(target_arch = "x86_64")]
             Level::Sse4_2(_) => "sse4.2",

@@ -2,13 +2,15 @@
 //!
 //! ```text
 //! arithmetic: a_i = a_i x + y in registers, nothing else         2 flops per lane
+//! bf16:       a_i = a_i + x y, x and y in bf16, in registers     2 flops per product
 //! memory:     the sum of an array that no cache holds            4 bytes per element
 //! ```
 //!
-//! Both are the best of some samples, for a limit is what nothing disturbs. Levels without fused
+//! All are the best of some samples, for a limit is what nothing disturbs. Levels without fused
 //! multiply-add take two instructions for it, so their limit is lower by more than their width.
 
 use crate::Exec;
+use crate::matmul::bf16;
 use fearless_simd::{dispatch, prelude::*};
 use std::hint::black_box;
 use std::time::Instant;
@@ -18,6 +20,8 @@ use std::time::Instant;
 const CHAINS: usize = 12;
 /// Steps of each chain per sample: about a millisecond.
 const STEPS: usize = 400_000;
+/// Steps of chains of a unit for bf16, which do up to 64 times as much.
+const UNIT_STEPS: usize = 25_000;
 /// Elements of the array: 256 MiB, more than the third-level cache that one core can fill.
 const ELEMENTS: usize = 64 << 20;
 /// Elements per task: 1 MiB.
@@ -33,6 +37,17 @@ pub fn flops_per_second(exec: &Exec) -> f64 {
     });
     let per_step = dispatch!(exec.cpu.level, simd => flops_per_step(simd));
     (num_threads * STEPS * per_step) as f64 / seconds
+}
+
+/// Products of bf16 with sums in f32 per second, two flops each, on all threads together: those of
+/// the level's unit, and of f32 where it has none, which is what weights in bf16 get there.
+pub fn bf16_flops_per_second(exec: &Exec) -> f64 {
+    let Some(unit) = exec.cpu.bf16 else { return flops_per_second(exec) };
+    let num_threads = exec.threads.num_threads();
+    let seconds = best(40, || {
+        exec.threads.run(num_threads, |_| bf16::chains(unit, UNIT_STEPS));
+    });
+    (num_threads * UNIT_STEPS * bf16::flops_per_step(unit)) as f64 / seconds
 }
 
 /// Bytes read from memory per second, by all threads together.

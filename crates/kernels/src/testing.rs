@@ -35,7 +35,7 @@ pub(crate) fn execs() -> Vec<Exec> {
             assert!(Cpu::named(name).is_some(), "REQUIRE_LEVELS: this machine lacks `{name}`");
         }
     }
-    for name in ["avx2", "avx512", "neon"] {
+    for name in ["avx2", "avx512", "avx512_bf16", "amx_bf16", "neon"] {
         if Cpu::named(name).is_none() {
             eprintln!("skipped: no {name}");
         }

@@ -222,14 +222,20 @@ fn bf16_weights_compute_what_their_values_say() {
         .unwrap();
     let checkpoint = Checkpoint::open(&path).unwrap();
     let ids = tokens(200, 10);
-    let [bf16, f32] = [None, Some(Precision::F32)].map(|precision| {
-        let model = models::load(config(), &checkpoint, &device, precision).unwrap();
-        cold(&model, &ids, 64)
-    });
-    let error = relative_rms(&f32, &bf16);
-    assert!(error <= 1e-5, "{error:e}");
-    // And they differ from the weights before rounding.
     random.freeze();
     let exact = cold(&random, &ids, 64);
-    assert!(relative_rms(&exact, &bf16) > 1e-4);
+    for level in Device::levels() {
+        let device = Device::cpu_with_level(2, level).unwrap();
+        let [bf16, f32] = [None, Some(Precision::F32)].map(|precision| {
+            let model = models::load(config(), &checkpoint, &device, precision).unwrap();
+            cold(&model, &ids, 64)
+        });
+        // Where activations are rounded too, each by up to 2^-9 of itself, a few of the eight bits
+        // that are left are lost on the way through the layers.
+        let rounded = device.exec().cpu.bf16.is_some();
+        let error = relative_rms(&f32, &bf16);
+        assert!(error <= if rounded { 3e-2 } else { 1e-5 }, "{error:e} on {level}");
+        // And they differ from the weights before rounding.
+        assert!(relative_rms(&exact, &bf16) > 1e-4);
+    }
 }

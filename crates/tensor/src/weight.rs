@@ -10,7 +10,10 @@ use std::sync::OnceLock;
 pub enum Precision {
     /// As they are.
     F32,
-    /// Rounded to bf16; the f32 values remain what the optimizer changes.
+    /// Rounded to bf16; the f32 values remain what the optimizer changes. On levels with a unit for
+    /// bf16 (`avx512_bf16`, `amx_bf16`) activations are rounded to bf16 as they enter the product,
+    /// and gradients as they enter that for the gradient of activations; those of weights are
+    /// products in f32.
     Bf16,
 }
 

@@ -15,6 +15,8 @@ const LINE_SECONDS: f64 = 0.2;
 pub(crate) enum Work {
     /// Multiplications and additions.
     Flops(usize),
+    /// The same of bf16 by bf16, added up in f32, where the level has a unit for that.
+    Bf16Flops(usize),
     /// Bytes of all operands, each once.
     Bytes(usize),
     /// Neither: only the time is of interest.
@@ -29,11 +31,13 @@ pub(crate) struct Harness {
     lines: Cell<usize>,
 }
 
-/// A level and a number of threads, with its limits in flops and bytes per second.
+/// A level and a number of threads, with its limits in flops, of f32 and of bf16, and bytes per
+/// second.
 struct Machine {
     name: String,
     exec: Exec,
     flops: f64,
+    bf16_flops: f64,
     bytes: f64,
 }
 
@@ -56,9 +60,11 @@ impl Harness {
     }
 
     pub(crate) fn print_limits(&self) {
-        for Machine { name, flops, bytes, .. } in self.machines.iter().filter(|_| !self.once) {
-            let (flops, bytes) = (flops / 1e9, bytes / 1e9);
-            println!("{:<58} {flops:>8.1} GFLOP/s  {bytes:>6.1} GB/s", format!("limit/{name}"));
+        for machine in self.machines.iter().filter(|_| !self.once) {
+            let name = format!("limit/{}", machine.name);
+            let [flops, bf16, bytes] =
+                [machine.flops, machine.bf16_flops, machine.bytes].map(|x| x / 1e9);
+            println!("{name:<58} {flops:>8.1} GFLOP/s  {bytes:>6.1} GB/s  {bf16:>8.1} in bf16");
         }
     }
 
@@ -100,6 +106,7 @@ impl Harness {
         let seconds = median(call);
         let speed = match work {
             Work::Flops(flops) => share(flops, seconds, "GFLOP/s", machine.flops),
+            Work::Bf16Flops(flops) => share(flops, seconds, "GFLOP/s", machine.bf16_flops),
             Work::Bytes(bytes) => share(bytes, seconds, "GB/s", machine.bytes),
             Work::Overhead => String::new(),
         };
@@ -123,7 +130,8 @@ fn machines(levels: &[(String, Cpu)], count: &str, num_threads: usize, once: boo
     let machine = |(level, cpu): &(String, Cpu)| {
         let exec = Exec { cpu: *cpu, threads: widest.threads.clone(), buffers: Buffers::default() };
         let flops = limit(peak::flops_per_second, &exec);
-        Machine { name: format!("{level}/{count}"), exec, flops, bytes }
+        let bf16_flops = limit(peak::bf16_flops_per_second, &exec);
+        Machine { name: format!("{level}/{count}"), exec, flops, bf16_flops, bytes }
     };
     levels.iter().map(machine).collect()
 }

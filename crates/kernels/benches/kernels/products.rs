@@ -1,6 +1,6 @@
 //! Matrix products: dense, packed, small, and one per expert.
 
-use crate::harness::Work::{Bytes, Flops};
+use crate::harness::Work::{Bf16Flops, Bytes, Flops};
 use crate::harness::{Harness, Work, floats};
 use kernels::half::{Bf16, f32_to_bf16};
 use kernels::matmul::{Elements, Mat, MatMut, Packed, Scratch, matmul, matmul_packed, serial};
@@ -21,10 +21,32 @@ const SHAPES: [(usize, usize, usize); 8] = [
     (1, 4093, 1021),
 ];
 
+/// More for bf16 weights: layers and experts of 1.35 B parameters and of the embedded model, many
+/// rows and one; a few rows beside one; the largest.
+const BF16_SHAPES: [(usize, usize, usize); 14] = [
+    (512, 2048, 6144),
+    (512, 2048, 2048),
+    (4096, 2048, 2048),
+    (128, 2048, 2048),
+    (128, 1024, 2048),
+    (2048, 4096, 4096),
+    (1024, 128, 384),
+    (1024, 192, 128),
+    (257, 2011, 1003),
+    (1, 2048, 6144),
+    (1, 8192, 8192),
+    (4, 8192, 8192),
+    (1, 128, 384),
+    (16, 192, 128),
+];
+
 pub(crate) fn all(harness: &Harness) {
     for (m, k, n) in SHAPES {
         dense(harness, m, k, n);
         packed(harness, m, k, n);
+    }
+    for (m, k, n) in BF16_SHAPES {
+        packed_of(harness, m, k, n, "bf16");
     }
     tile(harness, 48, 64, 128);
     grouped(harness);
@@ -46,15 +68,20 @@ fn orthogonal(harness: &Harness, [count, rows, cols]: [usize; 3]) {
 }
 
 /// Few rows are bound by reading the weights, many by arithmetic.
-fn work(m: usize, k: usize, n: usize, element_bytes: usize) -> Work {
-    if m < 16 { Bytes(element_bytes * k * n) } else { Flops(2 * m * k * n) }
+fn work(m: usize, k: usize, n: usize, kind: &str) -> Work {
+    match kind {
+        "bf16" if m < 16 => Bytes(2 * k * n),
+        "bf16" => Bf16Flops(2 * m * k * n),
+        _ if m < 16 => Bytes(4 * k * n),
+        _ => Flops(2 * m * k * n),
+    }
 }
 
 /// Both operands as they come: forward, and the two products of the backward pass.
 fn dense(harness: &Harness, m: usize, k: usize, n: usize) {
     let views = [("f32", false, false), ("f32_a_t", true, false), ("f32_b_t", false, true)];
     for (kind, a_t, b_t) in views {
-        harness.bench(&format!("matmul/{kind}/{m}x{k}x{n}"), work(m, k, n, 4), |exec| {
+        harness.bench(&format!("matmul/{kind}/{m}x{k}x{n}"), work(m, k, n, kind), |exec| {
             let (a, b, mut c) = (floats(m * k), floats(k * n), vec![0.0; m * n]);
             move || {
                 let view = |x, rows, cols, transposed| {
@@ -74,16 +101,7 @@ fn dense(harness: &Harness, m: usize, k: usize, n: usize) {
 /// A weight that was packed before, and the packing.
 fn packed(harness: &Harness, m: usize, k: usize, n: usize) {
     for (kind, bytes) in [("f32", 4), ("bf16", 2)] {
-        let name = format!("matmul/packed_{kind}/{m}x{k}x{n}");
-        harness.bench(&name, work(m, k, n, bytes), |exec| {
-            let weight = Weight::new(n * k, kind);
-            let packed = Packed::from_weight(exec.cpu, weight.elements(), n, k);
-            let (a, mut c) = (floats(m * k), vec![0.0; m * n]);
-            move || {
-                let c = MatMut::row_major(&mut c, m, n);
-                matmul_packed(&exec, Mat::row_major(&a, m, k), &packed, c, false);
-            }
-        });
+        packed_of(harness, m, k, n, kind);
         if m == 1 {
             harness.bench(
                 &format!("matmul/pack_{kind}/{n}x{k}"),
@@ -97,6 +115,19 @@ fn packed(harness: &Harness, m: usize, k: usize, n: usize) {
             );
         }
     }
+}
+
+fn packed_of(harness: &Harness, m: usize, k: usize, n: usize, kind: &str) {
+    let name = format!("matmul/packed_{kind}/{m}x{k}x{n}");
+    harness.bench(&name, work(m, k, n, kind), |exec| {
+        let weight = Weight::new(n * k, kind);
+        let packed = Packed::from_weight(exec.cpu, weight.elements(), n, k);
+        let (a, mut c) = (floats(m * k), vec![0.0; m * n]);
+        move || {
+            let c = MatMut::row_major(&mut c, m, n);
+            matmul_packed(&exec, Mat::row_major(&a, m, k), &packed, c, false);
+        }
+    });
 }
 
 /// A product within a task, as both kinds of attention make them.
@@ -127,6 +158,8 @@ fn grouped(harness: &Harness) {
             let used: usize = runs.iter().map(Range::len).sum();
             let work = if routing == "token" {
                 Bytes(used * k * n * bytes)
+            } else if kind == "bf16" {
+                Bf16Flops(2 * used * k * n)
             } else {
                 Flops(2 * used * k * n)
             };

@@ -1,6 +1,6 @@
 //! The inner loops: blocks of C, tiles in registers, panels of B.
 
-use super::{BLOCK_K, BLOCK_ROWS, Elements, Mat, MatMut, PanelsRef, Scratch, TILE_ROWS};
+use super::{BLOCK_K, BLOCK_ROWS, Mat, MatMut, PanelElements, PanelsRef, Scratch, TILE_ROWS, bf16};
 use crate::half::bf16_to_f32;
 use crate::{Arithmetic, Cpu};
 use fearless_simd::{dispatch, prelude::*};
@@ -64,12 +64,17 @@ unsafe fn simd_block_product<S: Simd>(
             for col in cols.clone().step_by(width) {
                 let start = (col / width * b.k + first_k) * width;
                 let panel = match b.panels {
-                    Elements::F32(x) => &x[start..start + depth * width],
-                    Elements::Bf16(x) => {
+                    PanelElements::F32(x) => &x[start..start + depth * width],
+                    PanelElements::Bf16(x) => {
                         let wide = &mut widened[..depth * width];
                         for (wide, &x) in wide.iter_mut().zip(&x[start..start + depth * width]) {
                             *wide = bf16_to_f32(x);
                         }
+                        &*wide
+                    }
+                    PanelElements::Pairs(pairs) => {
+                        let wide = &mut widened[..depth * width];
+                        bf16::widen(pairs, col / width, first_k, wide);
                         &*wide
                     }
                 };
@@ -274,7 +279,7 @@ pub(super) fn simd_serial<S: Simd>(
             pack_panel(simd, b, panel * width, 0, out);
         }
     }
-    let panels = PanelsRef { panels: Elements::F32(packed), k: b.rows, n: b.cols, width };
+    let panels = PanelsRef { panels: PanelElements::F32(packed), k: b.rows, n: b.cols, width };
     // SAFETY: `serial` checked that `c` is `[a.rows, b.cols]`; it is borrowed mutably.
     unsafe {
         let (data, stride) = (c.data.as_mut_ptr(), c.row_stride);

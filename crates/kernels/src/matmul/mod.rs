@@ -10,18 +10,26 @@
 //! reads it in order; a tile of `TILE_ROWS` rows of C stays in registers. Every element of C is
 //! one chain of fused multiply-adds in the order of `k`, whatever the shape, the blocking and the
 //! number of threads: a row gives the same bits alone and in a batch. With
-//! [`Arithmetic::F64`](crate::Arithmetic::F64) the chain
+//! [`Arithmetic::F64`] the chain
 //! is one of f64 sums, in the same order.
+//!
+//! bf16 weights meet f32 activations in one of two ways, which the level decides
+//! ([`Cpu::bf16`]): without a unit for it the weights are widened, and activations stay f32; on
+//! `avx512_bf16` and `amx_bf16` the activations are rounded to bf16 in flight, and `k` is summed in
+//! the order of the unit (`matmul/bf16`), again the same for every number of rows. f32 weights never go
+//! there, nor does arithmetic in f64.
 
 #![expect(unsafe_code, reason = "the inner loop reads A without bounds checks")]
 
+pub(crate) mod bf16;
 mod blocks;
 #[cfg(test)]
 mod tests;
 
+use crate::cpu::Bf16Unit;
 use crate::half::Bf16;
 use crate::threads::SharedMut;
-use crate::{Cpu, Exec};
+use crate::{Arithmetic, Cpu, Exec};
 use blocks::{block_product, pack_panel, simd_serial};
 use fearless_simd::{dispatch, prelude::*};
 
@@ -201,7 +209,8 @@ impl<'a> MatMut<'a> {
     }
 }
 
-/// A right-hand side in the layout of the inner loop, packed once and multiplied often.
+/// A right-hand side in the layout of the inner loop, packed once and multiplied often. With bf16
+/// elements, what is multiplied with it is rounded to bf16 where [`Cpu::bf16`] says so.
 #[derive(Clone, Debug)]
 pub struct Packed {
     panels: Panels,
@@ -214,6 +223,7 @@ pub struct Packed {
 enum Panels {
     F32(Vec<f32>),
     Bf16(Vec<Bf16>),
+    Pairs(Vec<bf16::Line>),
 }
 
 impl Packed {
@@ -228,7 +238,25 @@ impl Packed {
         let width = panel_width(cpu);
         let panels = match weight {
             Elements::F32(w) => Panels::F32(pack_weight(w, n, k, width)),
+            Elements::Bf16(w) if cpu.bf16.is_some() => Panels::Pairs(bf16::pack_weight(w, n, k)),
             Elements::Bf16(w) => Panels::Bf16(pack_weight(w, n, k, width)),
+        };
+        Self { panels, k, n, width }
+    }
+
+    /// Packs B `[k, n]`, row-major: what [`from_weight`](Self::from_weight) does with its transpose.
+    ///
+    /// # Panics
+    ///
+    /// If the length is not `k * n`.
+    #[track_caller]
+    pub fn from_rows(cpu: Cpu, b: Elements<'_>, k: usize, n: usize) -> Self {
+        assert_eq!(b.len(), k * n, "b must be [{k}, {n}]");
+        let width = panel_width(cpu);
+        let panels = match b {
+            Elements::F32(b) => Panels::F32(pack_rows(b, k, n, width)),
+            Elements::Bf16(b) if cpu.bf16.is_some() => Panels::Pairs(bf16::pack_rows(b, k, n)),
+            Elements::Bf16(b) => Panels::Bf16(pack_rows(b, k, n, width)),
         };
         Self { panels, k, n, width }
     }
@@ -248,13 +276,17 @@ impl Packed {
         match &self.panels {
             Panels::F32(x) => size_of_val(&x[..]),
             Panels::Bf16(x) => size_of_val(&x[..]),
+            Panels::Pairs(x) => size_of_val(&x[..]),
         }
     }
 
     fn view(&self) -> PanelsRef<'_> {
         let panels = match &self.panels {
-            Panels::F32(x) => Elements::F32(x),
-            Panels::Bf16(x) => Elements::Bf16(x),
+            Panels::F32(x) => PanelElements::F32(x),
+            Panels::Bf16(x) => PanelElements::Bf16(x),
+            Panels::Pairs(lines) => {
+                PanelElements::Pairs(bf16::Pairs { lines, k: self.k, n: self.n })
+            }
         };
         PanelsRef { panels, k: self.k, n: self.n, width: self.width }
     }
@@ -271,6 +303,20 @@ fn pack_weight<T: Copy + Default>(weight: &[T], n: usize, k: usize, width: usize
             for (dst, &x) in panel[j..].iter_mut().step_by(width).zip(row) {
                 *dst = x;
             }
+        }
+    }
+    panels
+}
+
+/// `b: [k, n]` as panels of the same kind.
+fn pack_rows<T: Copy + Default>(b: &[T], k: usize, n: usize, width: usize) -> Vec<T> {
+    let mut panels = vec![T::default(); n.div_ceil(width) * k * width];
+    if n == 0 {
+        return panels;
+    }
+    for (i, row) in b.chunks_exact(n).enumerate() {
+        for (panel, part) in row.chunks(width).enumerate() {
+            panels[(panel * k + i) * width..][..part.len()].copy_from_slice(part);
         }
     }
     panels
@@ -294,7 +340,7 @@ pub fn matmul(exec: &Exec, a: Mat<'_>, b: Mat<'_>, c: MatMut<'_>, accumulate: bo
             dispatch!(exec.cpu.level, simd => pack_panel(simd, b, panel * width, 0, out));
         });
     }
-    let panels = PanelsRef { panels: Elements::F32(&packed), k: b.rows, n: b.cols, width };
+    let panels = PanelsRef { panels: PanelElements::F32(&packed), k: b.rows, n: b.cols, width };
     product(exec, a, panels, c, accumulate);
     exec.buffers.give(packed);
 }
@@ -341,6 +387,11 @@ pub fn serial_packed(cpu: Cpu, a: Mat<'_>, b: &Packed, c: MatMut<'_>, accumulate
     assert_eq!((c.rows, c.cols), (a.rows, b.n), "shape of c");
     assert_eq!(b.width, panel_width(cpu), "packed for another CPU level");
     let panels = b.view();
+    if let Some((unit, b)) = panels.for_unit(cpu) {
+        // SAFETY: as below.
+        unsafe { bf16::serial(unit, a, b, c.data.as_mut_ptr(), c.row_stride, accumulate) };
+        return;
+    }
     let cols = 0..panels.n;
     // SAFETY: `c` has the rows of `a` and the columns of `b`, and is borrowed mutably.
     unsafe { block_product(cpu, a, panels, cols, c.data.as_mut_ptr(), c.row_stride, accumulate) };
@@ -367,17 +418,41 @@ fn panel_width(cpu: Cpu) -> usize {
 
 #[derive(Clone, Copy)]
 struct PanelsRef<'a> {
-    /// `[n / width][k][width]`.
-    panels: Elements<'a>,
+    panels: PanelElements<'a>,
     k: usize,
     n: usize,
     width: usize,
+}
+
+#[derive(Clone, Copy)]
+enum PanelElements<'a> {
+    /// `[n / width][k][width]`.
+    F32(&'a [f32]),
+    /// The same.
+    Bf16(&'a [Bf16]),
+    /// As a unit for bf16 wants them, for levels that have one.
+    Pairs(bf16::Pairs<'a>),
+}
+
+impl<'a> PanelsRef<'a> {
+    /// The unit that multiplies these panels, if it is one of bf16.
+    fn for_unit(self, cpu: Cpu) -> Option<(Bf16Unit, bf16::Pairs<'a>)> {
+        match (self.panels, cpu.bf16, cpu.arithmetic) {
+            (PanelElements::Pairs(pairs), Some(unit), Arithmetic::F32) => Some((unit, pairs)),
+            _ => None,
+        }
+    }
 }
 
 /// Splits C over threads: by rows if there are enough of them, by panels otherwise.
 fn product(exec: &Exec, a: Mat<'_>, b: PanelsRef<'_>, c: MatMut<'_>, accumulate: bool) {
     assert_eq!((c.rows, c.cols), (a.rows, b.n), "shape of c");
     let stride = c.row_stride;
+    if let Some((unit, b)) = b.for_unit(exec.cpu) {
+        // SAFETY: `c` has the rows of `a` and the columns of `b`, and is borrowed mutably.
+        unsafe { bf16::product(exec, unit, a, b, c.data.as_mut_ptr(), stride, accumulate) };
+        return;
+    }
     let out = SharedMut(c.data.as_mut_ptr());
     let threads = exec.threads.num_threads();
     let flops = 2 * a.rows * b.n * b.k;

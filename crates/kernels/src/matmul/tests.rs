@@ -1,5 +1,5 @@
 use super::*;
-use crate::half::{bf16_to_f32, f32_to_bf16};
+use crate::half::{bf16_to_f32, f32_to_bf16, round_to_bf16};
 use crate::testing::{assert_close, execs, random};
 use crate::{Arithmetic, Rng, Threads};
 use proptest::prelude::*;
@@ -42,6 +42,10 @@ fn check(m: usize, k: usize, n: usize, seed: u64) {
             }
             let mut got = vec![f32::NAN; m * n];
             matmul_packed(&exec, a, &packed, MatMut::row_major(&mut got, m, n), false);
+            same(&what, got);
+            let other = Packed::from_rows(exec.cpu, (&b).into(), k, n);
+            let mut got = vec![f32::NAN; m * n];
+            matmul_packed(&exec, a, &other, MatMut::row_major(&mut got, m, n), false);
             same(&what, got);
             let mut got = vec![f32::NAN; m * n];
             let c = MatMut::row_major(&mut got, m, n);
@@ -122,6 +126,7 @@ fn f64_arithmetic_is_the_reference_to_the_bit() {
     }
 }
 
+/// Where the level has no unit for bf16, and with f64 arithmetic.
 #[test]
 fn bf16_weights_are_exactly_their_f32_values() {
     let (m, k, n) = (9, 70, 37);
@@ -129,7 +134,7 @@ fn bf16_weights_are_exactly_their_f32_values() {
     let (a, w) = (random(&mut rng, m * k), random(&mut rng, n * k));
     let bits: Vec<Bf16> = w.iter().map(|&x| f32_to_bf16(x)).collect();
     let rounded: Vec<f32> = bits.iter().map(|&x| bf16_to_f32(x)).collect();
-    for exec in execs() {
+    for exec in execs().into_iter().filter(|exec| !rounds(exec)) {
         let [wide, narrow] = [Elements::F32(&rounded), Elements::Bf16(&bits)].map(|w| {
             let packed = Packed::from_weight(exec.cpu, w, n, k);
             let mut c = vec![f32::NAN; m * n];
@@ -138,6 +143,129 @@ fn bf16_weights_are_exactly_their_f32_values() {
             c
         });
         assert_eq!(wide, narrow);
+    }
+}
+
+/// Whether activations are rounded where weights are bf16.
+fn rounds(exec: &Exec) -> bool {
+    exec.cpu.bf16.is_some() && exec.cpu.arithmetic == Arithmetic::F32
+}
+
+/// A bf16 weight and the exact product of the operands that take part in it: activations are
+/// rounded where the level says so. What is left is the rounding of f32 sums in another order,
+/// 2^-24 for each of `k` terms at most, and far less on average.
+fn check_bf16(m: usize, k: usize, n: usize) {
+    let mut rng = Rng(8);
+    let (a, w) = (random(&mut rng, m * k), random(&mut rng, n * k));
+    let initial = random(&mut rng, m * n);
+    let bits: Vec<Bf16> = w.iter().map(|&x| f32_to_bf16(x)).collect();
+    let b: Vec<f32> = bits.iter().map(|&x| bf16_to_f32(x)).collect();
+    let (at, b) = (transposed(&a, m, k), transposed(&b, n, k));
+    let rounded: Vec<f32> = a.iter().map(|&x| round_to_bf16(x)).collect();
+    for exec in execs() {
+        let what = format!("[{m}, {k}] x [{k}, {n}], {exec:?}");
+        let mut want = vec![f32::NAN; m * n];
+        reference(if rounds(&exec) { &rounded } else { &a }, &b, &mut want, k, n);
+        let summed: Vec<f32> = want.iter().zip(&initial).map(|(x, y)| x + y).collect();
+        let packed = Packed::from_weight(exec.cpu, (&bits[..]).into(), n, k);
+        let rows: Vec<Bf16> = b.iter().map(|&x| f32_to_bf16(x)).collect();
+        let other = Packed::from_rows(exec.cpu, (&rows[..]).into(), k, n);
+        let lhs = [Mat::row_major(&a, m, k), Mat::row_major(&at, k, m).t()];
+        let mut all: Option<Vec<f32>> = None;
+        for a in lhs {
+            let mut got = vec![f32::NAN; m * n];
+            matmul_packed(&exec, a, &packed, MatMut::row_major(&mut got, m, n), false);
+            assert_close(&what, &want, &got, 1e-5);
+            assert_eq!(*all.get_or_insert_with(|| got.clone()), got, "{what}: other bits");
+            got.fill(f32::NAN);
+            serial_packed(exec.cpu, a, &other, MatMut::row_major(&mut got, m, n), false);
+            assert_eq!(all.as_deref(), Some(&got[..]), "{what}: other bits alone");
+            let mut got = initial.clone();
+            matmul_packed(&exec, a, &packed, MatMut::row_major(&mut got, m, n), true);
+            assert_close(&what, &summed, &got, 1e-5);
+        }
+        for (rows, all) in all.iter().flat_map(|all| [1, 2, 5, 17, 40].map(|rows| (rows, all))) {
+            for first in (0..m).step_by(7.max(m / 8)) {
+                let rows = rows.min(m - first);
+                let mut got = vec![f32::NAN; rows * n];
+                let c = MatMut::row_major(&mut got, rows, n);
+                matmul_packed(&exec, lhs[0].row_range(first, rows), &packed, c, false);
+                assert_eq!(got, all[first * n..][..rows * n], "{what}: {rows} rows of {first}");
+            }
+        }
+    }
+}
+
+#[test]
+fn bf16_weights_match_the_reference_and_rows_their_batch() {
+    for (m, k, n) in [
+        (0, 3, 3),
+        (3, 0, 3),
+        (3, 3, 0),
+        (1, 1, 1),
+        (1, 63, 1000),
+        (7, 17, 33),
+        (15, 512, 32),
+        (16, 513, 31),
+        (33, 32, 64),
+        (130, 1100, 40),
+        (300, 100, 97),
+    ] {
+        check_bf16(m, k, n);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(20))]
+    #[test]
+    fn bf16_weights_of_any_shape(m in 1usize..80, k in 1usize..80, n in 1usize..70) {
+        check_bf16(m, k, n);
+    }
+}
+
+/// Rounding is to nearest, ties to even; an infinite or missing number spoils its own row only, and
+/// padding does not spoil any.
+#[test]
+fn bf16_rounds_activations_to_nearest_even_and_keeps_what_is_no_number() {
+    let (k, n) = (33, 5);
+    let ulp = 1.0 / 128.0;
+    let values = [1.0 + 0.5 * ulp, 1.0 + 1.5 * ulp, 1.0 + 0.5001 * ulp, f32::INFINITY, f32::NAN];
+    let mut a = vec![0.0; values.len() * k];
+    a.chunks_exact_mut(k).zip(values).for_each(|(row, x)| row[k - 1] = x);
+    let w = vec![f32_to_bf16(1.0); n * k];
+    for exec in execs().into_iter().filter(rounds) {
+        let packed = Packed::from_weight(exec.cpu, (&w[..]).into(), n, k);
+        let mut c = vec![0.0; values.len() * n];
+        let out = MatMut::row_major(&mut c, values.len(), n);
+        matmul_packed(&exec, Mat::row_major(&a, values.len(), k), &packed, out, false);
+        let want = [1.0, 1.0 + 2.0 * ulp, 1.0 + ulp, f32::INFINITY];
+        for (row, want) in c.chunks_exact(n).zip(want) {
+            assert_eq!(row, [want; 5], "{exec:?}");
+        }
+        assert!(c[4 * n..].iter().all(|x| x.is_nan()), "{exec:?}");
+    }
+}
+
+/// Packed for one level, multiplied on another of the same width or with other arithmetic.
+#[test]
+fn bf16_panels_of_a_unit_widen_elsewhere() {
+    let (m, k, n) = (3, 300, 37);
+    let mut rng = Rng(9);
+    let (a, w) = (random(&mut rng, m * k), random(&mut rng, n * k));
+    let bits: Vec<Bf16> = w.iter().map(|&x| f32_to_bf16(x)).collect();
+    for exec in execs().into_iter().filter(rounds) {
+        let plain = Cpu { bf16: None, ..exec.cpu };
+        let exact = Cpu { arithmetic: Arithmetic::F64, ..exec.cpu };
+        for cpu in [plain, exact] {
+            let [want, got] = [Cpu { bf16: None, ..cpu }, exec.cpu].map(|packed_for| {
+                let packed = Packed::from_weight(packed_for, (&bits[..]).into(), n, k);
+                let mut c = vec![f32::NAN; m * n];
+                let out = MatMut::row_major(&mut c, m, n);
+                serial_packed(cpu, Mat::row_major(&a, m, k), &packed, out, false);
+                c
+            });
+            assert_eq!(want, got);
+        }
     }
 }
 

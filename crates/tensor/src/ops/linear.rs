@@ -3,7 +3,7 @@
 use crate::tensor::Data;
 use crate::{Groups, Tensor, Weight};
 use kernels::cuda::{self, DeviceVec};
-use kernels::matmul::{Mat, MatMut, matmul, matmul_packed};
+use kernels::matmul::{Elements, Mat, MatMut, Packed, matmul, matmul_packed};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -97,7 +97,7 @@ fn grouped(x: &Tensor, weight: &Weight, runs: Runs) -> Tensor {
                     let (grad, w) = (grad.gpu(), compute.gpu());
                     cuda::matmul::grouped_linear_grad_x(gpu, grad, w, runs.offsets(), size).into()
                 }
-                None => product_grad_x(&grad, &compute.to_f32(), runs.ranges(), [n, k]).into(),
+                None => product_grad_x(&grad, &compute, runs.ranges(), [n, k]).into(),
             };
             Tensor::from_data(grad.device(), &x_shape, out)
         });
@@ -133,12 +133,15 @@ fn product_grad_x(
     runs: &[Range<usize>],
     [n, k]: [usize; 2],
 ) -> Vec<f32> {
-    let mut out = grad.output(grad.rows() * k);
+    let (exec, mut out) = (grad.device().exec(), grad.output(grad.rows() * k));
     for (e, run) in runs.iter().enumerate() {
         let g = Mat::row_major(&grad.data()[run.start * n..run.end * n], run.len(), n);
-        let w = Mat::row_major(&weight.data()[e * n * k..(e + 1) * n * k], n, k);
         let c = MatMut::row_major(&mut out[run.start * k..run.end * k], run.len(), k);
-        matmul(grad.device().exec(), g, w, c, false);
+        match weight.elements().slice(e * n * k..(e + 1) * n * k) {
+            _ if run.is_empty() => (),
+            Elements::F32(w) => matmul(exec, g, Mat::row_major(w, n, k), c, false),
+            w => matmul_packed(exec, g, &Packed::from_rows(exec.cpu, w, n, k), c, false),
+        }
     }
     out
 }
@@ -193,13 +196,24 @@ mod tests {
         }
     }
 
+    /// And what is multiplied with it, forward and backward, on levels with a unit for bf16.
     #[test]
-    fn bf16_rounds_the_weight_only() {
-        let device = Device::cpu(1);
-        let x = Tensor::new(&device, &[1, 1], vec![1.001]);
-        let w = Tensor::new(&device, &[1, 1], vec![1.001]);
-        let y = x.linear(&Weight::new(w, Precision::Bf16));
-        assert_eq!(y.data(), [1.001]);
+    fn bf16_rounds_the_weight() {
+        for level in Device::levels() {
+            let device = Device::cpu_with_level(1, level).unwrap();
+            let number = || Tensor::new(&device, &[1, 1], vec![1.001]);
+            let x = number().into_parameter();
+            let w = Weight::new(number().into_parameter(), Precision::Bf16);
+            let y = x.linear(&w);
+            let expected = if device.exec().cpu.bf16.is_some() { 1.0 } else { 1.001 };
+            assert_eq!(y.data(), [expected], "{level}");
+            let mut gradients = Gradients::default();
+            y.linear(&Weight::new(number(), Precision::F32)).reshape(&[1]).backward(&mut gradients);
+            assert_eq!(gradients.get(&x).unwrap().data(), [expected], "{level}");
+            // Of a product of two activations nothing is rounded.
+            let exact = gradients.get(w.tensor()).unwrap().data()[0];
+            assert!((exact - 1.001 * 1.001).abs() < 1e-6, "{exact} on {level}");
+        }
     }
 
     #[test]
