@@ -1,6 +1,9 @@
 //! What this machine's CPU can do: asked once at start-up, then passed down by value.
 
-#![expect(unsafe_code, reason = "what tiles need is asked of the CPU and of the system")]
+#![cfg_attr(
+    all(target_arch = "x86_64", target_os = "linux"),
+    expect(unsafe_code, reason = "the permission to use tiles is asked of the system")
+)]
 
 use crate::{Buffers, Threads};
 use fearless_simd::{Level, Simd as _};

@@ -1,5 +1,10 @@
 //! The unit of AVX-512 BF16: two products per lane.
 
+#![cfg_attr(
+    not(target_arch = "x86_64"),
+    allow(dead_code, unused_imports, reason = "nobody can have the token elsewhere")
+)]
+
 use super::{Line, STEP, TILE_ROWS, Task};
 use crate::cpu::Avx512Bf16;
 

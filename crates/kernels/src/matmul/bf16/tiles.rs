@@ -9,6 +9,11 @@
 //! tiles: their shape is set while a [`Tiles`] lives, and their contents never outlive a block of
 //! assembly.
 
+#![cfg_attr(
+    not(target_arch = "x86_64"),
+    allow(dead_code, unused_imports, reason = "nobody can have the token elsewhere")
+)]
+
 use super::Task;
 use crate::cpu::AmxBf16;
 use std::marker::PhantomData;
