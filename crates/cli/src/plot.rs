@@ -57,7 +57,7 @@ pub(crate) fn curve(history: &[Step]) -> anyhow::Result<String> {
     let (loss, wrong) = (mean(|s| s.answer_loss), mean(|s| 1.0 - s.answer_accuracy));
     // Logarithmic: from 0.1 to 0.05 is as far as from 1 to 0.5.
     let both = || loss.iter().chain(&wrong).map(|(_, y)| y.max(1e-4));
-    let (low, high) = (both().fold(0.1, f64::min), both().fold(1.0, f64::max));
+    let (low, high) = (both().fold(0.08, f64::min), both().fold(1.0, f64::max));
     let draw = |svg: &mut String| -> Result<(), Box<dyn std::error::Error>> {
         let root = SVGBackend::with_string(svg, (800, 420)).into_drawing_area();
         root.fill(&WHITE)?;
@@ -85,7 +85,7 @@ pub(crate) fn curve(history: &[Step]) -> anyhow::Result<String> {
         }
         chart
             .configure_series_labels()
-            .position(SeriesLabelPosition::UpperRight)
+            .position(SeriesLabelPosition::LowerLeft)
             .background_style(WHITE)
             .border_style(BLACK)
             .draw()?;

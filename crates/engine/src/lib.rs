@@ -157,11 +157,15 @@ impl<'a, M: CausalLm + ?Sized> Engine<'a, M> {
         if rows.is_empty() {
             return Event::Read(reading);
         }
-        let mut logits = logits.to_vec();
-        if let Some(mask) = &self.request.mask {
-            mask.mask(&mut logits);
-        }
-        let id = sample(&logits, &self.request.sampling, &mut self.rng);
+        let Request { mask, sampling, .. } = &self.request;
+        let id = match mask {
+            None => sample(logits.data(), sampling, &mut self.rng),
+            Some(mask) => {
+                let mut logits = logits.to_vec();
+                mask.mask(&mut logits);
+                sample(&logits, sampling, &mut self.rng)
+            }
+        };
         if self.request.stop_ids.contains(&id) {
             self.finished = Some(FinishReason::Stop);
             return Event::Finished(FinishReason::Stop);

@@ -23,7 +23,7 @@ impl Extract {
         Self { text, absent, end, written: Vec::new(), places: Vec::new() }
     }
 
-    /// Sets the logits of all tokens that may not come next to minus infinity.
+    /// Sets the logits, `[vocab_size]`, of all tokens that may not come next to minus infinity.
     pub fn mask(&self, logits: &mut [f32]) {
         let mut allowed = vec![false; logits.len()];
         let mut allow = |id: u32| {

@@ -140,7 +140,7 @@ fn gpu() -> Option<Device> {
         Err(reason) => {
             assert!(std::env::var_os("REQUIRE_CUDA").is_none(), "{reason}");
             // Not through `eprintln!`: the harness shows that of failing tests only.
-            let line = format!("skipped: {reason}\n");
+            let line = format!("skipped: training on a GPU: {reason}\n");
             std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes()).unwrap();
             None
         }

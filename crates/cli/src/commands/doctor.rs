@@ -20,7 +20,7 @@ pub(crate) fn run(device: &Device) -> anyhow::Result<()> {
     writeln!(out, "memory    {memory:.1} GB/s read")?;
     let gpu =
         Device::gpu(1, 0).map(|gpu| format!("{}, for training", gpu.cuda().map_or("", Cuda::name)));
-    Ok(writeln!(out, "gpu       {}", gpu.unwrap_or_else(|reason| reason.to_string()))?)
+    Ok(writeln!(out, "gpu       {}", gpu.unwrap_or_else(|reason| format!("none: {reason}")))?)
 }
 
 /// Flops per second of the best of some products with weights in some precision.

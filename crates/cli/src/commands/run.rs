@@ -5,7 +5,6 @@ use crate::model::{Place, Weights};
 use crate::prompt::Form;
 use engine::{Engine, Event, Request};
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
-use models::CausalLm as _;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::Instant;
@@ -58,6 +57,8 @@ pub(crate) fn run(arguments: &Arguments, device: &Device) -> anyhow::Result<()> 
     let most = fit::most_bytes(&config, tokenizer.is_byte_level());
     let input_ids = form.ids(&tokenizer, &arguments.file, most, &arguments.prompt)?;
     let prompt_tokens = input_ids.len();
+    let stop_ids = config.eos_token_ids.clone();
+    let mask = form.mask(&tokenizer, &input_ids, &stop_ids)?;
     let checkpoint = place.checkpoint()?;
     let tokens = prompt_tokens.saturating_add(arguments.max_tokens);
     let chunk = arguments.chunk.get().min(prompt_tokens);
@@ -67,8 +68,6 @@ pub(crate) fn run(arguments: &Arguments, device: &Device) -> anyhow::Result<()> 
     let expected_peak = fit::rss_bytes().map(|held| need.peak(held));
     let model = place.load_from(&checkpoint, device, arguments.weights)?;
     drop(checkpoint);
-    let stop_ids = model.config().eos_token_ids.clone();
-    let mask = form.mask(&tokenizer, &input_ids, &stop_ids)?;
     let request = Request {
         input_ids,
         sampling: Sampling { temperature: arguments.temperature, ..Sampling::GREEDY },

@@ -35,7 +35,8 @@ const RUN: &str = "run.safetensors";
 
 pub(crate) fn run(arguments: &Arguments, cpu: &Device) -> anyhow::Result<()> {
     let device = match arguments.gpu {
-        Some(number) => Device::gpu(cpu.num_threads(), number)?,
+        Some(number) => Device::gpu(cpu.num_threads(), number)
+            .with_context(|| format!("cannot train on GPU {number}"))?,
         None => cpu.clone(),
     };
     let path = &arguments.recipe;

@@ -43,27 +43,8 @@ pub fn grouped_linear(
     offsets: &DeviceVec<u32>,
     [rows, n, k]: [usize; 3],
 ) -> DeviceVec<f32> {
-    let groups = num_groups(offsets);
     assert_eq!(x.len(), rows * k, "x must be [{rows}, {k}]");
-    assert_eq!(w.len(), groups * n * k, "w must be [{groups}, {n}, {k}]");
-    let mut out = cuda.output(rows * n);
-    let grid = [pieces(rows, groups, ROWS) * n.div_ceil(COLS), 1, 1];
-    // SAFETY: x, w and out have the lengths that rows, n, k and groups say, and the kernel takes no
-    // row beyond `rows` from the offsets, of which there are groups + 1.
-    unsafe {
-        let args = [
-            x.into(),
-            w.into(),
-            offsets.into(),
-            groups.into(),
-            rows.into(),
-            n.into(),
-            k.into(),
-            (&mut out).into(),
-        ];
-        cuda.launch("matmul_linear", grid, THREADS, &args);
-    }
-    out
+    rows_by_weight(cuda, "matmul_linear", x, w, offsets, [rows, n, k], n)
 }
 
 /// `grad W_g: [rows, k]` of `grad: [rows, n]`, `w: [groups, n, k]` and `offsets: [groups + 1]`: the
@@ -80,15 +61,31 @@ pub fn grouped_linear_grad_x(
     offsets: &DeviceVec<u32>,
     [rows, n, k]: [usize; 3],
 ) -> DeviceVec<f32> {
-    let groups = num_groups(offsets);
     assert_eq!(grad.len(), rows * n, "grad must be [{rows}, {n}]");
+    rows_by_weight(cuda, "matmul_grad_x", grad, w, offsets, [rows, n, k], k)
+}
+
+/// What the two products of rows with a weight have in common: `kernel` makes `[rows, cols]` of `a`,
+/// whose length the caller has checked.
+#[track_caller]
+fn rows_by_weight(
+    cuda: &Cuda,
+    kernel: &'static str,
+    a: &DeviceVec<f32>,
+    w: &DeviceVec<f32>,
+    offsets: &DeviceVec<u32>,
+    [rows, n, k]: [usize; 3],
+    cols: usize,
+) -> DeviceVec<f32> {
+    let groups = num_groups(offsets);
     assert_eq!(w.len(), groups * n * k, "w must be [{groups}, {n}, {k}]");
-    let mut out = cuda.output(rows * k);
-    let grid = [pieces(rows, groups, ROWS) * k.div_ceil(COLS), 1, 1];
-    // SAFETY: as in `grouped_linear`, with grad in the place of x.
+    let mut out = cuda.output(rows * cols);
+    let grid = [pieces(rows, groups, ROWS) * cols.div_ceil(COLS), 1, 1];
+    // SAFETY: a, w and out have the lengths that rows, n, k and groups say, and the kernel takes no
+    // row beyond `rows` from the offsets, of which there are groups + 1.
     unsafe {
         let args = [
-            grad.into(),
+            a.into(),
             w.into(),
             offsets.into(),
             groups.into(),
@@ -97,7 +94,7 @@ pub fn grouped_linear_grad_x(
             k.into(),
             (&mut out).into(),
         ];
-        cuda.launch("matmul_grad_x", grid, THREADS, &args);
+        cuda.launch(kernel, grid, THREADS, &args);
     }
     out
 }

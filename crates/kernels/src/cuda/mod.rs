@@ -88,9 +88,9 @@ pub enum Unavailable {
 impl fmt::Display for Unavailable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoLibrary(name) => write!(f, "no GPU: the library {name} is not installed"),
-            Self::Driver(error) => write!(f, "no GPU: the driver says {error}"),
-            Self::Compiler(log) => write!(f, "the GPU's kernels do not compile: {log}"),
+            Self::NoLibrary(name) => write!(f, "the library {name} is not installed"),
+            Self::Driver(error) => write!(f, "the driver says {error}"),
+            Self::Compiler(log) => write!(f, "its kernels do not compile: {log}"),
         }
     }
 }

@@ -33,6 +33,11 @@ impl Routing {
     }
 
     /// The tokens sorted by their experts, of which there are `num_experts`.
+    ///
+    /// # Panics
+    ///
+    /// If `device` is not that of the router's logits.
+    #[track_caller]
     pub fn groups(&self, device: &Device, num_experts: usize) -> Arc<Groups> {
         Arc::new(Groups(match (&self.0, device.cuda()) {
             (OnDevice::Cpu(routing), None) => OnDevice::Cpu(moe::Groups::new(routing, num_experts)),
@@ -130,7 +135,7 @@ impl Tensor {
             _ => panic!("{ELSEWHERE}"),
         };
         let gradient = self.like(gradient);
-        // Losses are summed with factors known on the CPU, so this waits for nothing new.
+        // The factor is read back from a GPU, which waits for what was launched before.
         Self::from_op(&[1], loss, &[self], move |grad| vec![Some(gradient.scale(grad.to_vec()[0]))])
     }
 
