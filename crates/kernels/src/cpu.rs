@@ -19,7 +19,88 @@ pub struct Cpu {
     /// What multiplies bf16 by bf16. Where there is such a unit, products with bf16 weights round
     /// the other operand to bf16 too; where there is none, they compute as f32 weights do.
     pub bf16: Option<Bf16Unit>,
+    /// What multiplies integers of 8 bits; plain loops where there is none. The results are the
+    /// same.
+    pub int8: Option<Int8Unit>,
 }
+
+/// Instructions that multiply integers of 8 bits; each holds the proof that they exist.
+#[derive(Clone, Copy, Debug)]
+pub enum Int8Unit {
+    /// `vpmaddubsw`, by way of 16 bits.
+    Avx2(Avx2),
+    /// `vpdpbusd`, four products per lane.
+    Vnni(Avx512Vnni),
+    /// `tdpbssd`, 16 x 16 sums of up to 64 products.
+    Tiles(AmxInt8),
+}
+
+/// Proof that AVX2 and FMA are available.
+#[derive(Clone, Copy, Debug)]
+pub struct Avx2(());
+
+/// Proof that AVX-512 F, BW, VL and VNNI are available.
+#[derive(Clone, Copy, Debug)]
+pub struct Avx512Vnni(());
+
+/// Proof that AMX's tiles are available and that the system lets this process use them.
+#[derive(Clone, Copy, Debug)]
+pub struct AmxTile(());
+
+/// Proof that AMX's products of 8 bits are available, beside what [`AmxTile`] and [`Avx512Vnni`]
+/// prove.
+#[derive(Clone, Copy, Debug)]
+pub struct AmxInt8(AmxTile);
+
+impl Int8Unit {
+    /// `avx2`, `avx512_vnni` or `amx_int8`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Avx2(_) => "avx2",
+            Self::Vnni(_) => "avx512_vnni",
+            Self::Tiles(_) => "amx_int8",
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Avx2 {
+    fn detect() -> Option<Self> {
+        let has = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+        has.then_some(Self(()))
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Avx512Vnni {
+    fn detect() -> Option<Self> {
+        let has = is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512vl")
+            && is_x86_feature_detected!("avx512vnni");
+        has.then_some(Self(()))
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+impl AmxInt8 {
+    fn detect() -> Option<Self> {
+        Avx512Vnni::detect()?;
+        AmxTile::detect(AMX_INT8).map(Self)
+    }
+
+    /// The proof that it has in common with other units.
+    pub(crate) fn tiles(self) -> AmxTile {
+        self.0
+    }
+}
+
+/// `AMX-INT8` in EDX of leaf 7.
+#[cfg(target_arch = "x86_64")]
+const AMX_INT8: u32 = 1 << 25;
+/// `AMX-BF16`, there too.
+#[cfg(target_arch = "x86_64")]
+const AMX_BF16: u32 = 1 << 22;
 
 /// Instructions that multiply bf16 by bf16 and add up in f32; each holds the proof that they exist.
 #[derive(Clone, Copy, Debug)]
@@ -60,21 +141,30 @@ impl Avx512Bf16 {
     }
 }
 
+#[cfg(target_arch = "x86_64")]
 impl AmxBf16 {
-    /// Asks the CPU, and asks the system for the permission that it wants asked for, once per
-    /// process; threads have what the process has.
-    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
     fn detect() -> Option<Self> {
+        let avx512 = Avx512Bf16::detect()?;
+        AmxTile::detect(AMX_BF16).map(|_| Self(avx512))
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+impl AmxTile {
+    /// Asks the CPU, also for `feature`, and asks the system for the permission that it wants asked
+    /// for, once per process; threads have what the process has.
+    #[cfg(target_os = "linux")]
+    fn detect(feature: u32) -> Option<Self> {
         use std::arch::x86_64::{__cpuid_count, __get_cpuid_max};
-        /// `AMX-BF16` and `AMX-TILE` in EDX of leaf 7.
-        const FEATURES: u32 = 1 << 22 | 1 << 24;
+        /// `AMX-TILE` in EDX of leaf 7.
+        const AMX_TILE: u32 = 1 << 24;
         /// `arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA)`: Documentation/arch/x86/xstate.rst
         /// of Linux 5.16.
         const ARCH_PRCTL: i64 = 158;
         const REQUEST_PERMISSION: i64 = 0x1023;
         const TILE_DATA: i64 = 18;
-        let avx512 = Avx512Bf16::detect()?;
-        if __get_cpuid_max(0).0 < 7 || __cpuid_count(7, 0).edx & FEATURES != FEATURES {
+        let features = AMX_TILE | feature;
+        if __get_cpuid_max(0).0 < 7 || __cpuid_count(7, 0).edx & features != features {
             return None;
         }
         let result: i64;
@@ -91,11 +181,11 @@ impl AmxBf16 {
             );
         }
         // The system grants it only where it saves and restores tiles.
-        (result == 0).then_some(Self(avx512))
+        (result == 0).then_some(Self(()))
     }
 
-    #[cfg(all(target_arch = "x86_64", not(target_os = "linux")))]
-    fn detect() -> Option<Self> {
+    #[cfg(not(target_os = "linux"))]
+    fn detect(_: u32) -> Option<Self> {
         None
     }
 }
@@ -162,15 +252,30 @@ impl Cpu {
         #[cfg(target_arch = "aarch64")]
         levels.extend(best.as_neon().map(Level::Neon));
         levels.dedup_by_key(|level| std::mem::discriminant(level));
-        let plain = |level| Self { level, arithmetic: Arithmetic::F32, bf16: None };
+        let plain = |level| {
+            #[cfg(target_arch = "x86_64")]
+            let int8 = match level {
+                Level::Avx2(_) => Avx2::detect().map(Int8Unit::Avx2),
+                Level::Avx512(_) => {
+                    let vnni = Avx512Vnni::detect().map(Int8Unit::Vnni);
+                    vnni.or(Avx2::detect().map(Int8Unit::Avx2))
+                }
+                _ => None,
+            };
+            #[cfg(not(target_arch = "x86_64"))]
+            let int8 = None;
+            Self { level, arithmetic: Arithmetic::F32, bf16: None, int8 }
+        };
         #[cfg_attr(not(target_arch = "x86_64"), expect(unused_mut, reason = "units are x86's"))]
         let mut all: Vec<Self> = levels.into_iter().map(plain).collect();
         #[cfg(target_arch = "x86_64")]
         if let Some(level) = best.as_avx512().map(Level::Avx512) {
-            let units =
-                [Avx512Bf16::detect().map(Bf16Unit::Dot), AmxBf16::detect().map(Bf16Unit::Tiles)];
-            let with = |unit| Self { bf16: Some(unit), ..plain(level) };
-            all.extend(units.into_iter().flatten().map(with));
+            let dot = Avx512Bf16::detect().map(Bf16Unit::Dot);
+            all.extend(dot.map(|unit| Self { bf16: Some(unit), ..plain(level) }));
+            all.extend(AmxBf16::detect().map(Bf16Unit::Tiles).map(|unit| {
+                let int8 = AmxInt8::detect().map(Int8Unit::Tiles).or(plain(level).int8);
+                Self { bf16: Some(unit), int8, ..plain(level) }
+            }));
         }
         all
     }

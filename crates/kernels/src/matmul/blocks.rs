@@ -1,6 +1,6 @@
 //! The inner loops: blocks of C, tiles in registers, panels of B.
 
-use super::{BLOCK_K, BLOCK_ROWS, Mat, MatMut, PanelElements, PanelsRef, Scratch, TILE_ROWS, bf16};
+use super::{BLOCK_K, BLOCK_ROWS, Mat, MatMut, PanelElements, PanelsRef, Scratch, TILE_ROWS, bf16, int8};
 use crate::half::bf16_to_f32;
 use crate::{Arithmetic, Cpu};
 use fearless_simd::{dispatch, prelude::*};
@@ -75,6 +75,14 @@ unsafe fn simd_block_product<S: Simd>(
                     PanelElements::Pairs(pairs) => {
                         let wide = &mut widened[..depth * width];
                         bf16::widen(pairs, col / width, first_k, wide);
+                        &*wide
+                    }
+                    PanelElements::Blocks(blocks) => {
+                        let wide = &mut widened[..depth * width];
+                        for (i, wide) in wide.iter_mut().enumerate() {
+                            let (k, j) = (first_k + i / width, col + i % width);
+                            *wide = if j < blocks.n { int8::value(blocks, j, k) } else { 0.0 };
+                        }
                         &*wide
                     }
                 };

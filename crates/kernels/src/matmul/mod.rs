@@ -18,16 +18,23 @@
 //! `avx512_bf16` and `amx_bf16` the activations are rounded to bf16 in flight, and `k` is summed in
 //! the order of the unit (`matmul/bf16`), again the same for every number of rows. f32 weights never go
 //! there, nor does arithmetic in f64.
+//!
+//! Weights in blocks of 8 or 4 bits meet activations in blocks of 8 bits (`matmul/int8`), with the
+//! same bits on every level; in f64 they are widened.
 
 #![expect(unsafe_code, reason = "the inner loop reads A without bounds checks")]
 
+#[cfg(target_arch = "x86_64")]
+mod amx;
 pub(crate) mod bf16;
 mod blocks;
+pub(crate) mod int8;
 #[cfg(test)]
 mod tests;
 
 use crate::cpu::Bf16Unit;
 use crate::half::Bf16;
+use crate::quant::Format;
 use crate::threads::SharedMut;
 use crate::{Arithmetic, Cpu, Exec};
 use blocks::{block_product, pack_panel, simd_serial};
@@ -224,9 +231,21 @@ enum Panels {
     F32(Vec<f32>),
     Bf16(Vec<Bf16>),
     Pairs(Vec<bf16::Line>),
+    Blocks(Vec<int8::Line>, Format),
 }
 
 impl Packed {
+    /// Packs a weight `[n, k]` of whole blocks of Q8_0, Q4_0 or Q4_K.
+    ///
+    /// # Panics
+    ///
+    /// If `blocks` are not `n` rows of `k` elements, or the format is another.
+    #[track_caller]
+    pub fn from_blocks(exec: &Exec, format: Format, blocks: &[u8], n: usize, k: usize) -> Self {
+        let lines = int8::pack(exec, format, blocks, n, k);
+        Self { panels: Panels::Blocks(lines, format), k, n, width: panel_width(exec.cpu) }
+    }
+
     /// Packs a weight `[n, k]`, row-major, as checkpoints store it; the product is `x W^T`.
     ///
     /// # Panics
@@ -277,6 +296,7 @@ impl Packed {
             Panels::F32(x) => size_of_val(&x[..]),
             Panels::Bf16(x) => size_of_val(&x[..]),
             Panels::Pairs(x) => size_of_val(&x[..]),
+            Panels::Blocks(x, _) => size_of_val(&x[..]),
         }
     }
 
@@ -287,6 +307,12 @@ impl Packed {
             Panels::Pairs(lines) => {
                 PanelElements::Pairs(bf16::Pairs { lines, k: self.k, n: self.n })
             }
+            Panels::Blocks(lines, format) => PanelElements::Blocks(int8::Blocks {
+                lines,
+                format: *format,
+                n: self.n,
+                k: self.k,
+            }),
         };
         PanelsRef { panels, k: self.k, n: self.n, width: self.width }
     }
@@ -392,6 +418,11 @@ pub fn serial_packed(cpu: Cpu, a: Mat<'_>, b: &Packed, c: MatMut<'_>, accumulate
         unsafe { bf16::serial(unit, a, b, c.data.as_mut_ptr(), c.row_stride, accumulate) };
         return;
     }
+    if let Some(b) = panels.for_int8(cpu) {
+        // SAFETY: as below.
+        unsafe { int8::serial(cpu, a, b, c.data.as_mut_ptr(), c.row_stride, accumulate) };
+        return;
+    }
     let cols = 0..panels.n;
     // SAFETY: `c` has the rows of `a` and the columns of `b`, and is borrowed mutably.
     unsafe { block_product(cpu, a, panels, cols, c.data.as_mut_ptr(), c.row_stride, accumulate) };
@@ -432,6 +463,8 @@ enum PanelElements<'a> {
     Bf16(&'a [Bf16]),
     /// As a unit for bf16 wants them, for levels that have one.
     Pairs(bf16::Pairs<'a>),
+    /// For integers.
+    Blocks(int8::Blocks<'a>),
 }
 
 impl<'a> PanelsRef<'a> {
@@ -439,6 +472,14 @@ impl<'a> PanelsRef<'a> {
     fn for_unit(self, cpu: Cpu) -> Option<(Bf16Unit, bf16::Pairs<'a>)> {
         match (self.panels, cpu.bf16, cpu.arithmetic) {
             (PanelElements::Pairs(pairs), Some(unit), Arithmetic::F32) => Some((unit, pairs)),
+            _ => None,
+        }
+    }
+
+    /// The blocks, if they are multiplied as such.
+    fn for_int8(self, cpu: Cpu) -> Option<int8::Blocks<'a>> {
+        match (self.panels, cpu.arithmetic) {
+            (PanelElements::Blocks(blocks), Arithmetic::F32) => Some(blocks),
             _ => None,
         }
     }
@@ -451,6 +492,11 @@ fn product(exec: &Exec, a: Mat<'_>, b: PanelsRef<'_>, c: MatMut<'_>, accumulate:
     if let Some((unit, b)) = b.for_unit(exec.cpu) {
         // SAFETY: `c` has the rows of `a` and the columns of `b`, and is borrowed mutably.
         unsafe { bf16::product(exec, unit, a, b, c.data.as_mut_ptr(), stride, accumulate) };
+        return;
+    }
+    if let Some(b) = b.for_int8(exec.cpu) {
+        // SAFETY: as above.
+        unsafe { int8::product(exec, a, b, c.data.as_mut_ptr(), stride, accumulate) };
         return;
     }
     let out = SharedMut(c.data.as_mut_ptr());

@@ -5,14 +5,13 @@ use super::f16_at;
 /// Scale and offset `j` of 8, of 6 bits each, in 12 bytes: the low bits of bytes 0 to 3 are scales
 /// 0 to 3 and those of bytes 4 to 7 are offsets 0 to 3; bytes 8 to 11 have the low 4 bits of scales
 /// and offsets 4 to 7, whose high 2 bits are on top of those of 0 to 3.
-fn scale_and_offset(packed: &[u8], j: usize) -> (f32, f32) {
-    let (scale, offset) = if j < 4 {
+pub(crate) fn scale_and_offset(packed: &[u8], j: usize) -> (u8, u8) {
+    if j < 4 {
         (packed[j] & 63, packed[j + 4] & 63)
     } else {
         let both = packed[j + 4];
         ((both & 15) | (packed[j - 4] >> 6 << 4), (both >> 4) | (packed[j] >> 6 << 4))
-    };
-    (f32::from(scale), f32::from(offset))
+    }
 }
 
 /// Runs of 32: byte `l` of 32 has element `l` of an even run in its low half, and that of the odd
@@ -35,7 +34,7 @@ fn runs(block: &[u8], packed: &[u8], out: &mut [f32], q: impl Fn(usize, usize) -
     let (d, m) = (f16_at(block, 0), f16_at(block, 2));
     for (j, run) in out.chunks_exact_mut(32).enumerate() {
         let (scale, offset) = scale_and_offset(packed, j);
-        let (scale, offset) = (d * scale, m * offset);
+        let (scale, offset) = (d * f32::from(scale), m * f32::from(offset));
         for (l, out) in run.iter_mut().enumerate() {
             *out = scale * f32::from(q(j, l)) - offset;
         }

@@ -22,6 +22,7 @@ mod k;
 mod tests;
 
 use crate::half::{f16_to_f32, f32_to_f16};
+pub(crate) use k::scale_and_offset;
 
 /// A block format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,0 +1,330 @@
+//! Products with weights in blocks of 8 or 4 bits: integers within a block, f32 from block to block.
+//!
+//! ```text
+//! C[i][j] (+)= sum over blocks b of 32 k:  f(dot_b) (s_b t_b) - m_b u_b
+//!   dot_b = sum_k p[i][k] q[j][k]             i32, exact
+//!   t_b, p: A[i] in block b as t p, t = max |A[i]| / 127, p rounded to nearest, ties to even
+//!   s_b, q, m_b: W[j] in block b as s q - m   (crate::quant); m is 0 but for Q4_K
+//!   u_b = t_b sum_k p[i][k]
+//! ```
+//!
+//! From block to block it is one chain of fused multiply-adds in the order of `k`, with `s t` and `u`
+//! rounded to f32 before. All else is exact, so **every level gives the same bits**, for any number
+//! of rows and threads.
+//!
+//! ```text
+//! W  [n / 32][k / 32][lines]      a panel of 32 columns, block by block, as `pack` has it: 17 lines
+//!                                 of 64 bytes for Q8_0, 9 for Q4_0, 9 1/4 for Q4_K
+//! A  [m / 16][k / 32][10]         tiles of 16 rows: 8 lines of p, `[16][32]`, one of t, one of sums
+//! ```
+//!
+//! A part of a panel is unpacked to bytes, multiplied with all rows, and forgotten: what comes from
+//! memory is as small as in the file. How fast that is on which unit stands in `docs/perf/LOG.md`.
+
+mod activations;
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod pack;
+mod portable;
+#[cfg(test)]
+mod tests;
+#[cfg(target_arch = "x86_64")]
+mod tiles;
+
+use super::Mat;
+use crate::cpu::Int8Unit;
+use crate::quant::Format;
+use crate::threads::SharedMut;
+use crate::{Buffers, Cpu, Exec};
+use std::ops::Range;
+
+pub(super) use pack::{pack, value};
+
+/// Elements of `k` that share a scale.
+pub(crate) const BLOCK: usize = 32;
+/// Columns of a panel.
+pub(super) const WIDTH: usize = 32;
+/// Rows of a tile of A.
+const TILE_ROWS: usize = 16;
+/// Lines of a tile of A in one block: numbers, scales, sums.
+const TILE_LINES: usize = TILE_ROWS * BLOCK / 64 + 2;
+/// Blocks that are unpacked at once: 10 KiB, which stay in the first-level cache while rows pass by.
+const PART: usize = 8;
+/// Lines of a block once unpacked: f32 scales, f32 minima, quads of bytes.
+const UNPACKED: usize = 2 + 2 + 16;
+/// Bytes of A in a block of rows: what stays in the second-level cache while panels pass by.
+const ROWS_BYTES: usize = 384 << 10;
+
+/// 64 bytes, aligned to a line of the cache.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
+pub(super) struct Line(pub(super) [u8; 64]);
+
+impl Line {
+    const ZERO: Self = Self([0; 64]);
+}
+
+/// A weight `[n, k]` in the layout above.
+#[derive(Clone, Copy)]
+pub(super) struct Blocks<'a> {
+    pub(super) lines: &'a [Line],
+    pub(super) format: Format,
+    pub(super) n: usize,
+    pub(super) k: usize,
+}
+
+/// What each byte of an unpacked weight is more than the number it stands for: one operand of the
+/// dot products of AVX-512 VNNI has no sign.
+fn bias(unit: Option<Int8Unit>, format: Format) -> i32 {
+    match (unit, format) {
+        (Some(Int8Unit::Vnni(_)), Format::Q8_0) => 128,
+        (Some(Int8Unit::Vnni(_)), Format::Q4_0) => 8,
+        _ => 0,
+    }
+}
+
+/// Whether blocks have a minimum that is taken off.
+fn has_minima(format: Format) -> bool {
+    format == Format::Q4K
+}
+
+/// Sums `[rows, 32]` in memory, their rows `stride` apart.
+#[derive(Clone, Copy)]
+struct Place {
+    data: *mut f32,
+    stride: usize,
+}
+
+/// What a unit does at once: a tile of rows times a part of a panel.
+#[derive(Clone, Copy)]
+struct Task<'a> {
+    /// The tile's lines for the blocks of the part.
+    a: &'a [[Line; TILE_LINES]],
+    /// As many unpacked blocks.
+    b: &'a [[Line; UNPACKED]],
+    /// Rows of the tile that there are.
+    rows: usize,
+    /// Whether what is unpacked has minima.
+    minima: bool,
+    /// Whether to begin with the sums that are there, or with zeros.
+    accumulate: bool,
+    to: Place,
+}
+
+/// C (+)= A W^T on all threads: split by rows if there are enough of them, by panels otherwise.
+///
+/// # Safety
+///
+/// * `c` points to `a.rows` rows, `stride` apart, of `w.n` elements that nobody else uses.
+pub(super) unsafe fn product(
+    exec: &Exec,
+    a: Mat<'_>,
+    w: Blocks<'_>,
+    c: *mut f32,
+    stride: usize,
+    accumulate: bool,
+) {
+    let (threads, panels) = (exec.threads.num_threads(), w.n.div_ceil(WIDTH));
+    let c = SharedMut(c);
+    with_quantized(exec, a, w.format, |tiles| {
+        let per_tile = w.k / BLOCK;
+        let all = a.rows.div_ceil(TILE_ROWS);
+        let most = (ROWS_BYTES / (per_tile * TILE_LINES * 64).max(1)).max(4);
+        let by_rows = a.rows >= 4 * TILE_ROWS * threads;
+        let rows = if by_rows { most.min(all.div_ceil(threads)) } else { all };
+        let columns = if by_rows { panels } else { exec.threads.rows_per_task(panels, 1) };
+        let (rows, columns) = (rows.max(1), columns.max(1));
+        let tasks = panels.div_ceil(columns);
+        exec.threads.run(all.div_ceil(rows) * tasks, |task| {
+            let first = task / tasks * rows;
+            let tiles = &tiles[first * per_tile..(first + rows).min(all) * per_tile];
+            let first = first * TILE_ROWS;
+            let rows = (rows * TILE_ROWS).min(a.rows - first);
+            let start = task % tasks * columns;
+            let panels = start..panels.min(start + columns);
+            // SAFETY: tasks write different rows or columns of `c`, which the caller vouches for.
+            unsafe {
+                let c = c.at(first * stride);
+                block(exec.cpu, &exec.buffers, (tiles, rows), w, panels, (c, stride), accumulate);
+            }
+        });
+    });
+}
+
+/// C (+)= A W^T on the calling thread.
+///
+/// # Safety
+///
+/// As for [`product`].
+pub(super) unsafe fn serial(
+    cpu: Cpu,
+    a: Mat<'_>,
+    w: Blocks<'_>,
+    c: *mut f32,
+    stride: usize,
+    accumulate: bool,
+) {
+    let exec = Exec { cpu, threads: crate::Threads::new(1), buffers: Buffers::default() };
+    // SAFETY: the caller's promise, passed on.
+    unsafe { product(&exec, a, w, c, stride, accumulate) }
+}
+
+/// Calls `f` with A quantized, `[m / 16][k / 32]`.
+fn with_quantized<R>(
+    exec: &Exec,
+    a: Mat<'_>,
+    format: Format,
+    f: impl FnOnce(&[[Line; TILE_LINES]]) -> R,
+) -> R {
+    let blocks = a.cols / BLOCK;
+    let len = a.rows.div_ceil(TILE_ROWS) * blocks;
+    with_lines(&exec.buffers, len, |lines: &mut [[Line; TILE_LINES]]| {
+        if blocks > 0 {
+            exec.threads.for_each_chunk(lines, blocks, |tile, lines| {
+                let first = tile * TILE_ROWS;
+                let rows = a.row_range(first, TILE_ROWS.min(a.rows - first));
+                activations::quantize(exec.cpu, rows, format, lines);
+            });
+        }
+        f(lines)
+    })
+}
+
+/// Calls `f` with `len` groups of lines, which hold arbitrary numbers.
+fn with_lines<T: Copy, R>(buffers: &Buffers, len: usize, f: impl FnOnce(&mut [T]) -> R) -> R {
+    const { assert!(align_of::<T>() == 64 && size_of::<T>().is_multiple_of(64)) }
+    let mut buffer = buffers.take((len * size_of::<T>() + 64) / 4);
+    // SAFETY: `T` is lines and nothing else, and any bits are a line.
+    let (_, lines, _) = unsafe { buffer.align_to_mut::<T>() };
+    let result = f(&mut lines[..len]);
+    buffers.give(buffer);
+    result
+}
+
+/// Rows of A times some panels.
+///
+/// # Safety
+///
+/// * `c` points to as many rows, `stride` apart, of at least as many elements as the panels have
+///   columns up to their end, and nobody else uses those columns.
+unsafe fn block(
+    cpu: Cpu,
+    buffers: &Buffers,
+    (tiles, rows): (&[[Line; TILE_LINES]], usize),
+    w: Blocks<'_>,
+    panels: Range<usize>,
+    (c, stride): (*mut f32, usize),
+    accumulate: bool,
+) {
+    let blocks = w.k / BLOCK;
+    let mut edge = [[0.0f32; WIDTH]; TILE_ROWS];
+    let unit = Unit::new(cpu);
+    with_lines(buffers, PART, |unpacked: &mut [[Line; UNPACKED]]| {
+        for panel in panels {
+            let columns = WIDTH.min(w.n - panel * WIDTH);
+            let at = |tile: usize| c.wrapping_add(tile * TILE_ROWS * stride + panel * WIDTH);
+            for first in (0..blocks.max(1)).step_by(PART) {
+                let part = first..blocks.min(first + PART);
+                let unpacked = &mut unpacked[..part.len()];
+                pack::unpack(cpu, w, panel, part.clone(), unpacked);
+                for tile in 0..rows.div_ceil(TILE_ROWS) {
+                    let rows = TILE_ROWS.min(rows - tile * TILE_ROWS);
+                    let whole = columns == WIDTH;
+                    let edge = edge.as_mut_ptr().cast();
+                    let to = match whole {
+                        true => Place { data: at(tile), stride },
+                        false => Place { data: edge, stride: WIDTH },
+                    };
+                    let accumulate = accumulate || first > 0;
+                    let start = tile * blocks;
+                    let a = &tiles[start + part.start..start + part.end];
+                    let minima = has_minima(w.format);
+                    let task = Task { a, b: unpacked, rows, minima, accumulate, to };
+                    // SAFETY: `to` is rows and columns of `c` that the caller vouches for, or else
+                    // `edge`, which has as many.
+                    unsafe {
+                        if !whole && accumulate {
+                            copy(at(tile), stride, edge, WIDTH, [rows, columns]);
+                        }
+                        unit.multiply(task);
+                        if !whole {
+                            copy(edge, WIDTH, at(tile), stride, [rows, columns]);
+                        }
+                    }
+                }
+            }
+        }
+    });
+}
+
+/// Copies `columns` elements of each of `rows` rows.
+///
+/// # Safety
+///
+/// * Both places have these rows and columns and do not overlap.
+unsafe fn copy(
+    from: *const f32,
+    from_stride: usize,
+    to: *mut f32,
+    to_stride: usize,
+    [rows, columns]: [usize; 2],
+) {
+    for i in 0..rows {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let (from, to) = (from.add(i * from_stride), to.add(i * to_stride));
+            std::ptr::copy_nonoverlapping(from, to, columns);
+        }
+    }
+}
+
+/// What multiplies, on this thread.
+enum Unit {
+    Portable(Cpu),
+    #[cfg(target_arch = "x86_64")]
+    Avx2(crate::cpu::Avx2),
+    #[cfg(target_arch = "x86_64")]
+    Vnni(crate::cpu::Avx512Vnni),
+    #[cfg(target_arch = "x86_64")]
+    Tiles(tiles::Tiles),
+}
+
+impl Unit {
+    fn new(cpu: Cpu) -> Self {
+        match cpu.int8 {
+            #[cfg(target_arch = "x86_64")]
+            Some(Int8Unit::Avx2(token)) => Self::Avx2(token),
+            #[cfg(target_arch = "x86_64")]
+            Some(Int8Unit::Vnni(token)) => Self::Vnni(token),
+            #[cfg(target_arch = "x86_64")]
+            Some(Int8Unit::Tiles(token)) => Self::Tiles(tiles::Tiles::new(token)),
+            #[cfg(not(target_arch = "x86_64"))]
+            Some(_) => Self::Portable(cpu),
+            None => Self::Portable(cpu),
+        }
+    }
+
+    /// See [`Task`].
+    ///
+    /// # Safety
+    ///
+    /// * `task.to` has `task.rows` rows of 32 elements that nobody else uses.
+    unsafe fn multiply(&self, task: Task<'_>) {
+        assert_eq!(task.a.len(), task.b.len(), "blocks of A and of the weight");
+        assert!(task.rows <= TILE_ROWS, "rows of a tile");
+        // SAFETY: the caller's promise, passed on.
+        unsafe {
+            match self {
+                Self::Portable(cpu) => portable::multiply(*cpu, task),
+                #[cfg(target_arch = "x86_64")]
+                Self::Avx2(token) => avx2::multiply(*token, task),
+                #[cfg(target_arch = "x86_64")]
+                Self::Vnni(token) => avx512::multiply(*token, task),
+                #[cfg(target_arch = "x86_64")]
+                Self::Tiles(tiles) => tiles.multiply(task),
+            }
+        }
+    }
+}

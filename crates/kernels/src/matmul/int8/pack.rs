@@ -1,0 +1,237 @@
+//! The layout of weights: from the blocks of a file to panels, and from a part of a panel to bytes.
+//!
+//! ```text
+//! Q8_0, Q4_0  block: scales f16[32], then quads
+//! Q4_K        8 blocks: d f16[32], m f16[32], then for each: s u8[32], t u8[32], then quads
+//! quads       Q8_0: line 2 i + h has 4 numbers of each of 16 columns from 16 h on, from k = 4 i on
+//!             Q4_0, Q4_K: its bytes have those in their low halves, and k + 16 in the high ones
+//! ```
+
+use super::{BLOCK, Blocks, Line, UNPACKED, WIDTH, bias};
+use crate::quant::{Format, scale_and_offset};
+use crate::{Cpu, Exec};
+use fearless_simd::{dispatch, prelude::*};
+use std::ops::Range;
+
+/// Blocks of 32 that have something in common, and the lines of that.
+fn group(format: Format) -> (usize, usize) {
+    match format {
+        Format::Q4K => (8, 2),
+        _ => (1, 0),
+    }
+}
+
+/// Lines of one block: scales and quads.
+fn block_lines(format: Format) -> usize {
+    match format {
+        Format::Q8_0 => 17,
+        Format::Q4_0 | Format::Q4K => 9,
+        Format::Q5K | Format::Q6K => panic!("{} is not multiplied", format.name()),
+    }
+}
+
+/// Lines of a panel for `k` elements of a column.
+fn panel_lines(format: Format, k: usize) -> usize {
+    let (blocks, common) = group(format);
+    k / BLOCK * block_lines(format) + k / BLOCK / blocks * common
+}
+
+/// Where block `b` of a panel begins, and what it has in common with others.
+fn places(format: Format, b: usize) -> (usize, usize) {
+    let (blocks, common) = group(format);
+    let start = b / blocks * (blocks * block_lines(format) + common);
+    (start + common + b % blocks * block_lines(format), start)
+}
+
+/// Packs a weight `[n, k]` in blocks of Q8_0, Q4_0 or Q4_K.
+///
+/// # Panics
+///
+/// If `bytes` are not `n` rows of whole blocks, or the format is another.
+#[track_caller]
+pub(in super::super) fn pack(
+    exec: &Exec,
+    format: Format,
+    bytes: &[u8],
+    n: usize,
+    k: usize,
+) -> Vec<Line> {
+    assert!(k.is_multiple_of(format.block_len()), "rows of {k} elements of {}", format.name());
+    let row_bytes = k / format.block_len() * format.block_bytes();
+    assert_eq!(bytes.len(), n * row_bytes, "bytes of [{n}, {k}] in {}", format.name());
+    let per_panel = panel_lines(format, k);
+    let mut lines = vec![Line::ZERO; n.div_ceil(WIDTH) * per_panel];
+    if per_panel > 0 {
+        exec.threads.for_each_chunk(&mut lines, per_panel, |panel, lines| {
+            let rows = &bytes[panel * WIDTH * row_bytes..n.min((panel + 1) * WIDTH) * row_bytes];
+            // Block by block: all that is written meanwhile is 5 KiB.
+            for b in 0..k / format.block_len() {
+                for (j, row) in rows.chunks_exact(row_bytes).enumerate() {
+                    let block = &row[b * format.block_bytes()..][..format.block_bytes()];
+                    pack_block(format, block, b, j, lines);
+                }
+            }
+        });
+    }
+    lines
+}
+
+/// Column `j` of a panel in the blocks of one block of the file.
+fn pack_block(format: Format, block: &[u8], b: usize, j: usize, panel: &mut [Line]) {
+    let (half, lane) = (j / 16, j % 16 * 4);
+    let quad = |i: usize, bytes: [u8; 4], lines: &mut [Line]| {
+        lines[2 * i + half].0[lane..lane + 4].copy_from_slice(&bytes);
+    };
+    let four = |bytes: &[u8], i: usize| [bytes[i], bytes[i + 1], bytes[i + 2], bytes[i + 3]];
+    match format {
+        Format::Q8_0 | Format::Q4_0 => {
+            let (start, _) = places(format, b);
+            panel[start].0[2 * j..][..2].copy_from_slice(&block[..2]);
+            let lines = &mut panel[start + 1..][..block_lines(format) - 1];
+            for i in 0..(block.len() - 2) / 4 {
+                quad(i, four(block, 2 + 4 * i), lines);
+            }
+        }
+        Format::Q4K => {
+            let (scales, low) = (&block[4..16], &block[16..]);
+            let (_, common) = places(format, 8 * b);
+            panel[common].0[2 * j..][..2].copy_from_slice(&block[..2]);
+            panel[common + 1].0[2 * j..][..2].copy_from_slice(&block[2..4]);
+            for run in 0..8 {
+                let (start, _) = places(format, 8 * b + run);
+                let (scale, offset) = scale_and_offset(scales, run);
+                (panel[start].0[j], panel[start].0[32 + j]) = (scale, offset);
+                let low = &low[run / 2 * 32..][..32];
+                for i in 0..4 {
+                    let (first, second) = (four(low, 4 * i), four(low, 16 + 4 * i));
+                    let both = std::array::from_fn(|x| match run % 2 {
+                        0 => first[x] & 15 | second[x] << 4,
+                        _ => first[x] >> 4 | second[x] & 0xF0,
+                    });
+                    quad(i, both, &mut panel[start + 1..][..8]);
+                }
+            }
+        }
+        Format::Q5K | Format::Q6K => panic!("{} is not multiplied", format.name()),
+    }
+}
+
+/// Blocks `part` of a panel as f32 scales and minima and as bytes, with the bias of the unit.
+pub(super) fn unpack(
+    cpu: Cpu,
+    w: Blocks<'_>,
+    panel: usize,
+    part: Range<usize>,
+    out: &mut [[Line; UNPACKED]],
+) {
+    let per_panel = panel_lines(w.format, w.k);
+    let panel = &w.lines[panel * per_panel..(panel + 1) * per_panel];
+    let bias = bias(cpu.int8, w.format) as u8;
+    for (b, out) in part.zip(out) {
+        let (start, common) = places(w.format, b);
+        let block = &panel[start..start + block_lines(w.format)];
+        dispatch!(cpu.level, simd => match w.format {
+            Format::Q8_0 => simd_q8_0(simd, block, bias, out),
+            Format::Q4_0 => simd_q4_0(simd, block, bias, out),
+            _ => simd_q4_k(simd, &panel[common..common + 2], block, out),
+        });
+    }
+}
+
+#[inline(always)]
+fn simd_q8_0<S: Simd>(_: S, block: &[Line], bias: u8, out: &mut [Line; UNPACKED]) {
+    let scales = halves(&block[0].0);
+    put(&mut out[..2], &scales);
+    for (out, line) in out[4..].iter_mut().zip(&block[1..]) {
+        for (out, x) in out.0.iter_mut().zip(&line.0) {
+            *out = x.wrapping_add(bias);
+        }
+    }
+}
+
+#[inline(always)]
+fn simd_q4_0<S: Simd>(_: S, block: &[Line], bias: u8, out: &mut [Line; UNPACKED]) {
+    let scales = halves(&block[0].0);
+    put(&mut out[..2], &scales);
+    nibbles(&block[1..], bias.wrapping_sub(8), &mut out[4..]);
+}
+
+#[inline(always)]
+fn simd_q4_k<S: Simd>(_: S, common: &[Line], block: &[Line], out: &mut [Line; UNPACKED]) {
+    let (mut d, mut m) = (halves(&common[0].0), halves(&common[1].0));
+    let (scales, offsets) = block[0].0.split_at(WIDTH);
+    for j in 0..WIDTH {
+        d[j] *= f32::from(scales[j]);
+        m[j] *= f32::from(offsets[j]);
+    }
+    put(&mut out[..2], &d);
+    put(&mut out[2..4], &m);
+    nibbles(&block[1..], 0, &mut out[4..]);
+}
+
+#[inline(always)]
+fn nibbles(packed: &[Line], more: u8, out: &mut [Line]) {
+    let (low, high) = out.split_at_mut(8);
+    for ((line, low), high) in packed.iter().zip(low).zip(high) {
+        for ((x, low), high) in line.0.iter().zip(&mut low.0).zip(&mut high.0) {
+            *low = (x & 15).wrapping_add(more);
+            *high = (x >> 4).wrapping_add(more);
+        }
+    }
+}
+
+/// Numbers to two lines.
+#[inline(always)]
+fn put(lines: &mut [Line], x: &[f32; WIDTH]) {
+    for (line, x) in lines.iter_mut().zip(x.as_chunks::<16>().0) {
+        for (out, x) in line.0.as_chunks_mut::<4>().0.iter_mut().zip(x) {
+            *out = x.to_le_bytes();
+        }
+    }
+}
+
+/// 32 numbers of f16.
+#[inline(always)]
+fn halves(line: &[u8; 64]) -> [f32; WIDTH] {
+    let mut out = [0.0; WIDTH];
+    for (out, bytes) in out.iter_mut().zip(line.as_chunks::<2>().0) {
+        *out = half(u16::from_le_bytes(*bytes));
+    }
+    out
+}
+
+/// What `crate::half::f16_to_f32` does, without branches, so that it is done for 16 at a time, and
+/// without subnormal f32, which a thread may be told to take for zeros.
+#[inline(always)]
+pub(super) fn half(x: u16) -> f32 {
+    let sign = u32::from(x & 0x8000) << 16;
+    let rest = u32::from(x & 0x7FFF) << 13;
+    let normal = rest + 0x3800_0000;
+    let subnormal = (f32::from_bits(rest + 0x3880_0000) - f32::from_bits(0x3880_0000)).to_bits();
+    let infinite = rest | 0x7F80_0000;
+    let finite = if rest < 0x0080_0000 { subnormal } else { normal };
+    f32::from_bits(sign | if rest < 0x0F80_0000 { finite } else { infinite })
+}
+
+/// Element `(j, k)` of the weight.
+pub(in super::super) fn value(w: Blocks<'_>, j: usize, k: usize) -> f32 {
+    let per_panel = panel_lines(w.format, w.k);
+    let panel = &w.lines[j / WIDTH * per_panel..(j / WIDTH + 1) * per_panel];
+    let (start, common) = places(w.format, k / BLOCK);
+    let (j, k) = (j % WIDTH, k % BLOCK);
+    let f16 = |line: usize| {
+        let bytes = &panel[line].0[2 * j..];
+        half(u16::from_le_bytes([bytes[0], bytes[1]]))
+    };
+    let byte = |quad: usize| panel[start + 1 + 2 * quad + j / 16].0[j % 16 * 4 + k % 4];
+    let nibble = || byte(k / 4 % 4) >> (k / 16 * 4) & 15;
+    match w.format {
+        Format::Q8_0 => f16(start) * f32::from(byte(k / 4).cast_signed()),
+        Format::Q4_0 => f16(start) * (f32::from(nibble()) - 8.0),
+        _ => {
+            let scale = f16(common) * f32::from(panel[start].0[j]);
+            let offset = f16(common + 1) * f32::from(panel[start].0[32 + j]);
+            scale * f32::from(nibble()) - offset
+        }
+    }
+}
