@@ -50,7 +50,7 @@ pub struct AmxTile(());
 /// Proof that AMX's products of 8 bits are available, beside what [`AmxTile`] and [`Avx512Vnni`]
 /// prove.
 #[derive(Clone, Copy, Debug)]
-pub struct AmxInt8(AmxTile);
+pub struct AmxInt8(AmxTile, Avx512Vnni);
 
 impl Int8Unit {
     /// `avx2`, `avx512_vnni` or `amx_int8`.
@@ -85,11 +85,16 @@ impl Avx512Vnni {
 #[cfg(target_arch = "x86_64")]
 impl AmxInt8 {
     fn detect() -> Option<Self> {
-        Avx512Vnni::detect()?;
-        AmxTile::detect(AMX_INT8).map(Self)
+        let vnni = Avx512Vnni::detect()?;
+        AmxTile::detect(AMX_INT8).map(|tiles| Self(tiles, vnni))
     }
 
-    /// The proof that it has in common with other units.
+    /// The proof that it has in common with the unit of vectors.
+    pub(crate) fn vnni(self) -> Avx512Vnni {
+        self.1
+    }
+
+    /// The proof that it has in common with the unit for bf16.
     pub(crate) fn tiles(self) -> AmxTile {
         self.0
     }

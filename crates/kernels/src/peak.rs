@@ -3,6 +3,7 @@
 //! ```text
 //! arithmetic: a_i = a_i x + y in registers, nothing else         2 flops per lane
 //! bf16:       a_i = a_i + x y, x and y in bf16, in registers     2 flops per product
+//! int8:       a_i = a_i + x y, x and y in 8 bits, in registers    2 operations per product
 //! memory:     the sum of an array that no cache holds            4 bytes per element
 //! ```
 //!
@@ -10,7 +11,7 @@
 //! multiply-add take two instructions for it, so their limit is lower by more than their width.
 
 use crate::Exec;
-use crate::matmul::bf16;
+use crate::matmul::{bf16, int8};
 use fearless_simd::{dispatch, prelude::*};
 use std::hint::black_box;
 use std::time::Instant;
@@ -48,6 +49,18 @@ pub fn bf16_flops_per_second(exec: &Exec) -> f64 {
         exec.threads.run(num_threads, |_| bf16::chains(unit, UNIT_STEPS));
     });
     (num_threads * UNIT_STEPS * bf16::flops_per_step(unit)) as f64 / seconds
+}
+
+/// Products of 8 bits with sums in 32 per second, two operations each, on all threads together:
+/// those of the unit of [`Cpu::int8`](crate::Cpu::int8), and flops of f32 where there is none, since
+/// plain loops have no limit of their own.
+pub fn int8_operations_per_second(exec: &Exec) -> f64 {
+    let Some(unit) = exec.cpu.int8 else { return flops_per_second(exec) };
+    let num_threads = exec.threads.num_threads();
+    let seconds = best(40, || {
+        exec.threads.run(num_threads, |_| int8::chains(unit, UNIT_STEPS));
+    });
+    (num_threads * UNIT_STEPS * int8::operations_per_step(unit)) as f64 / seconds
 }
 
 /// Bytes read from memory per second, by all threads together.

@@ -17,6 +17,8 @@ pub(crate) enum Work {
     Flops(usize),
     /// The same of bf16 by bf16, added up in f32, where the level has a unit for that.
     Bf16Flops(usize),
+    /// Products of 8 bits and their sums, two operations each.
+    Int8Operations(usize),
     /// Bytes of all operands, each once.
     Bytes(usize),
     /// Neither: only the time is of interest.
@@ -31,13 +33,14 @@ pub(crate) struct Harness {
     lines: Cell<usize>,
 }
 
-/// A level and a number of threads, with its limits in flops, of f32 and of bf16, and bytes per
-/// second.
+/// A level and a number of threads, with its limits: flops of f32 and of bf16, operations of int8
+/// and bytes, per second.
 struct Machine {
     name: String,
     exec: Exec,
     flops: f64,
     bf16_flops: f64,
+    int8_operations: f64,
     bytes: f64,
 }
 
@@ -62,9 +65,13 @@ impl Harness {
     pub(crate) fn print_limits(&self) {
         for machine in self.machines.iter().filter(|_| !self.once) {
             let name = format!("limit/{}", machine.name);
-            let [flops, bf16, bytes] =
-                [machine.flops, machine.bf16_flops, machine.bytes].map(|x| x / 1e9);
-            println!("{name:<58} {flops:>8.1} GFLOP/s  {bytes:>6.1} GB/s  {bf16:>8.1} in bf16");
+            let [flops, bf16, int8, bytes] =
+                [machine.flops, machine.bf16_flops, machine.int8_operations, machine.bytes]
+                    .map(|x| x / 1e9);
+            println!(
+                "{name:<58} {flops:>8.1} GFLOP/s  {bytes:>6.1} GB/s  {bf16:>8.1} in bf16  \
+                 {int8:>8.1} in int8"
+            );
         }
     }
 
@@ -107,6 +114,7 @@ impl Harness {
         let speed = match work {
             Work::Flops(flops) => share(flops, seconds, "GFLOP/s", machine.flops),
             Work::Bf16Flops(flops) => share(flops, seconds, "GFLOP/s", machine.bf16_flops),
+            Work::Int8Operations(n) => share(n, seconds, "GOP/s", machine.int8_operations),
             Work::Bytes(bytes) => share(bytes, seconds, "GB/s", machine.bytes),
             Work::Overhead => String::new(),
         };
@@ -131,7 +139,9 @@ fn machines(levels: &[(String, Cpu)], count: &str, num_threads: usize, once: boo
         let exec = Exec { cpu: *cpu, threads: widest.threads.clone(), buffers: Buffers::default() };
         let flops = limit(peak::flops_per_second, &exec);
         let bf16_flops = limit(peak::bf16_flops_per_second, &exec);
-        Machine { name: format!("{level}/{count}"), exec, flops, bf16_flops, bytes }
+        let int8_operations = limit(peak::int8_operations_per_second, &exec);
+        let name = format!("{level}/{count}");
+        Machine { name, exec, flops, bf16_flops, int8_operations, bytes }
     };
     levels.iter().map(machine).collect()
 }

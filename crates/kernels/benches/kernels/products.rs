@@ -1,10 +1,11 @@
 //! Matrix products: dense, packed, small, and one per expert.
 
-use crate::harness::Work::{Bf16Flops, Bytes, Flops};
+use crate::harness::Work::{Bf16Flops, Bytes, Flops, Int8Operations};
 use crate::harness::{Harness, Work, floats};
 use kernels::half::{Bf16, f32_to_bf16};
 use kernels::matmul::{Elements, Mat, MatMut, Packed, Scratch, matmul, matmul_packed, serial};
 use kernels::muon::{Muon, muon};
+use kernels::quant::Format;
 use std::hint::black_box;
 use std::ops::Range;
 
@@ -40,6 +41,17 @@ const BF16_SHAPES: [(usize, usize, usize); 14] = [
     (16, 192, 128),
 ];
 
+/// For weights in blocks: layers and experts of 1.35 B parameters, from many rows to one; more than
+/// any cache holds.
+const BLOCKS_SHAPES: [(usize, usize, usize); 6] = [
+    (512, 1024, 3072),
+    (4096, 1024, 1024),
+    (64, 1024, 1536),
+    (1, 1024, 3072),
+    (1, 16384, 16384),
+    (4, 16384, 16384),
+];
+
 pub(crate) fn all(harness: &Harness) {
     for (m, k, n) in SHAPES {
         dense(harness, m, k, n);
@@ -47,6 +59,11 @@ pub(crate) fn all(harness: &Harness) {
     }
     for (m, k, n) in BF16_SHAPES {
         packed_of(harness, m, k, n, "bf16");
+    }
+    for (m, k, n) in BLOCKS_SHAPES {
+        for format in [Format::Q8_0, Format::Q4_0, Format::Q4K] {
+            blocks(harness, m, k, n, format);
+        }
     }
     tile(harness, 48, 64, 128);
     grouped(harness);
@@ -128,6 +145,35 @@ fn packed_of(harness: &Harness, m: usize, k: usize, n: usize, kind: &str) {
             matmul_packed(&exec, Mat::row_major(&a, m, k), &packed, c, false);
         }
     });
+}
+
+/// A weight in blocks, packed before; and the packing.
+fn blocks(harness: &Harness, m: usize, k: usize, n: usize, format: Format) {
+    let (name, bytes) = (format.name(), n * k / format.block_len() * format.block_bytes());
+    let work = if m < 16 { Bytes(bytes) } else { Int8Operations(2 * m * k * n) };
+    // Scales of 2^-9.
+    let blocks: Vec<u8> =
+        [0x00, 0x18, 0x00, 0x18].into_iter().chain(3..=251).cycle().take(256).collect();
+    let weight = || -> Vec<u8> {
+        let block = &blocks[..format.block_bytes()];
+        block.iter().copied().cycle().take(bytes).collect()
+    };
+    harness.bench(&format!("matmul/packed_{name}/{m}x{k}x{n}"), work, |exec| {
+        let packed = Packed::from_blocks(&exec, format, &weight(), n, k);
+        let (a, mut c) = (floats(m * k), vec![0.0; m * n]);
+        move || {
+            let c = MatMut::row_major(&mut c, m, n);
+            matmul_packed(&exec, Mat::row_major(&a, m, k), &packed, c, false);
+        }
+    });
+    if m == 4096 {
+        harness.bench(&format!("matmul/pack_{name}/{n}x{k}"), Bytes(2 * bytes), |exec| {
+            let weight = weight();
+            move || {
+                black_box(Packed::from_blocks(&exec, format, &weight, n, k));
+            }
+        });
+    }
 }
 
 /// A product within a task, as both kinds of attention make them.

@@ -1,6 +1,8 @@
 //! The inner loops: blocks of C, tiles in registers, panels of B.
 
-use super::{BLOCK_K, BLOCK_ROWS, Mat, MatMut, PanelElements, PanelsRef, Scratch, TILE_ROWS, bf16, int8};
+use super::{
+    BLOCK_K, BLOCK_ROWS, Mat, MatMut, PanelElements, PanelsRef, Scratch, TILE_ROWS, bf16, int8,
+};
 use crate::half::bf16_to_f32;
 use crate::{Arithmetic, Cpu};
 use fearless_simd::{dispatch, prelude::*};

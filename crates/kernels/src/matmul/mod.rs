@@ -307,12 +307,9 @@ impl Packed {
             Panels::Pairs(lines) => {
                 PanelElements::Pairs(bf16::Pairs { lines, k: self.k, n: self.n })
             }
-            Panels::Blocks(lines, format) => PanelElements::Blocks(int8::Blocks {
-                lines,
-                format: *format,
-                n: self.n,
-                k: self.k,
-            }),
+            Panels::Blocks(lines, format) => {
+                PanelElements::Blocks(int8::Blocks { lines, format: *format, n: self.n, k: self.k })
+            }
         };
         PanelsRef { panels, k: self.k, n: self.n, width: self.width }
     }

@@ -21,6 +21,8 @@
 mod avx512;
 mod tiles;
 
+pub(super) use avx512::prefetch;
+
 use super::Mat;
 use crate::cpu::Bf16Unit;
 use crate::half::{Bf16, bf16_to_f32};
@@ -367,7 +369,7 @@ unsafe fn block(
                         let next = b[part.end * STEP..].as_ptr();
                         let lines = BLOCK_STEPS * STEP;
                         let share = first * lines / a.rows..(first + rows) * lines / a.rows;
-                        share.for_each(|line| avx512::prefetch(next.wrapping_add(line)));
+                        share.for_each(|line| prefetch(next.wrapping_add(line)));
                         if i + 1 == blocks && columns == WIDTH {
                             for row in 0..rows {
                                 avx512::prefetch_to_write(at.wrapping_add(row * stride + WIDTH));

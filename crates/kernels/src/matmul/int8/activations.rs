@@ -1,9 +1,8 @@
 //! Rows of A as blocks of 8 bits.
 
 use super::super::Mat;
-use super::{BLOCK, Line, TILE_LINES, TILE_ROWS, bias, has_minima};
+use super::{BLOCK, Line, SCALES, STARTS, TILE_LINES, TILE_ROWS};
 use crate::Cpu;
-use crate::quant::Format;
 use fearless_simd::{dispatch, prelude::*};
 
 /// Adding it rounds an f32 below 2^22 to an integer, to nearest, ties to even, which is then in the
@@ -12,33 +11,46 @@ const ROUND: f32 = 12_582_912.0;
 
 /// Up to 16 rows of A into a tile, `[k / 32]`; rows that are missing are zeros. The last line of a
 /// block has what the unit begins with in each row: `-bias` times the sum of the row's integers, or
-/// minus the sum of its numbers where the weight of `format` has minima.
-pub(super) fn quantize(cpu: Cpu, a: Mat<'_>, format: Format, tile: &mut [[Line; TILE_LINES]]) {
-    let (bias, minima) = (bias(cpu.int8, format), has_minima(format));
-    let mut gathered = [0.0; BLOCK];
-    for (b, lines) in tile.iter_mut().enumerate() {
-        lines.fill(Line::ZERO);
-        for row in 0..a.rows {
-            let start = row * a.row_stride + b * BLOCK * a.col_stride;
-            let x = if a.col_stride == 1 {
-                a.data[start..].first_chunk::<BLOCK>()
-            } else {
-                let x = a.data[start..].iter().step_by(a.col_stride);
-                gathered.iter_mut().zip(x).for_each(|(out, x)| *out = *x);
-                Some(&gathered)
-            };
-            let Some(x) = x else { unreachable!("columns are whole blocks") };
-            let (q, lines) = lines.split_at_mut(TILE_ROWS * BLOCK / 64);
-            let q = &mut q[row / 2].0[row % 2 * BLOCK..][..BLOCK];
-            let Some(q) = q.first_chunk_mut() else { unreachable!("half a line") };
-            let (scale, sum) = dispatch!(cpu.level, simd => simd_block(simd, x, q));
-            let start = match minima {
-                true => (-(scale * sum as f32)).to_bits(),
-                false => (-bias * sum).cast_unsigned(),
-            };
-            lines[0].0[4 * row..][..4].copy_from_slice(&scale.to_le_bytes());
-            lines[1].0[4 * row..][..4].copy_from_slice(&start.to_le_bytes());
-        }
+/// minus the sum of its numbers where the weight has minima.
+pub(super) fn quantize(
+    cpu: Cpu,
+    a: Mat<'_>,
+    (bias, minima): (i32, bool),
+    tile: &mut [[Line; TILE_LINES]],
+) {
+    if a.rows < TILE_ROWS {
+        tile.fill([Line::ZERO; TILE_LINES]);
+    }
+    for row in 0..a.rows {
+        let mut gathered = Vec::new();
+        let start = row * a.row_stride;
+        let x = if a.col_stride == 1 {
+            &a.data[start..start + a.cols]
+        } else {
+            gathered.extend(a.data[start..].iter().step_by(a.col_stride).take(a.cols));
+            &gathered
+        };
+        dispatch!(cpu.level, simd => simd_row(simd, x, row, (bias, minima), tile));
+    }
+}
+
+#[inline(always)]
+fn simd_row<S: Simd>(
+    simd: S,
+    x: &[f32],
+    row: usize,
+    (bias, minima): (i32, bool),
+    tile: &mut [[Line; TILE_LINES]],
+) {
+    for (lines, x) in tile.iter_mut().zip(x.as_chunks::<BLOCK>().0) {
+        let q = &mut lines[row / 2].0.as_chunks_mut::<BLOCK>().0[row % 2];
+        let (scale, sum) = simd_block(simd, x, q);
+        let start = match minima {
+            true => (-(scale * sum as f32)).to_bits(),
+            false => (-bias * sum).cast_unsigned(),
+        };
+        lines[SCALES].0.as_chunks_mut::<4>().0[row] = scale.to_le_bytes();
+        lines[STARTS].0.as_chunks_mut::<4>().0[row] = start.to_le_bytes();
     }
 }
 

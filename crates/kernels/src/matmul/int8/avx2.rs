@@ -3,9 +3,10 @@
 //! `vpmaddubsw` adds two products of a byte without sign and one with, and saturates; of magnitudes
 //! up to 128 and 127 it cannot, so the sign goes from the weight to the other factor.
 
-use super::{Line, TILE_LINES, Task, UNPACKED};
+use super::{CHAINS, Line, TILE_LINES, Task, UNPACKED};
 use crate::cpu::Avx2;
 use std::arch::x86_64::*;
+use std::hint::black_box;
 
 /// Rows in registers, of 8 columns at a time.
 const ROWS: usize = 4;
@@ -107,4 +108,30 @@ unsafe fn block<const N: usize, const MINIMA: bool>(
             }
         }
     }
+}
+
+/// See [`super::chains`].
+pub(super) fn chains(_: Avx2, steps: usize) {
+    #[target_feature(enable = "avx2")]
+    fn inner(steps: usize) -> i32 {
+        let (x, ones) = (_mm256_set1_epi8(black_box(1)), _mm256_set1_epi16(black_box(1)));
+        // Different starts, or the chains would be one.
+        let mut sums: [__m256i; CHAINS] =
+            std::array::from_fn(|i| _mm256_set1_epi32(black_box(i as i32)));
+        for _ in 0..steps {
+            for sum in &mut sums {
+                let pairs = _mm256_maddubs_epi16(x, *sum);
+                *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(pairs, ones));
+            }
+        }
+        let mut numbers = [0; 8];
+        sums.iter().fold(0, |total: i32, sum| {
+            // SAFETY: 8 numbers are 32 bytes.
+            unsafe { _mm256_storeu_si256(numbers.as_mut_ptr().cast(), *sum) };
+            numbers.iter().fold(total, |total, x| total.wrapping_add(*x))
+        })
+    }
+
+    // SAFETY: the token proves that these features are available.
+    black_box(unsafe { inner(steps) });
 }

@@ -1,8 +1,9 @@
 //! The unit of AVX-512 VNNI: four products of bytes per lane, one of whose factors has no sign.
 
-use super::{Line, TILE_LINES, Task, UNPACKED};
+use super::{CHAINS, Line, TILE_LINES, Task, UNPACKED};
 use crate::cpu::Avx512Vnni;
 use std::arch::x86_64::*;
+use std::hint::black_box;
 
 /// Rows in registers: with two vectors each they are twelve chains, enough for two instructions per
 /// cycle of latency 5.
@@ -114,4 +115,24 @@ unsafe fn block<const N: usize, const MINIMA: bool>(
             }
         }
     }
+}
+
+/// See [`super::chains`].
+pub(super) fn chains(_: Avx512Vnni, steps: usize) {
+    #[target_feature(enable = "avx512f,avx512vnni")]
+    fn inner(steps: usize) -> i32 {
+        let x = _mm512_set1_epi8(black_box(1));
+        // Different starts, or the chains would be one.
+        let mut sums: [__m512i; CHAINS] =
+            std::array::from_fn(|i| _mm512_set1_epi32(black_box(i as i32)));
+        for _ in 0..steps {
+            for sum in &mut sums {
+                *sum = _mm512_dpbusd_epi32(*sum, x, x);
+            }
+        }
+        sums.into_iter().map(|sum| _mm512_reduce_add_epi32(sum)).fold(0, i32::wrapping_add)
+    }
+
+    // SAFETY: the token proves that these features are available.
+    black_box(unsafe { inner(steps) });
 }

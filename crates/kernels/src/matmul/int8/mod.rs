@@ -48,8 +48,13 @@ pub(crate) const BLOCK: usize = 32;
 pub(super) const WIDTH: usize = 32;
 /// Rows of a tile of A.
 const TILE_ROWS: usize = 16;
+/// Fewer rows than this are faster as vectors than as tiles of AMX.
+const MIN_TILE_ROWS: usize = 8;
 /// Lines of a tile of A in one block: numbers, scales, sums.
 const TILE_LINES: usize = TILE_ROWS * BLOCK / 64 + 2;
+/// The line of scales, and the one of what sums begin with.
+const SCALES: usize = TILE_LINES - 2;
+const STARTS: usize = TILE_LINES - 1;
 /// Blocks that are unpacked at once: 10 KiB, which stay in the first-level cache while rows pass by.
 const PART: usize = 8;
 /// Lines of a block once unpacked: f32 scales, f32 minima, quads of bytes.
@@ -73,6 +78,14 @@ pub(super) struct Blocks<'a> {
     pub(super) format: Format,
     pub(super) n: usize,
     pub(super) k: usize,
+}
+
+/// What multiplies `rows` rows: one tile register for one row would be mostly empty.
+fn unit(cpu: Cpu, rows: usize) -> Option<Int8Unit> {
+    match cpu.int8 {
+        Some(Int8Unit::Tiles(token)) if rows < MIN_TILE_ROWS => Some(Int8Unit::Vnni(token.vnni())),
+        unit => unit,
+    }
 }
 
 /// What each byte of an unpacked weight is more than the number it stands for: one operand of the
@@ -113,6 +126,30 @@ struct Task<'a> {
     to: Place,
 }
 
+/// `steps` steps of products and sums in registers, nothing else: the limit of a unit.
+#[cfg_attr(not(target_arch = "x86_64"), expect(unused_variables, reason = "units are x86's"))]
+pub(crate) fn chains(unit: Int8Unit, steps: usize) {
+    #[cfg(target_arch = "x86_64")]
+    match unit {
+        Int8Unit::Avx2(token) => avx2::chains(token, steps),
+        Int8Unit::Vnni(token) => avx512::chains(token, steps),
+        Int8Unit::Tiles(token) => tiles::chains(token, steps),
+    }
+}
+
+/// Operations in a step of [`chains`], two per product.
+pub(crate) fn operations_per_step(unit: Int8Unit) -> usize {
+    match unit {
+        Int8Unit::Avx2(_) => CHAINS * 2 * 32,
+        Int8Unit::Vnni(_) => CHAINS * 2 * 64,
+        Int8Unit::Tiles(_) => 4 * 2 * 16 * 16 * 64,
+    }
+}
+
+/// Vectors of sums in [`chains`], of units that have vectors: enough for two instructions per cycle
+/// of latency 5.
+const CHAINS: usize = 12;
+
 /// C (+)= A W^T on all threads: split by rows if there are enough of them, by panels otherwise.
 ///
 /// # Safety
@@ -128,7 +165,9 @@ pub(super) unsafe fn product(
 ) {
     let (threads, panels) = (exec.threads.num_threads(), w.n.div_ceil(WIDTH));
     let c = SharedMut(c);
-    with_quantized(exec, a, w.format, |tiles| {
+    let unit = unit(exec.cpu, a.rows);
+    let start = (bias(unit, w.format), has_minima(w.format));
+    with_quantized(exec, a, start, |tiles| {
         let per_tile = w.k / BLOCK;
         let all = a.rows.div_ceil(TILE_ROWS);
         let most = (ROWS_BYTES / (per_tile * TILE_LINES * 64).max(1)).max(4);
@@ -147,7 +186,7 @@ pub(super) unsafe fn product(
             // SAFETY: tasks write different rows or columns of `c`, which the caller vouches for.
             unsafe {
                 let c = c.at(first * stride);
-                block(exec.cpu, &exec.buffers, (tiles, rows), w, panels, (c, stride), accumulate);
+                block(exec, unit, (tiles, rows), w, panels, (c, stride), accumulate);
             }
         });
     });
@@ -175,7 +214,7 @@ pub(super) unsafe fn serial(
 fn with_quantized<R>(
     exec: &Exec,
     a: Mat<'_>,
-    format: Format,
+    start: (i32, bool),
     f: impl FnOnce(&[[Line; TILE_LINES]]) -> R,
 ) -> R {
     let blocks = a.cols / BLOCK;
@@ -185,7 +224,7 @@ fn with_quantized<R>(
             exec.threads.for_each_chunk(lines, blocks, |tile, lines| {
                 let first = tile * TILE_ROWS;
                 let rows = a.row_range(first, TILE_ROWS.min(a.rows - first));
-                activations::quantize(exec.cpu, rows, format, lines);
+                activations::quantize(exec.cpu, rows, start, lines);
             });
         }
         f(lines)
@@ -210,8 +249,8 @@ fn with_lines<T: Copy, R>(buffers: &Buffers, len: usize, f: impl FnOnce(&mut [T]
 /// * `c` points to as many rows, `stride` apart, of at least as many elements as the panels have
 ///   columns up to their end, and nobody else uses those columns.
 unsafe fn block(
-    cpu: Cpu,
-    buffers: &Buffers,
+    exec: &Exec,
+    unit: Option<Int8Unit>,
     (tiles, rows): (&[[Line; TILE_LINES]], usize),
     w: Blocks<'_>,
     panels: Range<usize>,
@@ -220,15 +259,16 @@ unsafe fn block(
 ) {
     let blocks = w.k / BLOCK;
     let mut edge = [[0.0f32; WIDTH]; TILE_ROWS];
-    let unit = Unit::new(cpu);
-    with_lines(buffers, PART, |unpacked: &mut [[Line; UNPACKED]]| {
+    let bias = bias(unit, w.format) as u8;
+    let unit = Unit::new(exec.cpu, unit);
+    with_lines(&exec.buffers, PART, |unpacked: &mut [[Line; UNPACKED]]| {
         for panel in panels {
             let columns = WIDTH.min(w.n - panel * WIDTH);
             let at = |tile: usize| c.wrapping_add(tile * TILE_ROWS * stride + panel * WIDTH);
             for first in (0..blocks.max(1)).step_by(PART) {
                 let part = first..blocks.min(first + PART);
                 let unpacked = &mut unpacked[..part.len()];
-                pack::unpack(cpu, w, panel, part.clone(), unpacked);
+                pack::unpack(exec.cpu, w, panel, part.clone(), bias, unpacked);
                 for tile in 0..rows.div_ceil(TILE_ROWS) {
                     let rows = TILE_ROWS.min(rows - tile * TILE_ROWS);
                     let whole = columns == WIDTH;
@@ -292,8 +332,8 @@ enum Unit {
 }
 
 impl Unit {
-    fn new(cpu: Cpu) -> Self {
-        match cpu.int8 {
+    fn new(cpu: Cpu, unit: Option<Int8Unit>) -> Self {
+        match unit {
             #[cfg(target_arch = "x86_64")]
             Some(Int8Unit::Avx2(token)) => Self::Avx2(token),
             #[cfg(target_arch = "x86_64")]

@@ -7,11 +7,16 @@
 //!             Q4_0, Q4_K: its bytes have those in their low halves, and k + 16 in the high ones
 //! ```
 
-use super::{BLOCK, Blocks, Line, UNPACKED, WIDTH, bias};
+use super::{BLOCK, Blocks, Line, UNPACKED, WIDTH};
+use crate::matmul::bf16::prefetch;
 use crate::quant::{Format, scale_and_offset};
 use crate::{Cpu, Exec};
 use fearless_simd::{dispatch, prelude::*};
 use std::ops::Range;
+
+/// How far ahead of its use the weight is asked for, in lines: 16 KiB, as for a long KV
+/// (docs/perf/LOG.md, 2026-11-26).
+const AHEAD: usize = 256;
 
 /// Blocks of 32 that have something in common, and the lines of that.
 fn group(format: Format) -> (usize, usize) {
@@ -116,25 +121,39 @@ fn pack_block(format: Format, block: &[u8], b: usize, j: usize, panel: &mut [Lin
     }
 }
 
-/// Blocks `part` of a panel as f32 scales and minima and as bytes, with the bias of the unit.
+/// Blocks `part` of a panel as f32 scales and minima and as bytes, each more by `bias`.
 pub(super) fn unpack(
     cpu: Cpu,
     w: Blocks<'_>,
     panel: usize,
     part: Range<usize>,
+    bias: u8,
     out: &mut [[Line; UNPACKED]],
 ) {
     let per_panel = panel_lines(w.format, w.k);
     let panel = &w.lines[panel * per_panel..(panel + 1) * per_panel];
-    let bias = bias(cpu.int8, w.format) as u8;
+    dispatch!(cpu.level, simd => simd_unpack(simd, w.format, panel, part, bias, out));
+}
+
+#[inline(always)]
+fn simd_unpack<S: Simd>(
+    simd: S,
+    format: Format,
+    panel: &[Line],
+    part: Range<usize>,
+    bias: u8,
+    out: &mut [[Line; UNPACKED]],
+) {
     for (b, out) in part.zip(out) {
-        let (start, common) = places(w.format, b);
-        let block = &panel[start..start + block_lines(w.format)];
-        dispatch!(cpu.level, simd => match w.format {
+        let (start, common) = places(format, b);
+        let block = &panel[start..start + block_lines(format)];
+        // Weights are read in order, but faster than the CPU would foresee.
+        block.iter().for_each(|line| prefetch(std::ptr::from_ref(line).wrapping_add(AHEAD)));
+        match format {
             Format::Q8_0 => simd_q8_0(simd, block, bias, out),
             Format::Q4_0 => simd_q4_0(simd, block, bias, out),
             _ => simd_q4_k(simd, &panel[common..common + 2], block, out),
-        });
+        }
     }
 }
 

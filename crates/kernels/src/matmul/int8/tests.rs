@@ -53,7 +53,8 @@ fn reference(a: Mat<'_>, format: Format, bytes: &[u8], n: usize, c: &mut [f32]) 
 /// Scale, minimum and integers of run `run` of a block.
 fn split(format: Format, block: &[u8], run: usize) -> (f32, f32, Vec<i32>) {
     let f16 = |at: usize| f16_to_f32(u16::from_le_bytes([block[at], block[at + 1]]));
-    let nibble = |at: usize, high: bool| i32::from(if high { block[at] >> 4 } else { block[at] & 15 });
+    let nibble =
+        |at: usize, high: bool| i32::from(if high { block[at] >> 4 } else { block[at] & 15 });
     let q = |l: usize| match format {
         Format::Q8_0 => i32::from(block[2 + l].cast_signed()),
         Format::Q4_0 => nibble(2 + l % 16, l >= 16) - 8,
@@ -114,8 +115,16 @@ fn every_level_gives_the_bits_of_the_definition() {
     let mut rng = Rng(7);
     for format in FORMATS {
         for [m, n, blocks] in [
-            [1, 1, 1], [1, 33, 2], [2, 32, 9], [5, 64, 3], [16, 31, 1], [17, 65, 4], [31, 7, 2],
-            [130, 40, 3], [0, 5, 1], [3, 2, 0],
+            [1, 1, 1],
+            [1, 33, 2],
+            [2, 32, 9],
+            [5, 64, 3],
+            [16, 31, 1],
+            [17, 65, 4],
+            [31, 7, 2],
+            [130, 40, 3],
+            [0, 5, 1],
+            [3, 2, 0],
         ] {
             let k = blocks * format.block_len();
             check(&mut rng, format, [m, n, k], false);

@@ -8,15 +8,19 @@ use super::{Line, TILE_LINES, Task, UNPACKED};
 use crate::cpu::AmxInt8;
 use crate::matmul::amx::Shaped;
 use std::arch::x86_64::*;
+use std::mem::MaybeUninit;
 
 /// Tiles of this thread are in use.
 pub(super) struct Tiles {
     _shaped: Shaped,
 }
 
-/// The sums of a block, and of the next.
+/// Blocks that are multiplied before the first is scaled.
+const AT_ONCE: usize = 4;
+
+/// The sums of these blocks.
 #[repr(C, align(64))]
-struct Sums([[[i32; 16]; 16]; 2]);
+struct Sums([[[i32; 16]; 16]; AT_ONCE]);
 
 impl Tiles {
     pub(super) fn new(token: AmxInt8) -> Self {
@@ -44,70 +48,84 @@ impl Tiles {
     }
 }
 
+/// Two halves of 16 columns, each in two parts of four blocks: while one is scaled the next but one
+/// is multiplied, for the way from tiles to vectors is long.
+///
 /// # Safety
 ///
 /// * As for [`Tiles::multiply`], and tiles are shaped; `WHOLE` means 16 rows.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 unsafe fn columns<const MINIMA: bool, const WHOLE: bool>(task: Task<'_>) {
-    let mut dots = Sums([[[0; 16]; 16]; 2]);
+    // Zeros would cost more than what is computed.
+    let mut dots = MaybeUninit::<[Sums; 3]>::uninit();
+    let dots = dots.as_mut_ptr().cast::<Sums>();
     let rows = if WHOLE { 16 } else { task.rows };
-    for half in 0..2 {
-        let at = |i: usize| task.to.data.wrapping_add(i * task.to.stride + 16 * half);
-        let mut sums = [_mm512_setzero_ps(); 16];
-        if task.accumulate {
-            for (i, sum) in sums.iter_mut().enumerate().take(rows) {
-                // SAFETY: row `i` of the sums has 32 elements.
-                *sum = unsafe { _mm512_loadu_ps(at(i)) };
+    let at = |half: usize, i: usize| task.to.data.wrapping_add(i * task.to.stride + 16 * half);
+    let parts = task.a.len().div_ceil(AT_ONCE);
+    let part = |i: usize| {
+        let (half, part) = (i / parts, i % parts);
+        let range = part * AT_ONCE..task.a.len().min((part + 1) * AT_ONCE);
+        (half, &task.a[range.clone()], &task.b[range])
+    };
+    let mut sums = [_mm512_setzero_ps(); 16];
+    for i in 0..2 * parts + 2 {
+        if i < 2 * parts {
+            let (half, a, b) = part(i);
+            // SAFETY: tiles are shaped, and there are three of `Sums`.
+            unsafe { multiply(a, b, half, dots.add(i % 3)) };
+        }
+        if i < 2 {
+            continue;
+        }
+        let (half, a, b) = part(i - 2);
+        if (i - 2) % parts == 0 {
+            for (row, sum) in sums.iter_mut().enumerate().take(rows) {
+                *sum = match task.accumulate {
+                    // SAFETY: row `row` of the sums has 32 elements.
+                    true => unsafe { _mm512_loadu_ps(at(half, row)) },
+                    false => _mm512_setzero_ps(),
+                };
             }
         }
-        let pairs = task.a.iter().zip(task.b);
-        let mut before: Option<(&[Line; TILE_LINES], &[Line; UNPACKED])> = None;
-        for (i, (a, b)) in pairs.enumerate() {
-            // SAFETY: tiles are shaped.
-            unsafe { multiply(a, b, half, &mut dots.0[i % 2]) };
-            if let Some((a, b)) = before {
-                scale::<MINIMA>(a, b, half, &dots.0[(i + 1) % 2], &mut sums);
+        for (block, (a, b)) in a.iter().zip(b).enumerate() {
+            // SAFETY: `multiply` has written them for as many blocks.
+            let dots = unsafe { &(*dots.add((i - 2) % 3)).0[block] };
+            scale::<MINIMA>(a, b, half, dots, &mut sums);
+        }
+        if (i - 1) % parts == 0 {
+            for (row, sum) in sums.iter().enumerate().take(rows) {
+                // SAFETY: as above.
+                unsafe { _mm512_storeu_ps(at(half, row), *sum) };
             }
-            before = Some((a, b));
-        }
-        if let Some((a, b)) = before {
-            scale::<MINIMA>(a, b, half, &dots.0[(task.a.len() + 1) % 2], &mut sums);
-        }
-        for (i, sum) in sums.iter().enumerate().take(rows) {
-            // SAFETY: row `i` of the sums has 32 elements.
-            unsafe { _mm512_storeu_ps(at(i), *sum) };
         }
     }
 }
 
-/// The sums of one block for 16 columns.
+/// The sums of up to four blocks for 16 columns.
 ///
 /// # Safety
 ///
-/// * Tiles are shaped.
+/// * Tiles are shaped, and `dots` points to `Sums` to be written for as many blocks as there are.
 #[inline]
-unsafe fn multiply(
-    a: &[Line; TILE_LINES],
-    b: &[Line; UNPACKED],
-    half: usize,
-    dots: &mut [[i32; 16]; 16],
-) {
-    // SAFETY: 16 rows of 32 bytes of A, 8 of 64 bytes of B that are 128 apart, and 16 x 16 sums are
-    // there; tiles are declared as overwritten.
-    unsafe {
-        std::arch::asm!(
-            "tilezero tmm0",
-            "tileloadd tmm1, [{a} + {row}]",
-            "tileloadd tmm2, [{b} + 4*{row}]",
-            "tdpbssd tmm0, tmm1, tmm2",
-            "tilestored [{dots} + 2*{row}], tmm0",
-            a = in(reg) a.as_ptr(),
-            b = in(reg) b.as_ptr().add(4 + half),
-            row = in(reg) 32usize,
-            dots = in(reg) dots.as_mut_ptr(),
-            out("tmm0") _, out("tmm1") _, out("tmm2") _,
-            options(nostack, preserves_flags),
-        );
+unsafe fn multiply(a: &[[Line; TILE_LINES]], b: &[[Line; UNPACKED]], half: usize, dots: *mut Sums) {
+    for (block, (a, b)) in a.iter().zip(b).enumerate() {
+        // SAFETY: 16 rows of 32 bytes of A, 8 of 64 bytes of B that are 128 apart, and 16 x 16 sums
+        // are there; tiles are declared as overwritten.
+        unsafe {
+            std::arch::asm!(
+                "tilezero tmm0",
+                "tileloadd tmm1, [{a} + {row}]",
+                "tileloadd tmm2, [{b} + 4*{row}]",
+                "tdpbssd tmm0, tmm1, tmm2",
+                "tilestored [{dots} + 2*{row}], tmm0",
+                a = in(reg) a.as_ptr(),
+                b = in(reg) b.as_ptr().add(4 + half),
+                row = in(reg) 32usize,
+                dots = in(reg) dots.cast::<[[i32; 16]; 16]>().wrapping_add(block),
+                out("tmm0") _, out("tmm1") _, out("tmm2") _,
+                options(nostack, preserves_flags),
+            );
+        }
     }
 }
 
@@ -134,5 +152,41 @@ fn scale<const MINIMA: bool>(
                 *sum = _mm512_fmadd_ps(m, _mm512_set1_ps(*u.add(i)), *sum);
             }
         }
+    }
+}
+
+/// See [`super::chains`].
+pub(super) fn chains(token: AmxInt8, steps: usize) {
+    if steps == 0 {
+        return;
+    }
+    let _shaped = Shaped::new(token.tiles(), &[(16, 64); 8]);
+    // Zeros would take less power, and the clock would be faster than it ever is.
+    let ones = [Line([1; 64]); 16];
+    // SAFETY: 16 lines are read, and tiles are declared as overwritten.
+    unsafe {
+        std::arch::asm!(
+            "tilezero tmm0",
+            "tilezero tmm1",
+            "tilezero tmm2",
+            "tilezero tmm3",
+            "tileloadd tmm4, [{ones} + {line}]",
+            "tileloadd tmm5, [{ones} + {line}]",
+            "tileloadd tmm6, [{ones} + {line}]",
+            "tileloadd tmm7, [{ones} + {line}]",
+            "2:",
+            "tdpbssd tmm0, tmm4, tmm6",
+            "tdpbssd tmm1, tmm4, tmm7",
+            "tdpbssd tmm2, tmm5, tmm6",
+            "tdpbssd tmm3, tmm5, tmm7",
+            "dec {steps}",
+            "jnz 2b",
+            ones = in(reg) ones.as_ptr(),
+            line = in(reg) 64usize,
+            steps = inout(reg) steps => _,
+            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+            out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+            options(nostack, readonly),
+        );
     }
 }
