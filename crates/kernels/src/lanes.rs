@@ -42,7 +42,7 @@ pub(crate) fn dot<S: Simd>(simd: S, a: &[f32], b: &[f32]) -> f32 {
 /// Asks for the line of memory `ahead` elements behind the start of `x` to be brought into the
 /// second-level cache, where there is a way to ask. It may lie anywhere, also where nothing is.
 #[inline(always)]
-pub(crate) fn prefetch(x: &[f32], ahead: usize) {
+pub(crate) fn prefetch<T>(x: &[T], ahead: usize) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a prefetch may be of any address, and SSE is part of the architecture.
     unsafe {

@@ -17,7 +17,7 @@ pub enum Role {
     Embedding,
     /// A norm's weight.
     Norm,
-    /// The head: always f32.
+    /// The head: what it multiplies is always f32.
     Head,
     /// A matrix whose scale does not grow with depth.
     Projection,
@@ -28,7 +28,7 @@ pub enum Role {
         /// Rows of each.
         head_dim: usize,
     },
-    /// A router: always f32.
+    /// A router: what it multiplies is always f32.
     Router,
 }
 
@@ -215,10 +215,7 @@ impl Source for FromCheckpoint<'_> {
             _ => self.load(name, shape)?,
         };
         let own = if tensor.is_bf16() { Precision::Bf16 } else { Precision::F32 };
-        let precision = precision_of(role, self.precision.unwrap_or(own));
-        // Products take f32 as f32: a wide router or head in bf16 is widened once.
-        let tensor = if precision == Precision::F32 { tensor.to_f32() } else { tensor };
-        Ok(Weight::new(tensor, precision))
+        Ok(Weight::new(tensor, precision_of(role, self.precision.unwrap_or(own))))
     }
 }
 
@@ -237,7 +234,9 @@ pub fn loaded_bytes(
     let mut sizes = Sizes { source, bytes: 0 };
     MiniMaxText01::new(config.clone(), &mut sizes)?;
     if config.tie_word_embeddings {
-        sizes.add(&[config.vocab_size, config.hidden_size], Precision::F32);
+        // The head is packed from the table, which stays.
+        let own = sizes.source.own("model.embed_tokens.weight");
+        sizes.add(&[config.vocab_size, config.hidden_size], own);
     }
     Ok(sizes.bytes)
 }
@@ -271,8 +270,10 @@ impl Source for Sizes<'_> {
     }
 
     fn weight(&mut self, name: &str, shape: &[usize], role: Role) -> Result<Weight, Error> {
-        let precision = self.source.precision.unwrap_or_else(|| self.source.own(name));
-        self.add(shape, precision_of(role, precision));
+        let own = self.source.own(name);
+        let precision = precision_of(role, self.source.precision.unwrap_or(own));
+        // Products in f32 leave bf16 as it is stored.
+        self.add(shape, if own == Precision::Bf16 { own } else { precision });
         Ok(Weight::new(self.empty(shape), Precision::F32))
     }
 }
@@ -307,7 +308,7 @@ impl Source for ToTrain<'_> {
 
     fn weight(&mut self, name: &str, shape: &[usize], role: Role) -> Result<Weight, Error> {
         let weight = self.source.weight(name, shape, role)?;
-        let parameter = weight.tensor().clone().into_parameter();
+        let parameter = weight.tensor().to_f32().into_parameter();
         Ok(Weight::new(parameter, precision_of(role, self.precision)))
     }
 }

@@ -8,7 +8,8 @@ use std::sync::OnceLock;
 /// In what precision weights take part in products; accumulation is f32 in either case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Precision {
-    /// As they are.
+    /// As they are; bf16 that is stored as such is widened in flight, and what it is multiplied with
+    /// stays f32.
     F32,
     /// Rounded to bf16; the f32 values remain what the optimizer changes. On levels with a unit for
     /// bf16 (`avx512_bf16`, `amx_bf16`) activations are rounded to bf16 as they enter the product,
@@ -103,10 +104,14 @@ impl Weight {
             let tensor = self.compute();
             let cpu = tensor.device().exec().cpu;
             let size = self.n() * self.k();
+            let pack = match self.precision {
+                Precision::F32 => Packed::from_weight_exact,
+                Precision::Bf16 => Packed::from_weight,
+            };
             (0..self.num_experts())
                 .map(|e| {
                     let matrix = tensor.elements().slice(e * size..(e + 1) * size);
-                    Packed::from_weight(cpu, matrix, self.n(), self.k())
+                    pack(cpu, matrix, self.n(), self.k())
                 })
                 .collect()
         })

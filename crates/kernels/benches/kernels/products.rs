@@ -2,8 +2,11 @@
 
 use crate::harness::Work::{Bf16Flops, Bytes, Flops, Int8Operations};
 use crate::harness::{Harness, Work, floats};
+use kernels::Cpu;
 use kernels::half::{Bf16, f32_to_bf16};
-use kernels::matmul::{Elements, Mat, MatMut, Packed, Scratch, matmul, matmul_packed, serial};
+use kernels::matmul::{
+    Elements, Mat, MatMut, Packed, Scratch, grouped, matmul, matmul_packed, serial,
+};
 use kernels::muon::{Muon, muon};
 use kernels::quant::Format;
 use std::hint::black_box;
@@ -24,12 +27,14 @@ const SHAPES: [(usize, usize, usize); 8] = [
 
 /// More for bf16 weights: layers and experts of 1.35 B parameters and of the embedded model, many
 /// rows and one; a few rows beside one; the largest.
-const BF16_SHAPES: [(usize, usize, usize); 14] = [
+const BF16_SHAPES: [(usize, usize, usize); 16] = [
+    (64, 1024, 1536),
+    (512, 1024, 1536),
+    (512, 1536, 1024),
+    (512, 1024, 1024),
+    (512, 1024, 3072),
+    (4096, 1024, 3072),
     (512, 2048, 6144),
-    (512, 2048, 2048),
-    (4096, 2048, 2048),
-    (128, 2048, 2048),
-    (128, 1024, 2048),
     (2048, 4096, 4096),
     (1024, 128, 384),
     (1024, 192, 128),
@@ -65,8 +70,12 @@ pub(crate) fn all(harness: &Harness) {
             blocks(harness, m, k, n, format);
         }
     }
+    // The head of 1.35 B parameters.
+    for kind in ["f32", "exact", "bf16"] {
+        packed_of(harness, 1, 1024, 32000, kind);
+    }
     tile(harness, 48, 64, 128);
-    grouped(harness);
+    experts(harness);
     for shape in [[32, 128, 128], [1, 1024, 1024], [1, 384, 128]] {
         orthogonal(harness, shape);
     }
@@ -87,7 +96,7 @@ fn orthogonal(harness: &Harness, [count, rows, cols]: [usize; 3]) {
 /// Few rows are bound by reading the weights, many by arithmetic.
 fn work(m: usize, k: usize, n: usize, kind: &str) -> Work {
     match kind {
-        "bf16" if m < 16 => Bytes(2 * k * n),
+        "bf16" | "exact" if m < 16 => Bytes(2 * k * n),
         "bf16" => Bf16Flops(2 * m * k * n),
         _ if m < 16 => Bytes(4 * k * n),
         _ => Flops(2 * m * k * n),
@@ -117,9 +126,9 @@ fn dense(harness: &Harness, m: usize, k: usize, n: usize) {
 
 /// A weight that was packed before, and the packing.
 fn packed(harness: &Harness, m: usize, k: usize, n: usize) {
-    for (kind, bytes) in [("f32", 4), ("bf16", 2)] {
+    for (kind, bytes) in [("f32", 4), ("bf16", 2), ("exact", 2)] {
         packed_of(harness, m, k, n, kind);
-        if m == 1 {
+        if m == 1 && kind != "exact" {
             harness.bench(
                 &format!("matmul/pack_{kind}/{n}x{k}"),
                 Bytes(2 * bytes * k * n),
@@ -138,7 +147,7 @@ fn packed_of(harness: &Harness, m: usize, k: usize, n: usize, kind: &str) {
     let name = format!("matmul/packed_{kind}/{m}x{k}x{n}");
     harness.bench(&name, work(m, k, n, kind), |exec| {
         let weight = Weight::new(n * k, kind);
-        let packed = Packed::from_weight(exec.cpu, weight.elements(), n, k);
+        let packed = weight.packed(exec.cpu, n, k);
         let (a, mut c) = (floats(m * k), vec![0.0; m * n]);
         move || {
             let c = MatMut::row_major(&mut c, m, n);
@@ -188,10 +197,10 @@ fn tile(harness: &Harness, m: usize, k: usize, n: usize) {
     });
 }
 
-/// One product per expert for its run of rows: evenly routed, half of the rows with one expert,
-/// and one token with two experts.
-fn grouped(harness: &Harness) {
-    let (experts, rows, k, n) = (16, 2048, 512, 768);
+/// A product per expert for its run of rows: evenly routed, half of the rows with one expert, and
+/// one token with two experts. Of 1.35 B parameters: a prompt of 512 tokens.
+fn experts(harness: &Harness) {
+    let (experts, rows, k, n) = (16, 1024, 1024, 1536);
     let each = rows / experts;
     let even: Vec<_> = (0..experts).map(|e| e * each..(e + 1) * each).collect();
     let rest = rows / 2 / (experts - 1);
@@ -199,7 +208,7 @@ fn grouped(harness: &Harness) {
         .map(|e| if e == 0 { 0..rows / 2 } else { rows / 2 + (e - 1) * rest..rows / 2 + e * rest })
         .collect();
     let token: Vec<_> = (0..experts).map(|e| e.min(2)..(e + 1).min(2)).collect();
-    for (kind, bytes) in [("f32", 4), ("bf16", 2)] {
+    for (kind, bytes) in [("f32", 4), ("bf16", 2), ("exact", 2)] {
         for (routing, runs) in [("even", &even), ("skewed", &skewed), ("token", &token)] {
             let used: usize = runs.iter().map(Range::len).sum();
             let work = if routing == "token" {
@@ -212,17 +221,14 @@ fn grouped(harness: &Harness) {
             let name = format!("matmul/grouped_{kind}/{routing}/{experts}x{k}x{n}");
             harness.bench(&name, work, |exec| {
                 let weight = Weight::new(n * k, kind);
-                let packed = Packed::from_weight(exec.cpu, weight.elements(), n, k);
+                let packed = weight.packed(exec.cpu, n, k);
                 // Copies, or all experts would be one matrix in the cache.
                 let packed = vec![packed; experts];
                 let (x, mut out, runs) = (floats(rows * k), vec![0.0; rows * n], runs.clone());
                 move || {
-                    for (run, packed) in runs.iter().zip(&packed) {
-                        let x = &x[run.start * k..run.end * k];
-                        let out = &mut out[run.start * n..run.end * n];
-                        let out = MatMut::row_major(out, run.len(), n);
-                        matmul_packed(&exec, Mat::row_major(x, run.len(), k), packed, out, false);
-                    }
+                    let (a, c) =
+                        (Mat::row_major(&x, rows, k), MatMut::row_major(&mut out, rows, n));
+                    grouped(&exec, a, &packed, &runs, c);
                 }
             });
         }
@@ -233,6 +239,8 @@ fn grouped(harness: &Harness) {
 enum Weight {
     F32(Vec<f32>),
     Bf16(Vec<Bf16>),
+    /// Whose products are exact.
+    Exact(Vec<Bf16>),
 }
 
 impl Weight {
@@ -240,6 +248,7 @@ impl Weight {
         let values = floats(len);
         match kind {
             "f32" => Self::F32(values),
+            "exact" => Self::Exact(values.into_iter().map(f32_to_bf16).collect()),
             _ => Self::Bf16(values.into_iter().map(f32_to_bf16).collect()),
         }
     }
@@ -247,7 +256,14 @@ impl Weight {
     fn elements(&self) -> Elements<'_> {
         match self {
             Self::F32(x) => Elements::F32(x),
-            Self::Bf16(x) => Elements::Bf16(x),
+            Self::Bf16(x) | Self::Exact(x) => Elements::Bf16(x),
+        }
+    }
+
+    fn packed(&self, cpu: Cpu, n: usize, k: usize) -> Packed {
+        match self {
+            Self::Exact(_) => Packed::from_weight_exact(cpu, self.elements(), n, k),
+            _ => Packed::from_weight(cpu, self.elements(), n, k),
         }
     }
 }

@@ -1,11 +1,18 @@
 //! The inner loops: blocks of C, tiles in registers, panels of B.
 
 use super::{
-    BLOCK_K, BLOCK_ROWS, Mat, MatMut, PanelElements, PanelsRef, Scratch, TILE_ROWS, bf16, int8,
+    BLOCK_K, BLOCK_ROWS, Halves, Mat, MatMut, PanelElements, PanelsRef, Scratch, TILE_ROWS, bf16,
+    int8,
 };
-use crate::half::bf16_to_f32;
+use crate::lanes::prefetch;
 use crate::{Arithmetic, Cpu};
 use fearless_simd::{dispatch, prelude::*};
+
+/// Elements between what is read of a streamed panel and what is asked for: 16 KiB, as measured for
+/// decode over a long KV (docs/perf/LOG.md, 2026-11-26).
+const AHEAD: usize = 4 << 10;
+/// Elements of a panel in a line of the cache; all have four bytes.
+const LINE: usize = 16;
 
 /// The product for columns `cols` of C, which start at a panel.
 ///
@@ -26,6 +33,41 @@ pub(super) unsafe fn block_product(
     dispatch!(cpu.level, simd => unsafe {
         simd_block_product(simd, cpu.arithmetic, a, b, cols, c, stride, accumulate);
     });
+}
+
+/// An element of a panel in memory.
+pub(super) trait Element: Copy {
+    /// Elements of a row of a panel, for vectors of `lanes`.
+    fn per_row(lanes: usize) -> usize;
+
+    /// A row as f32.
+    fn widen<S: Simd>(simd: S, row: &[Self]) -> [S::f32s; 2];
+}
+
+impl Element for f32 {
+    #[inline(always)]
+    fn per_row(lanes: usize) -> usize {
+        2 * lanes
+    }
+
+    #[inline(always)]
+    fn widen<S: Simd>(simd: S, row: &[Self]) -> [S::f32s; 2] {
+        let (first, second) = row.split_at(S::f32s::LEN);
+        [S::f32s::from_slice(simd, first), S::f32s::from_slice(simd, second)]
+    }
+}
+
+impl Element for Halves {
+    #[inline(always)]
+    fn per_row(lanes: usize) -> usize {
+        lanes
+    }
+
+    #[inline(always)]
+    fn widen<S: Simd>(simd: S, row: &[Self]) -> [S::f32s; 2] {
+        let both = S::u32s::from_slice(simd, row);
+        [(both << 16).bitcast(), (both & S::u32s::splat(simd, 0xFFFF_0000)).bitcast()]
+    }
 }
 
 /// # Safety
@@ -53,10 +95,16 @@ unsafe fn simd_block_product<S: Simd>(
                 .fill(0.0);
         }
     }
+    // A few rows read every panel once and from end to end. Sums in f64 are rounded at the end of
+    // each block, so their blocks are the same for every number of rows.
+    let streamed = a.rows <= TILE_ROWS
+        && arithmetic == Arithmetic::F32
+        && matches!(b.panels, PanelElements::F32(_) | PanelElements::Bf16(_));
+    let block_k = if streamed { b.k.max(1) } else { BLOCK_K };
     for first_row in (0..a.rows).step_by(BLOCK_ROWS) {
         let rows = BLOCK_ROWS.min(a.rows - first_row);
-        for first_k in (0..b.k).step_by(BLOCK_K) {
-            let depth = BLOCK_K.min(b.k - first_k);
+        for first_k in (0..b.k).step_by(block_k) {
+            let depth = block_k.min(b.k - first_k);
             let block = Mat {
                 data: &a.data[first_row * a.row_stride + first_k * a.col_stride..],
                 rows,
@@ -64,38 +112,31 @@ unsafe fn simd_block_product<S: Simd>(
                 ..a
             };
             for col in cols.clone().step_by(width) {
-                let start = (col / width * b.k + first_k) * width;
-                let panel = match b.panels {
-                    PanelElements::F32(x) => &x[start..start + depth * width],
-                    PanelElements::Bf16(x) => {
-                        let wide = &mut widened[..depth * width];
-                        for (wide, &x) in wide.iter_mut().zip(&x[start..start + depth * width]) {
-                            *wide = bf16_to_f32(x);
-                        }
-                        &*wide
-                    }
-                    PanelElements::Pairs(pairs) => {
-                        let wide = &mut widened[..depth * width];
-                        bf16::widen(pairs, col / width, first_k, wide);
-                        &*wide
-                    }
-                    PanelElements::Blocks(blocks) => {
-                        let wide = &mut widened[..depth * width];
-                        for (i, wide) in wide.iter_mut().enumerate() {
-                            let (k, j) = (first_k + i / width, col + i % width);
-                            *wide = if j < blocks.n { int8::value(blocks, j, k) } else { 0.0 };
-                        }
-                        &*wide
-                    }
-                };
+                let start = col / width * b.k + first_k;
                 let n = width.min(cols.end - col);
                 // SAFETY: rows `first_row..` and columns `col..col + n`, which the caller owns.
                 unsafe {
                     let c = c.add(first_row * stride + col);
-                    let accumulate = accumulate || first_k > 0;
-                    match arithmetic {
-                        Arithmetic::F32 => simd_rows(simd, block, panel, c, stride, n, accumulate),
-                        Arithmetic::F64 => wide_rows(simd, block, panel, c, stride, n, accumulate),
+                    let to = To { c, stride, n, accumulate: accumulate || first_k > 0 };
+                    match b.panels {
+                        PanelElements::F32(x) => {
+                            let panel = &x[start * width..][..depth * width];
+                            rows_of(simd, arithmetic, block, panel, to, streamed);
+                        }
+                        PanelElements::Bf16(x) => {
+                            let panel = &x[start * width / 2..][..depth * width / 2];
+                            rows_of(simd, arithmetic, block, panel, to, streamed);
+                        }
+                        PanelElements::Pairs(pairs) => {
+                            let wide = &mut widened[..depth * width];
+                            bf16::widen(pairs, col / width, first_k, wide);
+                            rows_of(simd, arithmetic, block, &*wide, to, streamed);
+                        }
+                        PanelElements::Blocks(blocks) => {
+                            let wide = &mut widened[..depth * width];
+                            int8::widen(blocks, col, first_k, wide, width);
+                            rows_of(simd, arithmetic, block, &*wide, to, streamed);
+                        }
                     }
                 }
             }
@@ -103,56 +144,82 @@ unsafe fn simd_block_product<S: Simd>(
     }
 }
 
-/// One panel times all rows of a block.
-///
-/// # Safety
-///
-/// * `c` points to `a.rows` rows, `stride` apart, of at least `n` elements that nobody else uses.
-#[inline(always)]
-unsafe fn simd_rows<S: Simd>(
-    simd: S,
-    a: Mat<'_>,
-    panel: &[f32],
+/// Columns of C that one panel computes.
+#[derive(Clone, Copy)]
+struct To {
+    /// The first row; those after it are `stride` apart.
     c: *mut f32,
     stride: usize,
     n: usize,
     accumulate: bool,
+}
+
+/// One panel times all rows of a block.
+///
+/// # Safety
+///
+/// * `to.c` points to `a.rows` rows, `to.stride` apart, of at least `to.n` elements that nobody
+///   else uses.
+#[inline(always)]
+unsafe fn rows_of<S: Simd, T: Element>(
+    simd: S,
+    arithmetic: Arithmetic,
+    a: Mat<'_>,
+    panel: &[T],
+    to: To,
+    streamed: bool,
 ) {
+    // SAFETY: the caller's promise, passed on.
+    unsafe {
+        match arithmetic {
+            Arithmetic::F32 => simd_rows(simd, a, panel, to, streamed),
+            Arithmetic::F64 => wide_rows(simd, a, panel, to),
+        }
+    }
+}
+
+/// See [`rows_of`].
+///
+/// # Safety
+///
+/// As there.
+#[inline(always)]
+unsafe fn simd_rows<S: Simd, T: Element>(simd: S, a: Mat<'_>, panel: &[T], to: To, streamed: bool) {
     for i in (0..a.rows).step_by(TILE_ROWS) {
         let tile = a.row_range(i, TILE_ROWS.min(a.rows - i));
-        let c = c.wrapping_add(i * stride);
+        let to = To { c: to.c.wrapping_add(i * to.stride), ..to };
         // SAFETY: the tile's rows are among those the caller vouches for.
         unsafe {
             match tile.rows {
-                1 => simd_tile::<S, 1>(simd, tile, panel, c, stride, n, accumulate),
-                2 => simd_tile::<S, 2>(simd, tile, panel, c, stride, n, accumulate),
-                3 => simd_tile::<S, 3>(simd, tile, panel, c, stride, n, accumulate),
-                4 => simd_tile::<S, 4>(simd, tile, panel, c, stride, n, accumulate),
-                5 => simd_tile::<S, 5>(simd, tile, panel, c, stride, n, accumulate),
-                _ => simd_tile::<S, TILE_ROWS>(simd, tile, panel, c, stride, n, accumulate),
+                1 => simd_tile::<S, T, 1>(simd, tile, panel, to, streamed),
+                2 => simd_tile::<S, T, 2>(simd, tile, panel, to, streamed),
+                3 => simd_tile::<S, T, 3>(simd, tile, panel, to, streamed),
+                4 => simd_tile::<S, T, 4>(simd, tile, panel, to, streamed),
+                5 => simd_tile::<S, T, 5>(simd, tile, panel, to, streamed),
+                _ => simd_tile::<S, T, TILE_ROWS>(simd, tile, panel, to, streamed),
             }
         }
     }
 }
 
-/// `ROWS` rows of A times one panel, the results in registers all along.
+/// `ROWS` rows of A times one panel, the results in registers all along. A panel that is
+/// `streamed` comes from memory, and what lies [`AHEAD`] of it is asked for.
 ///
 /// # Safety
 ///
-/// As for [`simd_rows`], with `ROWS` rows.
+/// As for [`rows_of`], with `ROWS` rows.
 #[inline(always)]
-unsafe fn simd_tile<S: Simd, const ROWS: usize>(
+unsafe fn simd_tile<S: Simd, T: Element, const ROWS: usize>(
     simd: S,
     a: Mat<'_>,
-    panel: &[f32],
-    c: *mut f32,
-    stride: usize,
-    n: usize,
-    accumulate: bool,
+    panel: &[T],
+    to: To,
+    streamed: bool,
 ) {
+    let To { c, stride, n, accumulate } = to;
     let lanes = S::f32s::LEN;
-    let width = 2 * lanes;
-    assert!(a.rows == ROWS && a.cols * width == panel.len() && n <= width);
+    let (width, per_row) = (2 * lanes, T::per_row(lanes));
+    assert!(a.rows == ROWS && a.cols * per_row == panel.len() && n <= width);
     let mut acc = [[S::f32s::splat(simd, 0.0); 2]; ROWS];
     let mut edge = [0.0f32; 64];
     if accumulate {
@@ -170,9 +237,13 @@ unsafe fn simd_tile<S: Simd, const ROWS: usize>(
         }
     }
     let base = a.data.as_ptr();
-    for (k, b) in panel.chunks_exact(width).enumerate() {
-        let b0 = S::f32s::from_slice(simd, &b[..lanes]);
-        let b1 = S::f32s::from_slice(simd, &b[lanes..]);
+    for (k, b) in panel.chunks_exact(per_row).enumerate() {
+        if streamed {
+            for line in 0..per_row.div_ceil(LINE) {
+                prefetch(&b[line * LINE..], AHEAD);
+            }
+        }
+        let [b0, b1] = T::widen(simd, b);
         for (i, acc) in acc.iter_mut().enumerate() {
             // SAFETY: `Mat` guarantees that element (i, k) exists, and `k < a.cols`, `i < a.rows`
             // by the assertion above.
@@ -200,28 +271,25 @@ unsafe fn simd_tile<S: Simd, const ROWS: usize>(
 ///
 /// # Safety
 ///
-/// As for [`simd_rows`].
+/// As for [`rows_of`].
 #[inline(always)]
-unsafe fn wide_rows<S: Simd>(
-    _: S,
-    a: Mat<'_>,
-    panel: &[f32],
-    c: *mut f32,
-    stride: usize,
-    n: usize,
-    accumulate: bool,
-) {
-    let width = 2 * S::f32s::LEN;
+unsafe fn wide_rows<S: Simd, T: Element>(simd: S, a: Mat<'_>, panel: &[T], to: To) {
+    let To { c, stride, n, accumulate } = to;
+    let lanes = S::f32s::LEN;
+    let width = 2 * lanes;
     for i in 0..a.rows {
         // SAFETY: row `i` of those the caller vouches for, `n` elements of it.
         let row = unsafe { std::slice::from_raw_parts_mut(c.add(i * stride), n) };
-        let mut sums = [0.0f64; 32];
+        let (mut sums, mut wide) = ([0.0f64; 32], [0.0f32; 32]);
         if accumulate {
             sums.iter_mut().zip(&*row).for_each(|(sum, c)| *sum = f64::from(*c));
         }
-        for (k, b) in panel.chunks_exact(width).enumerate() {
+        for (k, b) in panel.chunks_exact(T::per_row(lanes)).enumerate() {
+            let [b0, b1] = T::widen(simd, b);
+            b0.store_slice(&mut wide[..lanes]);
+            b1.store_slice(&mut wide[lanes..width]);
             let x = f64::from(a.data[i * a.row_stride + k * a.col_stride]);
-            for (sum, b) in sums[..width].iter_mut().zip(b) {
+            for (sum, b) in sums[..width].iter_mut().zip(&wide) {
                 *sum += x * f64::from(*b);
             }
         }

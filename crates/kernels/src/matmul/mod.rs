@@ -29,16 +29,18 @@ mod amx;
 pub(crate) mod bf16;
 mod blocks;
 pub(crate) mod int8;
+mod split;
 #[cfg(test)]
 mod tests;
 
 use crate::cpu::Bf16Unit;
 use crate::half::Bf16;
 use crate::quant::Format;
-use crate::threads::SharedMut;
 use crate::{Arithmetic, Cpu, Exec};
 use blocks::{block_product, pack_panel, simd_serial};
 use fearless_simd::{dispatch, prelude::*};
+use split::{Run, product};
+use std::ops::Range;
 
 /// Rows of C in registers: 6 x 2 vectors fill 12 of AVX2's 16 registers.
 const TILE_ROWS: usize = 6;
@@ -46,8 +48,6 @@ const TILE_ROWS: usize = 6;
 const BLOCK_K: usize = 256;
 /// Rows of a block: 96 x 256 f32 take a fifth of a 512 KiB L2.
 const BLOCK_ROWS: usize = 16 * TILE_ROWS;
-/// Fewer rows than this are split over threads by columns.
-const MIN_ROWS_PER_TASK: usize = 4 * TILE_ROWS;
 
 /// The elements of a matrix.
 #[derive(Clone, Copy, Debug)]
@@ -71,7 +71,7 @@ impl Elements<'_> {
     /// # Panics
     ///
     /// If the range is out of bounds.
-    pub fn slice(self, range: std::ops::Range<usize>) -> Self {
+    pub fn slice(self, range: Range<usize>) -> Self {
         match self {
             Self::F32(x) => Self::F32(&x[range]),
             Self::Bf16(x) => Self::Bf16(&x[range]),
@@ -229,10 +229,14 @@ pub struct Packed {
 #[derive(Clone, Debug)]
 enum Panels {
     F32(Vec<f32>),
-    Bf16(Vec<Bf16>),
+    Bf16(Vec<Halves>),
     Pairs(Vec<bf16::Line>),
     Blocks(Vec<int8::Line>, Format),
 }
+
+/// Two bf16 of a row of a panel: a column of its first vector below, that of the second above, so
+/// that a vector of these becomes two of f32 without moving lanes.
+type Halves = u32;
 
 impl Packed {
     /// Packs a weight `[n, k]` of whole blocks of Q8_0, Q4_0 or Q4_K.
@@ -258,9 +262,21 @@ impl Packed {
         let panels = match weight {
             Elements::F32(w) => Panels::F32(pack_weight(w, n, k, width)),
             Elements::Bf16(w) if cpu.bf16.is_some() => Panels::Pairs(bf16::pack_weight(w, n, k)),
-            Elements::Bf16(w) => Panels::Bf16(pack_weight(w, n, k, width)),
+            Elements::Bf16(w) => Panels::Bf16(halves(&pack_weight(w, n, k, width), width)),
         };
         Self { panels, k, n, width }
+    }
+
+    /// [`from_weight`](Self::from_weight) for products that are f32 whatever the weight's elements
+    /// are: bf16 takes half the memory and is widened in flight, to the bits that the same weight
+    /// in f32 gives.
+    ///
+    /// # Panics
+    ///
+    /// If the length is not `n * k`.
+    #[track_caller]
+    pub fn from_weight_exact(cpu: Cpu, weight: Elements<'_>, n: usize, k: usize) -> Self {
+        Self::from_weight(Cpu { bf16: None, ..cpu }, weight, n, k)
     }
 
     /// Packs B `[k, n]`, row-major: what [`from_weight`](Self::from_weight) does with its transpose.
@@ -275,7 +291,7 @@ impl Packed {
         let panels = match b {
             Elements::F32(b) => Panels::F32(pack_rows(b, k, n, width)),
             Elements::Bf16(b) if cpu.bf16.is_some() => Panels::Pairs(bf16::pack_rows(b, k, n)),
-            Elements::Bf16(b) => Panels::Bf16(pack_rows(b, k, n, width)),
+            Elements::Bf16(b) => Panels::Bf16(halves(&pack_rows(b, k, n, width), width)),
         };
         Self { panels, k, n, width }
     }
@@ -345,6 +361,16 @@ fn pack_rows<T: Copy + Default>(b: &[T], k: usize, n: usize, width: usize) -> Ve
     panels
 }
 
+/// Rows of panels as pairs of columns.
+fn halves(panels: &[Bf16], width: usize) -> Vec<Halves> {
+    let mut halves = Vec::with_capacity(panels.len() / 2);
+    for row in panels.chunks_exact(width) {
+        let (low, high) = row.split_at(width / 2);
+        halves.extend(low.iter().zip(high).map(|(&a, &b)| u32::from(a) | u32::from(b) << 16));
+    }
+    halves
+}
+
 /// C (+)= A B with A: `[m, k]`, B: `[k, n]`; `accumulate` adds to what C holds.
 ///
 /// Packs B in each call: for weights that are used often see [`matmul_packed`].
@@ -364,7 +390,7 @@ pub fn matmul(exec: &Exec, a: Mat<'_>, b: Mat<'_>, c: MatMut<'_>, accumulate: bo
         });
     }
     let panels = PanelsRef { panels: PanelElements::F32(&packed), k: b.rows, n: b.cols, width };
-    product(exec, a, panels, c, accumulate);
+    product(exec, a, &[Run { rows: 0..a.rows, b: panels }], c, accumulate);
     exec.buffers.give(packed);
 }
 
@@ -377,7 +403,30 @@ pub fn matmul(exec: &Exec, a: Mat<'_>, b: Mat<'_>, c: MatMut<'_>, accumulate: bo
 pub fn matmul_packed(exec: &Exec, a: Mat<'_>, b: &Packed, c: MatMut<'_>, accumulate: bool) {
     assert_eq!(a.cols, b.k, "a is [{}, {}], b [{}, {}]", a.rows, a.cols, b.k, b.n);
     assert_eq!(b.width, panel_width(exec.cpu), "packed for another CPU level");
-    product(exec, a, b.view(), c, accumulate);
+    product(exec, a, &[Run { rows: 0..a.rows, b: b.view() }], c, accumulate);
+}
+
+/// One product per run of rows, as experts want it: rows `runs[e]` of C are those of A times the
+/// `e`-th of `b`, all of them in one split over the threads. Rows of no run stay as they are.
+///
+/// # Panics
+///
+/// If the shapes disagree, runs overlap or are not in order, a B was packed for another CPU level,
+/// or they are of different kinds.
+#[track_caller]
+pub fn grouped(exec: &Exec, a: Mat<'_>, b: &[Packed], runs: &[Range<usize>], c: MatMut<'_>) {
+    assert_eq!(b.len(), runs.len(), "one run of rows for each matrix");
+    let mut end = 0;
+    let runs = b.iter().zip(runs).map(|(b, rows)| {
+        assert!(end <= rows.start && rows.start <= rows.end, "rows {rows:?} after {end}");
+        end = rows.end;
+        assert_eq!((b.k, b.n), (a.cols, c.cols), "a is [{}, {}], c has {}", a.rows, a.cols, c.cols);
+        assert_eq!(b.width, panel_width(exec.cpu), "packed for another CPU level");
+        Run { rows: rows.clone(), b: b.view() }
+    });
+    let runs: Vec<_> = runs.filter(|run| !run.rows.is_empty()).collect();
+    assert!(end <= a.rows, "rows up to {end} of {}", a.rows);
+    product(exec, a, &runs, c, false);
 }
 
 /// [`matmul`] on the calling thread, for use inside a task.
@@ -456,8 +505,8 @@ struct PanelsRef<'a> {
 enum PanelElements<'a> {
     /// `[n / width][k][width]`.
     F32(&'a [f32]),
-    /// The same.
-    Bf16(&'a [Bf16]),
+    /// `[n / width][k][width / 2]`.
+    Bf16(&'a [Halves]),
     /// As a unit for bf16 wants them, for levels that have one.
     Pairs(bf16::Pairs<'a>),
     /// For integers.
@@ -479,50 +528,5 @@ impl<'a> PanelsRef<'a> {
             (PanelElements::Blocks(blocks), Arithmetic::F32) => Some(blocks),
             _ => None,
         }
-    }
-}
-
-/// Splits C over threads: by rows if there are enough of them, by panels otherwise.
-fn product(exec: &Exec, a: Mat<'_>, b: PanelsRef<'_>, c: MatMut<'_>, accumulate: bool) {
-    assert_eq!((c.rows, c.cols), (a.rows, b.n), "shape of c");
-    let stride = c.row_stride;
-    if let Some((unit, b)) = b.for_unit(exec.cpu) {
-        // SAFETY: `c` has the rows of `a` and the columns of `b`, and is borrowed mutably.
-        unsafe { bf16::product(exec, unit, a, b, c.data.as_mut_ptr(), stride, accumulate) };
-        return;
-    }
-    if let Some(b) = b.for_int8(exec.cpu) {
-        // SAFETY: as above.
-        unsafe { int8::product(exec, a, b, c.data.as_mut_ptr(), stride, accumulate) };
-        return;
-    }
-    let out = SharedMut(c.data.as_mut_ptr());
-    let threads = exec.threads.num_threads();
-    let flops = 2 * a.rows * b.n * b.k;
-    // Below this, handing out tasks costs more than it gains.
-    let small = flops < 50_000;
-    if threads == 1 || small {
-        // SAFETY: as in `serial_packed`.
-        unsafe { block_product(exec.cpu, a, b, 0..b.n, out.at(0), stride, accumulate) };
-    } else if a.rows >= threads * MIN_ROWS_PER_TASK {
-        let rows = exec.threads.rows_per_task(a.rows, MIN_ROWS_PER_TASK);
-        let rows = rows.next_multiple_of(TILE_ROWS);
-        exec.threads.run(a.rows.div_ceil(rows), |task| {
-            let first = task * rows;
-            let a = a.row_range(first, rows.min(a.rows - first));
-            // SAFETY: tasks write different rows of `c`, which is borrowed mutably.
-            unsafe {
-                let c = out.at(first * stride);
-                block_product(exec.cpu, a, b, 0..b.n, c, stride, accumulate);
-            }
-        });
-    } else {
-        let panels = exec.threads.rows_per_task(b.n.div_ceil(b.width), 1);
-        exec.threads.run(b.n.div_ceil(panels * b.width), |task| {
-            let first = task * panels * b.width;
-            let cols = first..b.n.min(first + panels * b.width);
-            // SAFETY: tasks write different columns of `c`, which is borrowed mutably.
-            unsafe { block_product(exec.cpu, a, b, cols, out.at(0), stride, accumulate) };
-        });
     }
 }

@@ -246,6 +246,75 @@ fn bf16_rounds_activations_to_nearest_even_and_keeps_what_is_no_number() {
     }
 }
 
+/// What a weight in bf16 is multiplied with stays f32: the bits are those of the same weight in
+/// f32, on every level, for few rows and many.
+#[test]
+fn exact_bf16_weights_are_their_f32_values() {
+    for (m, k, n) in [(1, 1, 1), (1, 700, 100), (4, 300, 33), (9, 70, 37), (100, 257, 64)] {
+        let mut rng = Rng(15);
+        let (a, w) = (random(&mut rng, m * k), random(&mut rng, n * k));
+        let bits: Vec<Bf16> = w.iter().map(|&x| f32_to_bf16(x)).collect();
+        let rounded: Vec<f32> = bits.iter().map(|&x| bf16_to_f32(x)).collect();
+        for mut exec in execs() {
+            for arithmetic in [Arithmetic::F32, Arithmetic::F64] {
+                exec.cpu.arithmetic = arithmetic;
+                let [wide, narrow] = [Elements::F32(&rounded), Elements::Bf16(&bits)].map(|w| {
+                    let packed = Packed::from_weight_exact(exec.cpu, w, n, k);
+                    let mut c = vec![f32::NAN; m * n];
+                    let out = MatMut::row_major(&mut c, m, n);
+                    matmul_packed(&exec, Mat::row_major(&a, m, k), &packed, out, false);
+                    (packed.bytes(), c)
+                });
+                assert_eq!(wide.1, narrow.1, "[{m}, {k}] x [{k}, {n}], {exec:?}");
+                assert_eq!(wide.0, 2 * narrow.0, "half the memory");
+            }
+        }
+    }
+}
+
+/// Runs of rows have the bits that each has alone, for all kinds of panels; rows of none stay.
+#[test]
+fn grouped_runs_equal_single_products() {
+    let lists: [&[Range<usize>]; 5] = [
+        &[0..0, 0..0, 0..0],
+        &[0..1, 1..1, 1..2],
+        &[3..40, 40..41, 50..200],
+        &[0..64, 64..128, 128..192],
+        &[0..5, 5..295, 295..300],
+    ];
+    for (k, n) in [(0, 5), (70, 37), (300, 100), (1100, 64)] {
+        let mut rng = Rng(16);
+        let rows = 300;
+        let (a, w) = (random(&mut rng, rows * k), random(&mut rng, 3 * n * k));
+        let bits: Vec<Bf16> = w.iter().map(|&x| f32_to_bf16(x)).collect();
+        for exec in execs() {
+            let all = [
+                (Elements::F32(&w), Packed::from_weight as fn(_, _, _, _) -> _),
+                (Elements::Bf16(&bits), Packed::from_weight),
+                (Elements::Bf16(&bits), Packed::from_weight_exact),
+            ];
+            for (kind, (elements, pack)) in all.into_iter().enumerate() {
+                let matrix = |e: usize| elements.slice(e * n * k..(e + 1) * n * k);
+                let packed: Vec<Packed> = (0..3).map(|e| pack(exec.cpu, matrix(e), n, k)).collect();
+                for runs in lists {
+                    let what = format!("kind {kind}, {runs:?} of {k} x {n}, {exec:?}");
+                    let mut want = vec![7.0; rows * n];
+                    for (run, packed) in runs.iter().zip(&packed) {
+                        let a = Mat::row_major(&a, rows, k).row_range(run.start, run.len());
+                        let c = &mut want[run.start * n..run.end * n];
+                        let c = MatMut::row_major(c, run.len(), n);
+                        serial_packed(exec.cpu, a, packed, c, false);
+                    }
+                    let mut got = vec![7.0; rows * n];
+                    let c = MatMut::row_major(&mut got, rows, n);
+                    grouped(&exec, Mat::row_major(&a, rows, k), &packed, runs, c);
+                    assert!(want == got, "{what}");
+                }
+            }
+        }
+    }
+}
+
 /// Packed for one level, multiplied on another of the same width or with other arithmetic.
 #[test]
 fn bf16_panels_of_a_unit_widen_elsewhere() {

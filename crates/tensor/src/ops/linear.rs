@@ -3,7 +3,7 @@
 use crate::tensor::Data;
 use crate::{Groups, Tensor, Weight};
 use kernels::cuda::{self, DeviceVec};
-use kernels::matmul::{Elements, Mat, MatMut, Packed, matmul, matmul_packed};
+use kernels::matmul::{self, Elements, Mat, MatMut, Packed, matmul_packed};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -117,13 +117,10 @@ fn grouped(x: &Tensor, weight: &Weight, runs: Runs) -> Tensor {
 
 fn product(x: &Tensor, weight: &Weight, runs: &[Range<usize>]) -> Vec<f32> {
     let (n, k) = (weight.n(), weight.k());
-    assert_eq!(runs.len(), weight.num_experts(), "one run of rows per expert");
     let mut out = x.output(x.rows() * n);
-    for (run, packed) in runs.iter().zip(weight.packed()) {
-        let a = Mat::row_major(&x.data()[run.start * k..run.end * k], run.len(), k);
-        let c = MatMut::row_major(&mut out[run.start * n..run.end * n], run.len(), n);
-        matmul_packed(x.device().exec(), a, packed, c, false);
-    }
+    let a = Mat::row_major(x.data(), x.rows(), k);
+    let c = MatMut::row_major(&mut out, x.rows(), n);
+    matmul::grouped(x.device().exec(), a, weight.packed(), runs, c);
     out
 }
 
@@ -139,7 +136,7 @@ fn product_grad_x(
         let c = MatMut::row_major(&mut out[run.start * k..run.end * k], run.len(), k);
         match weight.elements().slice(e * n * k..(e + 1) * n * k) {
             _ if run.is_empty() => (),
-            Elements::F32(w) => matmul(exec, g, Mat::row_major(w, n, k), c, false),
+            Elements::F32(w) => matmul::matmul(exec, g, Mat::row_major(w, n, k), c, false),
             w => matmul_packed(exec, g, &Packed::from_rows(exec.cpu, w, n, k), c, false),
         }
     }
@@ -157,7 +154,7 @@ fn product_grad_w(
         let g = Mat::row_major(&grad.data()[run.start * n..run.end * n], run.len(), n);
         let x = Mat::row_major(&x.data()[run.start * k..run.end * k], run.len(), k);
         let c = MatMut::row_major(&mut out[e * n * k..(e + 1) * n * k], n, k);
-        matmul(grad.device().exec(), g.t(), x, c, false);
+        matmul::matmul(grad.device().exec(), g.t(), x, c, false);
     }
     out
 }

@@ -48,8 +48,7 @@ pub(super) fn round(_: Avx512Bf16, x: &[f32], stride: usize, len: usize, out: &m
 }
 
 /// Asks for a line that will be read; it may lie anywhere, also where nothing is.
-#[inline(always)]
-pub(in super::super) fn prefetch<T>(line: *const T) {
+pub(super) fn prefetch<T>(line: *const T) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a prefetch may be of any address, and SSE is part of the architecture.
     unsafe {

@@ -21,8 +21,6 @@
 mod avx512;
 mod tiles;
 
-pub(super) use avx512::prefetch;
-
 use super::Mat;
 use crate::cpu::Bf16Unit;
 use crate::half::{Bf16, bf16_to_f32};
@@ -44,6 +42,10 @@ const BLOCK_STEPS: usize = 8;
 const BLOCK_LINES: usize = 8 << 10;
 /// Rows of a block at most.
 const MAX_ROWS: usize = 1024;
+/// Fewer lines of A than this are rounded by the caller alone.
+const MIN_ROUNDED: usize = 512;
+/// Tasks for each thread: a few, so that a slow one does not hold up the others.
+const TASKS_PER_THREAD: usize = 4;
 
 /// 64 bytes of bf16, aligned to a line of the cache.
 #[derive(Clone, Copy, Debug)]
@@ -178,50 +180,126 @@ pub(super) fn widen(b: Pairs<'_>, panel: usize, first_k: usize, out: &mut [f32])
     }
 }
 
-/// C (+)= A B on all threads: split by rows if there are enough of them, by panels otherwise.
+/// Rows of A and C that are multiplied while their rounded form is in the cache.
+struct Block<'a> {
+    rows: Range<usize>,
+    b: Pairs<'a>,
+    /// Where the rounded rows begin, in lines.
+    start: usize,
+}
+
+/// C (+)= A B for runs of rows, each with its B, on all threads.
+///
+/// Rows are taken in blocks, and blocks in waves: all threads round the rows of a wave, then they
+/// share its panels, so that each panel is read once per wave, not once per thread.
 ///
 /// # Safety
 ///
-/// * `c` points to `a.rows` rows, `stride` apart, of `b.n` elements that nobody else uses.
+/// * `c` points to `a.rows` rows, `stride` apart, of `n` elements that nobody else uses; no two
+///   runs have a row in common, and every `b` has the same `k` and `n`.
 pub(super) unsafe fn product(
     exec: &Exec,
     unit: Bf16Unit,
     a: Mat<'_>,
-    b: Pairs<'_>,
+    runs: &[(Range<usize>, Pairs<'_>)],
     c: *mut f32,
     stride: usize,
     accumulate: bool,
 ) {
-    let (threads, panels) = (exec.threads.num_threads(), b.n.div_ceil(WIDTH));
+    let Some((_, Pairs { k, n, .. })) = runs.first() else { return };
+    let (steps, panels) = (steps(*k), n.div_ceil(WIDTH));
+    let threads = exec.threads.num_threads();
+    let rows: usize = runs.iter().map(|(rows, _)| rows.len()).sum();
     // Below this, handing out tasks costs more than it gains.
-    let small = 2 * a.rows * b.n * b.k < 200_000;
+    let small = threads == 1 || 2 * rows * n * k < 200_000;
+    let most = (BLOCK_LINES / steps.max(1)).min(MAX_ROWS) / (2 * TILE_ROWS) * (2 * TILE_ROWS);
+    let most = most.max(4 * TILE_ROWS);
     let c = SharedMut(c);
-    if threads > 1 && !small && a.rows < 4 * TILE_ROWS * threads {
-        with_rounded(&exec.buffers, unit, a, |a| {
-            let per_task = exec.threads.rows_per_task(panels, 1);
-            exec.threads.run(panels.div_ceil(per_task), |task| {
-                let panels = task * per_task..panels.min((task + 1) * per_task);
-                // SAFETY: tasks write different columns of `c`, which the caller vouches for.
+    for wave in waves(runs, most, steps) {
+        let lines = wave.last().map_or(0, |last| last.start + lines_of(last.rows.len(), steps));
+        with_lines(&exec.buffers, lines, |lines| {
+            // SAFETY: both are 64 bytes with the same alignment, and any bits are numbers of either.
+            let lines = unsafe {
+                std::slice::from_raw_parts_mut(lines.as_mut_ptr().cast::<Line>(), lines.len())
+            };
+            let tiles: Vec<_> =
+                wave.iter().flat_map(|block| tiles_of(block.rows.clone())).collect();
+            let per_task = match small || lines.len() < MIN_ROUNDED {
+                true => tiles.len(),
+                false => exec.threads.rows_per_task(tiles.len(), 1),
+            };
+            exec.threads.for_each_chunk(
+                lines,
+                (per_task * TILE_ROWS * steps).max(1),
+                |task, lines| {
+                    let tiles = &tiles[task * per_task..];
+                    for (rows, lines) in tiles.iter().zip(lines.chunks_exact_mut(TILE_ROWS * steps))
+                    {
+                        round_rows(unit, a.row_range(rows.start, rows.len()), lines);
+                    }
+                },
+            );
+            let mut tasks = Vec::new();
+            let total = wave.iter().map(|block| block.rows.len()).sum::<usize>();
+            for block in &wave {
+                let share = match small {
+                    true => 1,
+                    false => (TASKS_PER_THREAD * threads * block.rows.len()).div_ceil(total),
+                };
+                let size = panels.div_ceil(share).max(1);
+                let parts = (0..panels).step_by(size).map(|first| first..panels.min(first + size));
+                tasks.extend(parts.map(|panels| (block, panels)));
+            }
+            let lines = &*lines;
+            let multiply = |task: usize| {
+                let (block_rows, panels) = &tasks[task];
+                let rows = &block_rows.rows;
+                let lines = &lines[block_rows.start..][..lines_of(rows.len(), steps)];
+                let a = Rounded { lines, rows: rows.len() };
+                let c = c.at(rows.start * stride);
+                // SAFETY: tasks write different rows or columns of `c`, which the caller vouches
+                // for.
                 unsafe {
-                    block(&exec.buffers, unit, a, b, panels, c.at(0), stride, accumulate);
+                    let (b, panels) = (block_rows.b, panels.clone());
+                    block(&exec.buffers, unit, a, b, panels, c, stride, accumulate);
                 }
-            });
-        });
-        return;
-    }
-    let rows = (BLOCK_LINES / steps(b.k).max(1)).min(MAX_ROWS).min(a.rows.div_ceil(threads));
-    let rows = if small { a.rows } else { rows }.next_multiple_of(2 * TILE_ROWS).max(64);
-    exec.threads.run(a.rows.div_ceil(rows), |task| {
-        let first = task * rows;
-        let a = a.row_range(first, rows.min(a.rows - first));
-        with_rounded(&exec.buffers, unit, a, |a| {
-            // SAFETY: tasks write different rows of `c`, which the caller vouches for.
-            unsafe {
-                let c = c.at(first * stride);
-                block(&exec.buffers, unit, a, b, 0..panels, c, stride, accumulate);
+            };
+            match small {
+                true => (0..tasks.len()).for_each(multiply),
+                false => exec.threads.run(tasks.len(), multiply),
             }
         });
-    });
+    }
+}
+
+/// Runs cut into blocks of at most `most` rows, as even as tiles allow, and these gathered.
+fn waves<'a>(runs: &[(Range<usize>, Pairs<'a>)], most: usize, steps: usize) -> Vec<Vec<Block<'a>>> {
+    let (mut waves, mut end) = (Vec::<Vec<Block<'a>>>::new(), usize::MAX);
+    for (all, b) in runs.iter().filter(|(all, _)| !all.is_empty()) {
+        let size = all.len().div_ceil(all.len().div_ceil(most)).next_multiple_of(2 * TILE_ROWS);
+        for first in all.clone().step_by(size) {
+            let rows = first..all.end.min(first + size);
+            let lines = lines_of(rows.len(), steps);
+            if end.saturating_add(lines) > BLOCK_LINES {
+                waves.push(Vec::new());
+                end = 0;
+            }
+            let wave = waves.last_mut().expect("pushed above");
+            wave.push(Block { rows, b: *b, start: end });
+            end += lines;
+        }
+    }
+    waves
+}
+
+/// Lines of `rows` rows, rounded.
+fn lines_of(rows: usize, steps: usize) -> usize {
+    rows.next_multiple_of(TILE_ROWS) * steps
+}
+
+/// Rows in tiles; the last may have fewer.
+fn tiles_of(rows: Range<usize>) -> impl Iterator<Item = Range<usize>> {
+    rows.clone().step_by(TILE_ROWS).map(move |first| first..rows.end.min(first + TILE_ROWS))
 }
 
 /// C (+)= A B on the calling thread, for columns of whole panels.
@@ -369,7 +447,7 @@ unsafe fn block(
                         let next = b[part.end * STEP..].as_ptr();
                         let lines = BLOCK_STEPS * STEP;
                         let share = first * lines / a.rows..(first + rows) * lines / a.rows;
-                        share.for_each(|line| prefetch(next.wrapping_add(line)));
+                        share.for_each(|line| avx512::prefetch(next.wrapping_add(line)));
                         if i + 1 == blocks && columns == WIDTH {
                             for row in 0..rows {
                                 avx512::prefetch_to_write(at.wrapping_add(row * stride + WIDTH));

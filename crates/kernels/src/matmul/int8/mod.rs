@@ -40,7 +40,7 @@ use crate::threads::SharedMut;
 use crate::{Buffers, Cpu, Exec};
 use std::ops::Range;
 
-pub(super) use pack::{pack, value};
+pub(super) use pack::{pack, widen};
 
 /// Elements of `k` that share a scale.
 pub(crate) const BLOCK: usize = 32;
@@ -150,43 +150,71 @@ pub(crate) fn operations_per_step(unit: Int8Unit) -> usize {
 /// of latency 5.
 const CHAINS: usize = 12;
 
-/// C (+)= A W^T on all threads: split by rows if there are enough of them, by panels otherwise.
+/// Rows of A and C, and what these are multiplied with.
+pub(super) type Run<'a> = (Range<usize>, Blocks<'a>);
+
+/// Tasks for each thread where panels are split: a few, so that a slow one does not hold up others.
+const TASKS_PER_THREAD: usize = 4;
+
+/// C (+)= A W^T for each run, of which none is empty, on all threads: a run is split by rows if it
+/// has enough of them, by panels otherwise. Weights are of one format and shape.
 ///
 /// # Safety
 ///
-/// * `c` points to `a.rows` rows, `stride` apart, of `w.n` elements that nobody else uses.
+/// * `c` points to `a.rows` rows, `stride` apart, of `n` elements that nobody else uses, and runs
+///   do not overlap.
 pub(super) unsafe fn product(
     exec: &Exec,
     a: Mat<'_>,
-    w: Blocks<'_>,
+    runs: &[Run<'_>],
     c: *mut f32,
     stride: usize,
     accumulate: bool,
 ) {
-    let (threads, panels) = (exec.threads.num_threads(), w.n.div_ceil(WIDTH));
-    let c = SharedMut(c);
-    let unit = unit(exec.cpu, a.rows);
+    let Some((_, w)) = runs.first() else { return };
+    let (blocks, panels, threads) = (w.k / BLOCK, w.n.div_ceil(WIDTH), exec.threads.num_threads());
+    let rows: usize = runs.iter().map(|(rows, _)| rows.len()).sum();
+    let most = (ROWS_BYTES / (blocks * TILE_LINES * 64).max(1)).max(4);
+    let mut tiles = Vec::new();
+    let mut tasks = Vec::new();
+    for (run, (all, _)) in runs.iter().enumerate() {
+        let first = tiles.len();
+        let starts = all.clone().step_by(TILE_ROWS);
+        tiles.extend(starts.map(|start| start..all.end.min(start + TILE_ROWS)));
+        let own = first..tiles.len();
+        if all.len() >= 4 * TILE_ROWS * threads {
+            let size = most.min(own.len().div_ceil(threads));
+            let parts = own.clone().step_by(size).map(|first| first..own.end.min(first + size));
+            tasks.extend(parts.map(|part| (run, part, 0..panels)));
+        } else {
+            let share = (TASKS_PER_THREAD * threads * all.len()).div_ceil(rows);
+            let size = panels.div_ceil(share).max(1);
+            let parts = (0..panels).step_by(size).map(|first| first..panels.min(first + size));
+            tasks.extend(parts.map(|part| (run, own.clone(), part)));
+        }
+    }
+    // Few rows in all: in one run each may be a tile of AMX that is nearly empty.
+    let unit = unit(exec.cpu, rows.div_ceil(runs.len()));
     let start = (bias(unit, w.format), has_minima(w.format));
-    with_quantized(exec, a, start, |tiles| {
-        let per_tile = w.k / BLOCK;
-        let all = a.rows.div_ceil(TILE_ROWS);
-        let most = (ROWS_BYTES / (per_tile * TILE_LINES * 64).max(1)).max(4);
-        let by_rows = a.rows >= 4 * TILE_ROWS * threads;
-        let rows = if by_rows { most.min(all.div_ceil(threads)) } else { all };
-        let columns = if by_rows { panels } else { exec.threads.rows_per_task(panels, 1) };
-        let (rows, columns) = (rows.max(1), columns.max(1));
-        let tasks = panels.div_ceil(columns);
-        exec.threads.run(all.div_ceil(rows) * tasks, |task| {
-            let first = task / tasks * rows;
-            let tiles = &tiles[first * per_tile..(first + rows).min(all) * per_tile];
-            let first = first * TILE_ROWS;
-            let rows = (rows * TILE_ROWS).min(a.rows - first);
-            let start = task % tasks * columns;
-            let panels = start..panels.min(start + columns);
+    let c = SharedMut(c);
+    with_lines(&exec.buffers, tiles.len() * blocks, |lines: &mut [[Line; TILE_LINES]]| {
+        if blocks > 0 {
+            exec.threads.for_each_chunk(lines, blocks, |tile, lines| {
+                let rows = &tiles[tile];
+                activations::quantize(exec.cpu, a.row_range(rows.start, rows.len()), start, lines);
+            });
+        }
+        let lines = &*lines;
+        exec.threads.run(tasks.len(), |task| {
+            let (run, part, panels) = &tasks[task];
+            let w = runs[*run].1;
+            let lines = &lines[part.start * blocks..part.end * blocks];
+            let rows = tiles[part.start].start..tiles[part.end - 1].end;
+            let c = c.at(rows.start * stride);
             // SAFETY: tasks write different rows or columns of `c`, which the caller vouches for.
             unsafe {
-                let c = c.at(first * stride);
-                block(exec, unit, (tiles, rows), w, panels, (c, stride), accumulate);
+                let rows = (lines, rows.len());
+                block(exec, unit, rows, w, panels.clone(), (c, stride), accumulate);
             }
         });
     });
@@ -206,29 +234,10 @@ pub(super) unsafe fn serial(
     accumulate: bool,
 ) {
     let exec = Exec { cpu, threads: crate::Threads::new(1), buffers: Buffers::default() };
-    // SAFETY: the caller's promise, passed on.
-    unsafe { product(&exec, a, w, c, stride, accumulate) }
-}
-
-/// Calls `f` with A quantized, `[m / 16][k / 32]`.
-fn with_quantized<R>(
-    exec: &Exec,
-    a: Mat<'_>,
-    start: (i32, bool),
-    f: impl FnOnce(&[[Line; TILE_LINES]]) -> R,
-) -> R {
-    let blocks = a.cols / BLOCK;
-    let len = a.rows.div_ceil(TILE_ROWS) * blocks;
-    with_lines(&exec.buffers, len, |lines: &mut [[Line; TILE_LINES]]| {
-        if blocks > 0 {
-            exec.threads.for_each_chunk(lines, blocks, |tile, lines| {
-                let first = tile * TILE_ROWS;
-                let rows = a.row_range(first, TILE_ROWS.min(a.rows - first));
-                activations::quantize(exec.cpu, rows, start, lines);
-            });
-        }
-        f(lines)
-    })
+    if a.rows > 0 {
+        // SAFETY: the caller's promise, passed on.
+        unsafe { product(&exec, a, &[(0..a.rows, w)], c, stride, accumulate) }
+    }
 }
 
 /// Calls `f` with `len` groups of lines, which hold arbitrary numbers.

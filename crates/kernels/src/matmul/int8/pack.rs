@@ -8,7 +8,7 @@
 //! ```
 
 use super::{BLOCK, Blocks, Line, UNPACKED, WIDTH};
-use crate::matmul::bf16::prefetch;
+use crate::lanes::prefetch;
 use crate::quant::{Format, scale_and_offset};
 use crate::{Cpu, Exec};
 use fearless_simd::{dispatch, prelude::*};
@@ -148,7 +148,7 @@ fn simd_unpack<S: Simd>(
         let (start, common) = places(format, b);
         let block = &panel[start..start + block_lines(format)];
         // Weights are read in order, but faster than the CPU would foresee.
-        block.iter().for_each(|line| prefetch(std::ptr::from_ref(line).wrapping_add(AHEAD)));
+        (0..block.len()).for_each(|line| prefetch(&block[line..], AHEAD));
         match format {
             Format::Q8_0 => simd_q8_0(simd, block, bias, out),
             Format::Q4_0 => simd_q4_0(simd, block, bias, out),
@@ -232,8 +232,23 @@ pub(super) fn half(x: u16) -> f32 {
     f32::from_bits(sign | if rest < 0x0F80_0000 { finite } else { infinite })
 }
 
+/// Rows `first_k..` of columns `first..first + width` as f32, `[rows, width]`; zeros for columns
+/// that there are not.
+pub(in super::super) fn widen(
+    w: Blocks<'_>,
+    first: usize,
+    first_k: usize,
+    out: &mut [f32],
+    width: usize,
+) {
+    for (i, out) in out.iter_mut().enumerate() {
+        let (j, k) = (first + i % width, first_k + i / width);
+        *out = if j < w.n { value(w, j, k) } else { 0.0 };
+    }
+}
+
 /// Element `(j, k)` of the weight.
-pub(in super::super) fn value(w: Blocks<'_>, j: usize, k: usize) -> f32 {
+pub(super) fn value(w: Blocks<'_>, j: usize, k: usize) -> f32 {
     let per_panel = panel_lines(w.format, w.k);
     let panel = &w.lines[j / WIDTH * per_panel..(j / WIDTH + 1) * per_panel];
     let (start, common) = places(w.format, k / BLOCK);

@@ -1,6 +1,6 @@
 use super::*;
 use crate::half::f16_to_f32;
-use crate::matmul::{MatMut, Packed, matmul_packed, serial_packed};
+use crate::matmul::{MatMut, Packed, grouped, matmul_packed, serial_packed};
 use crate::testing::{assert_close, execs, random};
 use crate::{Arithmetic, Rng, quant};
 use proptest::prelude::*;
@@ -155,7 +155,7 @@ fn values_are_those_of_the_file() {
         quant::dequantize(format, &bytes, &mut want);
         let lines = pack(&exec, format, &bytes, n, k);
         let w = Blocks { lines: &lines, format, n, k };
-        let got: Vec<f32> = (0..n * k).map(|i| value(w, i / k, i % k)).collect();
+        let got: Vec<f32> = (0..n * k).map(|i| pack::value(w, i / k, i % k)).collect();
         assert_eq!(bits(&want), bits(&got), "{}", format.name());
     }
 }
@@ -210,4 +210,31 @@ fn what_is_lost_is_what_the_formats_lose() {
     // A step of 1 / 127 of the largest, uniform: 1 / 127 / sqrt(12) of 1 / sqrt(3), twice.
     assert_close("of the widened weight", &exact(&wide), &got, 0.0045);
     assert_close("of the weight", &exact(&w), &got, 0.0062);
+}
+
+/// Experts with many, few and no rows; each gets what it gets alone.
+#[test]
+fn runs_are_products_of_their_own() {
+    let (n, k, runs) = (70, 256, [0..150, 150..150, 151..153, 153..170]);
+    let mut rng = Rng(6);
+    let a = random(&mut rng, 171 * k);
+    for format in FORMATS {
+        let weights: Vec<_> = runs.iter().map(|_| blocks(&mut rng, format, n, k)).collect();
+        for exec in execs().into_iter().filter(|exec| exec.cpu.arithmetic == Arithmetic::F32) {
+            let pack = |bytes: &Vec<u8>| Packed::from_blocks(&exec, format, bytes, n, k);
+            let packed: Vec<_> = weights.iter().map(pack).collect();
+            let mut got = vec![7.0; 171 * n];
+            let c = MatMut::row_major(&mut got, 171, n);
+            grouped(&exec, Mat::row_major(&a, 171, k), &packed, &runs, c);
+            let mut want = vec![7.0; 171 * n];
+            for (run, packed) in runs.iter().zip(&packed) {
+                for row in run.clone() {
+                    let c = MatMut::row_major(&mut want[row * n..][..n], 1, n);
+                    let a = Mat::row_major(&a[row * k..][..k], 1, k);
+                    matmul_packed(&exec, a, packed, c, false);
+                }
+            }
+            assert!(bits(&want) == bits(&got), "{} on {:?}", format.name(), exec.cpu);
+        }
+    }
 }
