@@ -39,7 +39,7 @@ fn nano_answers_in_every_type() {
     let part = &lock[lock[..at - 3000].rfind("[[package]]").unwrap()..at + 1000];
     std::fs::write(path("Cargo.lock"), part).unwrap();
     let expected = lock[at..].split('"').nth(3).unwrap();
-    for kind in ["bf16", "q8_0", "q4_0"] {
+    for kind in ["bf16", "q8_0", "q4_0", "q4_k"] {
         let model = path(&format!("{kind}.gguf"));
         succeeds(&["convert", "nano", &model, "--type", kind]);
         let file = path("Cargo.lock");

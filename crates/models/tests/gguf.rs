@@ -10,6 +10,7 @@ use tensor::{Checkpoint, Device, Precision, safetensors};
 
 const Q8_0: DType = DType::Blocks(Format::Q8_0);
 const Q4_0: DType = DType::Blocks(Format::Q4_0);
+const Q4_K: DType = DType::Blocks(Format::Q4K);
 
 fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/goldens").join(name)
@@ -134,6 +135,19 @@ fn logits_move_as_little_as_the_type_rounds() {
     let from = Checkpoint::open(&golden("text-released")).unwrap();
     let made = converted(&config, &from, &folder.path().join("x.gguf"), Some(Q8_0));
     assert_eq!(made.dtype("blk.0.ffn_down_exps.weight").as_deref(), Some("BF16"));
+    // Rows of 256 beside shorter ones.
+    let config = Config { hidden_size: 256, ..self::config() };
+    let from = checkpoint(&config, Precision::F32, folder.path());
+    let want = logits(&config, &from);
+    let error = |dtype| {
+        let made = converted(&config, &from, &folder.path().join("x.gguf"), Some(dtype));
+        (relative_rms(&want, &logits(&config, &made)), made)
+    };
+    let ((searched, made), (plain, _)) = (error(Q4_K), error(Q4_0));
+    assert!(searched < plain, "{searched}, Q4_0 {plain}");
+    let dtype = |name: &str| made.dtype(&format!("blk.0.{name}.weight"));
+    assert_eq!(dtype("ffn_up_exps").as_deref(), Some("Q4_K"));
+    assert_eq!(dtype("ffn_down_exps").as_deref(), Some("Q4_0"));
 }
 
 #[test]

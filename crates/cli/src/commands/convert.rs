@@ -35,6 +35,9 @@ pub(crate) enum Kind {
     /// 4 bits and a scale for 32 numbers; GGUF only
     #[value(name = "q4_0")]
     Q4_0,
+    /// 4 bits, and scales and offsets for 32 numbers that are searched for; GGUF only
+    #[value(name = "q4_k")]
+    Q4K,
 }
 
 pub(crate) fn run(arguments: &Arguments, device: &Device) -> anyhow::Result<()> {
@@ -62,6 +65,7 @@ fn to_gguf(
         Kind::Bf16 => DType::Bf16,
         Kind::Q8_0 => DType::Blocks(Format::Q8_0),
         Kind::Q4_0 => DType::Blocks(Format::Q4_0),
+        Kind::Q4K => DType::Blocks(Format::Q4K),
     });
     let mut metadata = config.to_gguf(&place.config_path())?;
     metadata.extend(gguf::file_type(dtype.unwrap_or_else(|| most(checkpoint))));
@@ -111,7 +115,7 @@ fn to_folder(
         None => None,
         Some(Kind::F32) => Some(Precision::F32),
         Some(Kind::Bf16) => Some(Precision::Bf16),
-        Some(Kind::Q8_0 | Kind::Q4_0) => {
+        Some(Kind::Q8_0 | Kind::Q4_0 | Kind::Q4K) => {
             anyhow::bail!("a folder holds f32 or bf16: expected `--type f32` or `--type bf16`")
         }
     };

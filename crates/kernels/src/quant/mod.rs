@@ -13,16 +13,20 @@
 //! layouts are those of ggml's `ggml-common.h`; `fixtures/gguf` holds blocks with what the Python
 //! package `gguf` makes of them, and a test compares bit for bit.
 //!
-//! Q8_0 and Q4_0 are also written, with the rounding of the same package. What a block cannot hold
-//! is refused: numbers that are not finite, and such that the scale is no f16. A scale that is
-//! below the f16s makes a block of zeros.
+//! Q8_0 and Q4_0 are also written, with the rounding of the same package, and Q4_K with a search of
+//! our own. What a block cannot hold is refused: numbers that are not finite, and such that the
+//! scale is no f16. Numbers for which all scales are below the f16s become zeros.
+//!
+//! All of this is plain loops over lanes: the same bytes on every machine.
 
 mod k;
 #[cfg(test)]
 mod tests;
 
+use crate::Threads;
 use crate::half::{f16_to_f32, f32_to_f16};
 pub(crate) use k::scale_and_offset;
+use std::sync::{Mutex, PoisonError};
 
 /// A block format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +76,11 @@ impl Format {
             Self::Q6K => 210,
         }
     }
+
+    /// Whether [`quantize`] writes it.
+    pub fn is_written(self) -> bool {
+        matches!(self, Self::Q8_0 | Self::Q4_0 | Self::Q4K)
+    }
 }
 
 /// A number that a block cannot hold.
@@ -104,54 +113,35 @@ pub fn dequantize(format: Format, blocks: &[u8], out: &mut [f32]) {
     }
 }
 
-/// Writes the blocks of Q8_0 that are nearest to `x` to `blocks`: an element is off by half a
-/// scale, `max |x| / 254`, and by what the scale loses in f16, at most `max |x| / 2048`, or
-/// `127 / 2^25` where the scale is subnormal.
+/// Writes the blocks of `format` for `x` to `blocks`.
+///
+/// * Q8_0: an element is off by half a scale, `max |x| / 254`, and by what the scale loses in f16,
+///   at most `max |x| / 2048`, or `127 / 2^25` where the scale is subnormal.
+/// * Q4_0: the scale is such that the number of the largest magnitude, with its sign, is `-8 d`; so
+///   an element is off by at most a scale, `max |x| / 8`, and by what the scale loses in f16.
+/// * Q4_K: scales and offsets are searched for so that the sum of squared errors is small.
 ///
 /// # Errors
 ///
-/// Names the first number that a block cannot hold; `blocks` is then written in part.
+/// Names the first block's number that it cannot hold; `blocks` are then written in part.
 ///
 /// # Panics
 ///
-/// If `x` is not whole blocks, or `blocks` are not as many.
-pub fn quantize_q8_0(x: &[f32], blocks: &mut [u8]) -> Result<(), Unrepresentable> {
-    check_len(Format::Q8_0, x.len(), blocks.len());
-    for (i, (x, block)) in x.chunks_exact(32).zip(blocks.chunks_exact_mut(34)).enumerate() {
-        let d = x[largest(i * 32, x)?].abs() / 127.0;
-        let scale = scale_of(i * 32, x, d)?;
-        let inverse = if scale == 0 { 0.0 } else { 1.0 / d };
-        block[..2].copy_from_slice(&scale.to_le_bytes());
-        for (q, x) in block[2..].iter_mut().zip(x) {
-            *q = ((x * inverse).round() as i8).cast_unsigned();
-        }
-    }
-    Ok(())
-}
-
-/// Writes the blocks of Q4_0 for `x` to `blocks`: the scale is such that the number of the largest
-/// magnitude, with its sign, is `-8 d`; so an element is off by at most a scale, `max |x| / 8`, and
-/// by what the scale loses in f16.
-///
-/// # Errors
-///
-/// Names the first number that a block cannot hold; `blocks` is then written in part.
-///
-/// # Panics
-///
-/// If `x` is not whole blocks, or `blocks` are not as many.
-pub fn quantize_q4_0(x: &[f32], blocks: &mut [u8]) -> Result<(), Unrepresentable> {
-    check_len(Format::Q4_0, x.len(), blocks.len());
-    for (i, (x, block)) in x.chunks_exact(32).zip(blocks.chunks_exact_mut(18)).enumerate() {
-        let d = x[largest(i * 32, x)?] / -8.0;
-        let scale = scale_of(i * 32, x, d)?;
-        let inverse = if scale & 0x7FFF == 0 { 0.0 } else { 1.0 / d };
-        block[..2].copy_from_slice(&scale.to_le_bytes());
-        // In f64 there is one rounding, as with a fused multiply-add.
-        let nibble = |x: f32| (f64::from(x) * f64::from(inverse) + 8.5).clamp(0.0, 15.0) as u8;
-        for (j, q) in block[2..].iter_mut().enumerate() {
-            *q = nibble(x[j]) | nibble(x[j + 16]) << 4;
-        }
+/// If `format` is one that is only read (its [`is_written`](Format::is_written) is false), `x` is
+/// not whole blocks, or `blocks` are not as many.
+pub fn quantize(format: Format, x: &[f32], blocks: &mut [u8]) -> Result<(), Unrepresentable> {
+    check_len(format, x.len(), blocks.len());
+    let quantize = match format {
+        Format::Q8_0 => quantize_q8_0,
+        Format::Q4_0 => quantize_q4_0,
+        Format::Q4K => k::quantize_q4,
+        Format::Q5K | Format::Q6K => panic!("{} is only read", format.name()),
+    };
+    let (len, bytes) = (format.block_len(), format.block_bytes());
+    for (i, (x, block)) in x.chunks_exact(len).zip(blocks.chunks_exact_mut(bytes)).enumerate() {
+        let at = largest(x).map_err(|at| Unrepresentable { index: i * len + at, value: x[at] })?;
+        let held = quantize(x, x[at], block);
+        held.ok_or(Unrepresentable { index: i * len + at, value: x[at] })?;
     }
     Ok(())
 }
@@ -163,28 +153,87 @@ fn check_len(format: Format, elements: usize, bytes: usize) {
     assert_eq!(bytes, elements / len * block, "bytes of {elements} elements of {}", format.name());
 }
 
-/// Where in the block at `start` the first number of the largest magnitude is, if all are finite.
-fn largest(start: usize, x: &[f32]) -> Result<usize, Unrepresentable> {
-    let mut at = 0;
-    for (i, &value) in x.iter().enumerate() {
-        if !value.is_finite() {
-            return Err(Unrepresentable { index: start + i, value });
+/// [`quantize`] on several threads: the same bytes.
+///
+/// # Errors
+///
+/// As [`quantize`]: the first number of all.
+///
+/// # Panics
+///
+/// As [`quantize`].
+pub fn quantize_threaded(
+    threads: &Threads,
+    format: Format,
+    x: &[f32],
+    blocks: &mut [u8],
+) -> Result<(), Unrepresentable> {
+    /// Enough for a task to outweigh its start, also with the fastest format.
+    const LEAST: usize = 1 << 14;
+    check_len(format, x.len(), blocks.len());
+    let (len, bytes) = (format.block_len(), format.block_bytes());
+    let num_blocks = threads.rows_per_task(x.len() / len, LEAST / len);
+    let failed = Mutex::new(None::<Unrepresentable>);
+    threads.for_each_chunk(blocks, num_blocks * bytes, |i, blocks| {
+        let start = i * num_blocks * len;
+        let x = &x[start..][..blocks.len() / bytes * len];
+        let Err(error) = quantize(format, x, blocks) else { return };
+        let error = Unrepresentable { index: start + error.index, ..error };
+        let mut failed = failed.lock().unwrap_or_else(PoisonError::into_inner);
+        if failed.is_none_or(|first| error.index < first.index) {
+            *failed = Some(error);
         }
-        if value.abs() > x[at].abs() {
-            at = i;
-        }
+    });
+    let failed = failed.into_inner().unwrap_or_else(PoisonError::into_inner);
+    failed.map_or(Ok(()), Err)
+}
+
+/// Where the first number of the largest magnitude is, or the first that is not finite.
+fn largest(x: &[f32]) -> Result<usize, usize> {
+    // Bits of magnitudes are in the order of magnitudes, with infinity and NaN at the end.
+    let magnitude = |x: &f32| x.to_bits() & 0x7FFF_FFFF;
+    let most = x.iter().map(magnitude).fold(0, u32::max);
+    let first = |found: &dyn Fn(&f32) -> bool| x.iter().position(found).unwrap_or(0);
+    if most < f32::INFINITY.to_bits() {
+        return Ok(first(&|x| magnitude(x) == most));
     }
-    Ok(at)
+    Err(first(&|x| !x.is_finite()))
 }
 
 /// `d` as f16, if that is finite.
-fn scale_of(start: usize, x: &[f32], d: f32) -> Result<u16, Unrepresentable> {
+fn scale_of(d: f32) -> Option<u16> {
     let scale = f32_to_f16(d);
-    if f16_to_f32(scale).is_finite() {
-        return Ok(scale);
+    f16_to_f32(scale).is_finite().then_some(scale)
+}
+
+/// Writes a block whose number of the largest magnitude is `largest`, if its scale is an f16.
+fn quantize_q8_0(x: &[f32], largest: f32, block: &mut [u8]) -> Option<()> {
+    let d = largest.abs() / 127.0;
+    let scale = scale_of(d)?;
+    let inverse = if scale == 0 { 0.0 } else { 1.0 / d };
+    block[..2].copy_from_slice(&scale.to_le_bytes());
+    for (q, x) in block[2..].iter_mut().zip(x) {
+        // Halves away from zero, as `f32::round`, for which SSE2 has no instruction.
+        let steps = x * inverse;
+        let whole = steps as i32;
+        let rest = steps - whole as f32;
+        *q = (whole + i32::from(rest >= 0.5) - i32::from(rest <= -0.5)) as u8;
     }
-    let at = largest(start, x)?;
-    Err(Unrepresentable { index: start + at, value: x[at] })
+    Some(())
+}
+
+/// The same.
+fn quantize_q4_0(x: &[f32], largest: f32, block: &mut [u8]) -> Option<()> {
+    let d = largest / -8.0;
+    let scale = scale_of(d)?;
+    let inverse = if scale & 0x7FFF == 0 { 0.0 } else { 1.0 / d };
+    block[..2].copy_from_slice(&scale.to_le_bytes());
+    // In f64 there is one rounding, as with a fused multiply-add.
+    let nibble = |x: f32| (f64::from(x) * f64::from(inverse) + 8.5).clamp(0.0, 15.0) as u8;
+    for (j, q) in block[2..].iter_mut().enumerate() {
+        *q = nibble(x[j]) | nibble(x[j + 16]) << 4;
+    }
+    Some(())
 }
 
 /// The f16 at `at`.

@@ -7,7 +7,7 @@ use super::{FromCheckpoint, Role, Source, insert};
 use crate::{Config, Error, MiniMaxText01};
 use std::collections::BTreeMap;
 use std::path::Path;
-use tensor::gguf::{self, DType, Metadata, Planned};
+use tensor::gguf::{self, DType, Format, Metadata, Planned};
 use tensor::{Checkpoint, Device, Precision, Saved, Tensor, Weight};
 
 /// Parts of a layer by their names in released checkpoints.
@@ -78,7 +78,8 @@ fn list(config: &Config, device: &Device) -> Result<Vec<Listed>, Error> {
 /// How a tensor is written if the model is to be `wanted` (`None`: as it is) and it is `own`.
 ///
 /// Blocks are for matrices of layers: embedding, head and the gate of lightning layers stay as they
-/// are. A matrix whose rows are not whole blocks becomes BF16.
+/// are. Where rows are not whole blocks of Q4_K they may be of Q4_0, which takes as many bytes; and
+/// a matrix whose rows are not whole blocks at all becomes BF16.
 fn dtype_of(listed: &Listed, own: Precision, wanted: Option<DType>) -> DType {
     let own = match own {
         Precision::F32 => DType::F32,
@@ -91,14 +92,20 @@ fn dtype_of(listed: &Listed, own: Precision, wanted: Option<DType>) -> DType {
         (_, None) => own,
         (Role::Embedding | Role::Head, Some(DType::Blocks(_))) => own,
         (_, Some(DType::Blocks(_))) if gate => own,
+        (_, Some(DType::Blocks(Format::Q4K)))
+            if !row.is_multiple_of(256) && row.is_multiple_of(32) =>
+        {
+            DType::Blocks(Format::Q4_0)
+        }
         (_, Some(blocks)) if !row.is_multiple_of(blocks.block_len()) => DType::Bf16,
         (_, Some(wanted)) => wanted,
     }
 }
 
 /// Writes the model of `config` and `checkpoint` as the GGUF file `path`, with `metadata`, its
-/// matrices as `dtype` (F32, BF16, Q8_0 or Q4_0; `None`: F32 or BF16 as they are). One tensor is in
-/// memory at a time; `progress` is called with the number of those written and of all.
+/// matrices as `dtype`, one that [is written](DType::is_written) (`None`: F32 or BF16 as they are).
+/// One tensor is in memory at a time; `progress` is called with the number of those written and of
+/// all.
 ///
 /// # Errors
 ///

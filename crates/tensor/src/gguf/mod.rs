@@ -26,6 +26,7 @@ pub use write::{Planned, save};
 
 pub(crate) use read::{Entry, parse};
 
+use kernels::Threads;
 use kernels::half::f16_to_f32;
 pub use kernels::quant::Format;
 use kernels::quant::{self, Unrepresentable};
@@ -122,21 +123,32 @@ impl DType {
         }
     }
 
-    /// The bytes of numbers; `None` for a type that is only read.
-    pub(crate) fn bytes_of(self, x: &[f32]) -> Option<Result<Vec<u8>, Unrepresentable>> {
-        let blocks = |quantize: fn(&[f32], &mut [u8]) -> Result<(), Unrepresentable>| {
-            let mut bytes = vec![0; x.len() / self.block_len() * self.block_bytes()];
-            Some(quantize(x, &mut bytes).map(|()| bytes))
-        };
+    /// Whether [`bytes_of`](Self::bytes_of) writes it.
+    pub fn is_written(self) -> bool {
         match self {
-            Self::F32 => Some(Ok(x.iter().flat_map(|x| x.to_le_bytes()).collect())),
+            Self::F32 | Self::Bf16 => true,
+            Self::F16 => false,
+            Self::Blocks(format) => format.is_written(),
+        }
+    }
+
+    /// The bytes of numbers.
+    ///
+    /// # Panics
+    ///
+    /// If the type is only read, or the numbers are not whole blocks.
+    pub(crate) fn bytes_of(self, threads: &Threads, x: &[f32]) -> Result<Vec<u8>, Unrepresentable> {
+        match self {
+            Self::F32 => Ok(x.iter().flat_map(|x| x.to_le_bytes()).collect()),
             Self::Bf16 => {
                 let narrow = |x: &f32| kernels::half::f32_to_bf16(*x).to_le_bytes();
-                Some(Ok(x.iter().flat_map(narrow).collect()))
+                Ok(x.iter().flat_map(narrow).collect())
             }
-            Self::Blocks(Format::Q8_0) => blocks(quant::quantize_q8_0),
-            Self::Blocks(Format::Q4_0) => blocks(quant::quantize_q4_0),
-            _ => None,
+            Self::F16 => panic!("F16 is only read"),
+            Self::Blocks(format) => {
+                let mut bytes = vec![0; x.len() / self.block_len() * self.block_bytes()];
+                quant::quantize_threaded(threads, format, x, &mut bytes).map(|()| bytes)
+            }
         }
     }
 }

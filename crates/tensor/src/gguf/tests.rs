@@ -91,6 +91,7 @@ fn written(folder: &Path) -> (Vec<u8>, Metadata, Vec<(Planned, Tensor)>) {
         ("halves", vec![3, 2, 7], DType::Bf16),
         ("bytes", vec![2, 3, 1, 64], DType::Blocks(Format::Q8_0)),
         ("nibbles", vec![4, 32], DType::Blocks(Format::Q4_0)),
+        ("runs", vec![3, 512], DType::Blocks(Format::Q4K)),
     ]
     .into_iter()
     .map(|(name, shape, dtype)| {

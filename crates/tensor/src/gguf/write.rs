@@ -15,7 +15,7 @@ pub struct Planned {
     pub name: String,
     /// Outermost first, 4 dimensions of 1 or more at most.
     pub shape: Vec<usize>,
-    /// How it is stored: F32, BF16, Q8_0 or Q4_0, in rows of whole blocks.
+    /// How it is stored: a type that [is written](DType::is_written), in rows of whole blocks.
     pub dtype: DType,
 }
 
@@ -78,6 +78,7 @@ fn head(metadata: &Metadata, planned: &[Planned]) -> Vec<u8> {
     let mut offset = 0u64;
     for Planned { name, shape, dtype } in planned {
         assert!(name.len() < 64, "name `{name}` of a tensor");
+        assert!(dtype.is_written(), "`{name}` is to be {}", dtype.name());
         assert!(shape.len() <= 4 && shape.iter().all(|n| *n > 0), "`{name}` of shape {shape:?}");
         let row = shape.last().copied().unwrap_or(1);
         assert!(row.is_multiple_of(dtype.block_len()), "`{name}`: {shape:?} of {}", dtype.name());
@@ -102,9 +103,8 @@ fn pad(out: &mut impl io::Write, len: usize) -> io::Result<()> {
 fn encode(path: &Path, planned: &Planned, tensor: &Tensor) -> Result<Vec<u8>, Error> {
     let Planned { name, shape, dtype } = planned;
     assert_eq!(tensor.shape(), shape, "`{name}` is not as planned");
-    let bytes = dtype.bytes_of(&tensor.to_vec());
-    let bytes = bytes.unwrap_or_else(|| panic!("`{name}` is to be {}", dtype.name()));
-    bytes.map_err(|wrong| {
+    let threads = &tensor.device().exec().threads;
+    dtype.bytes_of(threads, &tensor.to_vec()).map_err(|wrong| {
         let field = format!("element {} of tensor `{name}`", wrong.index);
         let expected = format!("a number that {} can hold", dtype.name());
         Wrong::new(field, wrong.value, expected).into_error(path.to_owned())

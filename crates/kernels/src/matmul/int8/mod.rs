@@ -156,8 +156,9 @@ pub(super) type Run<'a> = (Range<usize>, Blocks<'a>);
 /// Tasks for each thread where panels are split: a few, so that a slow one does not hold up others.
 const TASKS_PER_THREAD: usize = 4;
 
-/// C (+)= A W^T for each run, of which none is empty, on all threads: a run is split by rows if it
-/// has enough of them, by panels otherwise. Weights are of one format and shape.
+/// C (+)= A W^T for each run, on all threads: a run is split by rows if it
+/// has enough of them, by panels otherwise. Weights are of one format and shape; no run is empty if
+/// A is not.
 ///
 /// # Safety
 ///
@@ -172,6 +173,9 @@ pub(super) unsafe fn product(
     accumulate: bool,
 ) {
     let Some((_, w)) = runs.first() else { return };
+    if a.rows == 0 {
+        return;
+    }
     let (blocks, panels, threads) = (w.k / BLOCK, w.n.div_ceil(WIDTH), exec.threads.num_threads());
     let rows: usize = runs.iter().map(|(rows, _)| rows.len()).sum();
     let most = (ROWS_BYTES / (blocks * TILE_LINES * 64).max(1)).max(4);
@@ -234,10 +238,8 @@ pub(super) unsafe fn serial(
     accumulate: bool,
 ) {
     let exec = Exec { cpu, threads: crate::Threads::new(1), buffers: Buffers::default() };
-    if a.rows > 0 {
-        // SAFETY: the caller's promise, passed on.
-        unsafe { product(&exec, a, &[(0..a.rows, w)], c, stride, accumulate) }
-    }
+    // SAFETY: the caller's promise, passed on.
+    unsafe { product(&exec, a, &[(0..a.rows, w)], c, stride, accumulate) }
 }
 
 /// Calls `f` with `len` groups of lines, which hold arbitrary numbers.

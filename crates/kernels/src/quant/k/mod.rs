@@ -1,5 +1,9 @@
 //! The formats whose blocks of 256 have smaller ones within, which share their own scales.
 
+mod search;
+
+pub(super) use search::quantize_q4;
+
 use super::f16_at;
 
 /// Scale and offset `j` of 8, of 6 bits each, in 12 bytes: the low bits of bytes 0 to 3 are scales
@@ -11,6 +15,15 @@ pub(crate) fn scale_and_offset(packed: &[u8], j: usize) -> (u8, u8) {
     } else {
         let both = packed[j + 4];
         ((both & 15) | (packed[j - 4] >> 6 << 4), (both >> 4) | (packed[j] >> 6 << 4))
+    }
+}
+
+/// Packs scales and offsets so that [`scale_and_offset`] reads them.
+fn pack_scales(scales: &[u8; 8], offsets: &[u8; 8], packed: &mut [u8]) {
+    for j in 0..4 {
+        packed[j] = scales[j] | scales[j + 4] >> 4 << 6;
+        packed[j + 4] = offsets[j] | offsets[j + 4] >> 4 << 6;
+        packed[j + 8] = scales[j + 4] & 15 | (offsets[j + 4] & 15) << 4;
     }
 }
 
