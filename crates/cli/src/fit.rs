@@ -2,9 +2,10 @@
 
 use crate::model::Place;
 use indicatif::HumanBytes;
-use models::{Config, weights};
+use models::Config;
+use models::weights::{self, Policy};
 use std::path::PathBuf;
-use tensor::{Checkpoint, Device, Precision};
+use tensor::{Checkpoint, Device};
 
 /// A request that is too large.
 #[derive(Debug, thiserror::Error)]
@@ -51,12 +52,12 @@ impl Need {
         place: &Place,
         checkpoint: &Checkpoint,
         device: &Device,
-        precision: Option<Precision>,
+        policy: Option<Policy>,
         [tokens, chunk]: [usize; 2],
     ) -> anyhow::Result<Self> {
         let config = place.config()?;
         Ok(Self {
-            weights: weights::loaded_bytes(&config, checkpoint, device, precision)?,
+            weights: weights::loaded_bytes(&config, checkpoint, device, policy)?,
             kv: config.kv_bytes(tokens),
             state: config.state_bytes(),
             chunk: config.chunk_bytes(chunk),

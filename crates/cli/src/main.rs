@@ -11,9 +11,10 @@ mod gguf;
 mod model;
 mod plot;
 mod prompt;
+mod quantized;
 
 use clap::{Parser, Subcommand};
-use commands::{convert, doctor, eval, init, inspect, run, train};
+use commands::{convert, doctor, eval, init, inspect, quantize, run, train};
 use std::process::ExitCode;
 
 /// Runs and trains models built on lightning attention; what they have read stays.
@@ -35,6 +36,8 @@ enum Command {
     Init(init::Arguments),
     /// Make a GGUF file of a model's folder, or a folder of a GGUF file
     Convert(convert::Arguments),
+    /// Keep a model's matrices in blocks of 8 or 4 bits
+    Quantize(quantize::Arguments),
     /// Train a model from a recipe
     Train(train::Arguments),
     /// Measure a model
@@ -55,6 +58,7 @@ fn main() -> ExitCode {
         Command::Run(arguments) => run::run(&arguments, &device()),
         Command::Init(arguments) => init::run(&arguments, &device()),
         Command::Convert(arguments) => convert::run(&arguments, &device()),
+        Command::Quantize(arguments) => quantize::run(&arguments, &device()),
         Command::Train(arguments) => train::run(&arguments, &device()),
         Command::Eval(what) => eval::run(&what, &device()),
         Command::Inspect(arguments) => inspect::run(&arguments),

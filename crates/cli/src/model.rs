@@ -1,26 +1,39 @@
 //! Finding a model: its config, weights and tokenizer.
 
-use crate::{embedded, gguf};
+use crate::{embedded, gguf, quantized};
 use anyhow::Context as _;
+use models::weights::Policy;
 use models::{Config, MiniMaxText01};
 use std::path::{Path, PathBuf};
-use tensor::{Checkpoint, Device, Precision};
+use tensor::{Checkpoint, Device};
 use text::{ChatTemplate, GgufTokenizer, Tokenizer};
 
-/// In what precision weights take part in products.
+/// How the matrices of a model are kept: the names of [`Policy`].
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 pub(crate) enum Weights {
     /// As they are, widened to f32
     F32,
     /// Rounded to bf16, accumulation in f32
     Bf16,
+    /// Blocks of 8 bits
+    Q8,
+    /// Blocks of 4 bits; head and gates as they are
+    Q4,
+    /// Blocks of 4 bits with scales and offsets that are searched for
+    Q4k,
+    /// Blocks of 4 bits; head and gates in 8
+    Q4Lean,
 }
 
-impl From<Weights> for Precision {
+impl From<Weights> for Policy {
     fn from(weights: Weights) -> Self {
         match weights {
             Weights::F32 => Self::F32,
             Weights::Bf16 => Self::Bf16,
+            Weights::Q8 => Self::Q8,
+            Weights::Q4 => Self::Q4,
+            Weights::Q4k => Self::Q4K,
+            Weights::Q4Lean => Self::Q4Lean,
         }
     }
 }
@@ -123,7 +136,14 @@ impl Place {
         device: &Device,
         weights: Option<Weights>,
     ) -> anyhow::Result<MiniMaxText01> {
-        Ok(models::load(self.config()?, checkpoint, device, weights.map(Precision::from))?)
+        let (config, policy) = (self.config()?, weights.map(Policy::from));
+        if let (Self::Folder(folder), Some(policy)) = (self, policy) {
+            let kept = quantized::of(folder, &config, checkpoint, device, policy)?;
+            if let Some(kept) = kept {
+                return Ok(models::load(config, &kept, device, Some(policy))?);
+            }
+        }
+        Ok(models::load(config, checkpoint, device, policy)?)
     }
 }
 

@@ -54,6 +54,22 @@ pub enum Error {
     /// A weight that cannot be read.
     #[error(transparent)]
     Tensor(#[from] tensor::Error),
+    /// A number that blocks cannot hold.
+    #[error(
+        "`{path}`: element {index} of `{name}` is {value}, expected one that {format} can hold"
+    )]
+    Unrepresentable {
+        /// The file or folder.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+        /// Where in its matrix.
+        index: usize,
+        /// The number.
+        value: f32,
+        /// The type.
+        format: &'static str,
+    },
     /// Weights that the model needs and the checkpoint lacks.
     #[error("`{path}` lacks {}{more} of the model's tensors: {}", names.len(), list(names))]
     MissingTensors {

@@ -19,7 +19,8 @@ pub use error::Error;
 pub use layers::moe::RouterOutput;
 pub use lm::minimax_text_01::{MiniMaxText01, Output};
 
-use tensor::{Checkpoint, Device, Precision, Tensor};
+use tensor::{Checkpoint, Device, Tensor};
+use weights::Policy;
 
 /// A causal language model: what the engine drives.
 pub trait CausalLm: Send + Sync {
@@ -31,8 +32,8 @@ pub trait CausalLm: Send + Sync {
     fn logits(&self, batch: &Batch, caches: &mut [&mut Cache]) -> Tensor;
 }
 
-/// Makes the model of `config` from a checkpoint, ready for inference: matrices in `precision`, or
-/// in that of the file.
+/// Makes the model of `config` from a checkpoint, ready for inference: matrices as `policy` says, or
+/// as the file has them.
 ///
 /// # Errors
 ///
@@ -41,9 +42,9 @@ pub fn load(
     config: Config,
     checkpoint: &Checkpoint,
     device: &Device,
-    precision: Option<Precision>,
+    policy: Option<Policy>,
 ) -> Result<MiniMaxText01, Error> {
-    let mut source = weights::FromCheckpoint::new(checkpoint, device, precision);
+    let mut source = weights::FromCheckpoint::new(checkpoint, device, policy);
     let mut model = MiniMaxText01::new(config, &mut source)?;
     source.finish()?;
     model.freeze();

@@ -2,12 +2,16 @@
 //! Conversions to GGUF files and back are in `gguf`.
 
 mod gguf;
+mod policy;
 
-pub use gguf::{to_gguf, to_released};
+pub use gguf::{quantized, to_gguf, to_released};
+pub use policy::Policy;
 
 use crate::{Config, Error, MiniMaxText01};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use tensor::gguf::{DType, Format};
 use tensor::{Checkpoint, Device, Precision, Rng, Saved, Tensor, Weight};
 
 /// What a weight is for: decides its precision and its random values.
@@ -63,8 +67,8 @@ fn precision_of(role: Role, precision: Precision) -> Precision {
 pub struct FromCheckpoint<'a> {
     checkpoint: &'a Checkpoint,
     device: &'a Device,
-    /// `None`: matrices in the precision of the file.
-    precision: Option<Precision>,
+    /// `None`: matrices as the file has them.
+    policy: Option<Policy>,
     missing: BTreeSet<String>,
 }
 
@@ -75,13 +79,9 @@ const MANY: usize = 1000;
 const BUFFERS: [&str; 4] = ["slope_rate", "query_decay", "key_decay", "diagonal_decay"];
 
 impl<'a> FromCheckpoint<'a> {
-    /// Reads from `checkpoint`; matrices in `precision`, or in that of the file.
-    pub fn new(
-        checkpoint: &'a Checkpoint,
-        device: &'a Device,
-        precision: Option<Precision>,
-    ) -> Self {
-        Self { checkpoint, device, precision, missing: BTreeSet::new() }
+    /// Reads from `checkpoint`; matrices as `policy` says, or as the file has them.
+    pub fn new(checkpoint: &'a Checkpoint, device: &'a Device, policy: Option<Policy>) -> Self {
+        Self { checkpoint, device, policy, missing: BTreeSet::new() }
     }
 
     /// To be called when the model is made: whether everything was there and everything was used.
@@ -134,8 +134,8 @@ impl<'a> FromCheckpoint<'a> {
         self.spellings(name).into_iter().find(|name| self.checkpoint.contains(name))
     }
 
-    /// The precision of `name` in the file.
-    fn own(&self, name: &str) -> Precision {
+    /// The type of `name` in the file; f32 if it is missing.
+    fn own(&self, name: &str) -> DType {
         let (prefix, part) = name.split_once(".experts.").unwrap_or((name, ""));
         let packed = if part == "w2.weight" { "down_proj" } else { "gate_up_proj" };
         let names = match part {
@@ -143,10 +143,84 @@ impl<'a> FromCheckpoint<'a> {
             _ => vec![format!("{prefix}.experts.0.{part}"), format!("{prefix}.experts.{packed}")],
         };
         let found = names.iter().find_map(|name| self.spelled(name));
-        match found.and_then(|name| self.checkpoint.dtype(&name)).as_deref() {
-            Some("BF16") => Precision::Bf16,
-            _ => Precision::F32,
+        found.and_then(|name| self.checkpoint.stored(&name)).unwrap_or(DType::F32)
+    }
+
+    /// The type in which `name` is kept.
+    fn kept(&self, name: &str, shape: &[usize], role: Role) -> DType {
+        let row = shape.last().copied().unwrap_or(1);
+        policy::kept(self.policy, role, name, self.own(name), row)
+    }
+
+    /// A weight in blocks: as the file has them, or made of what it has. `None` if it is missing.
+    fn blocks(
+        &mut self,
+        name: &str,
+        shape: &[usize],
+        format: Format,
+    ) -> Result<Option<Weight>, Error> {
+        let parts = match self.stored_blocks(name, shape, format)? {
+            Some(parts) => parts.into_iter().map(Cow::Borrowed).collect(),
+            None => match self.made_blocks(name, shape, format)? {
+                Some(parts) => parts.into_iter().map(Cow::Owned).collect::<Vec<Cow<'_, [u8]>>>(),
+                None => return Ok(None),
+            },
+        };
+        let parts: Vec<&[u8]> = parts.iter().map(|part| &**part).collect();
+        Ok(Some(Weight::from_blocks(self.device, shape, format, &parts)))
+    }
+
+    /// The bytes of each matrix, if all are stored in blocks of `format`.
+    fn stored_blocks(
+        &self,
+        name: &str,
+        shape: &[usize],
+        format: Format,
+    ) -> Result<Option<Vec<&'a [u8]>>, Error> {
+        let checkpoint = self.checkpoint;
+        let stored = |name: &str, shape: &[usize]| match self.spelled(name) {
+            Some(name) => checkpoint.blocks(&name, shape, format),
+            None => Ok(None),
+        };
+        let [experts, n, k] = *shape else {
+            return Ok(stored(name, shape)?.map(|bytes| vec![bytes]));
+        };
+        if self.is_gguf() {
+            let matrix = n * k / format.block_len() * format.block_bytes();
+            let bytes = stored(name, shape)?;
+            return Ok(bytes.map(|bytes| bytes.chunks_exact(matrix.max(1)).collect()));
         }
+        let (prefix, part) = name.split_once(".experts.").unwrap_or((name, ""));
+        let names = (0..experts).map(|e| format!("{prefix}.experts.{e}.{part}"));
+        let parts = names.map(|name| stored(&name, &[n, k])).collect::<Result<Vec<_>, _>>()?;
+        Ok(parts.into_iter().collect())
+    }
+
+    /// Blocks of `format` for each matrix. `None` if one is missing, which is remembered.
+    fn made_blocks(
+        &mut self,
+        name: &str,
+        shape: &[usize],
+        format: Format,
+    ) -> Result<Option<Vec<Vec<u8>>>, Error> {
+        let tensor = match shape.len() {
+            3 => self.load_experts(name, shape)?,
+            _ => self.load(name, shape)?,
+        };
+        if tensor.shape() != shape {
+            return Ok(None);
+        }
+        let matrix = shape[shape.len() - 2] * shape[shape.len() - 1];
+        let mut parts = Vec::new();
+        for first in (0..tensor.len()).step_by(matrix.max(1)) {
+            let part = tensor.to_blocks(format, first..first + matrix).map_err(|wrong| {
+                let (path, name) = (self.path(), name.to_owned());
+                let (index, value) = (wrong.index, wrong.value);
+                Error::Unrepresentable { path, name, index, value, format: format.name() }
+            })?;
+            parts.push(part);
+        }
+        Ok(Some(parts))
     }
 
     /// Loads one tensor; zeros for one that is missing, which is remembered for
@@ -210,12 +284,20 @@ impl Source for FromCheckpoint<'_> {
     }
 
     fn weight(&mut self, name: &str, shape: &[usize], role: Role) -> Result<Weight, Error> {
+        let kept = self.kept(name, shape, role);
+        if let DType::Blocks(format) = kept {
+            let weight = self.blocks(name, shape, format)?;
+            let missing = || Weight::new(Tensor::zeros(self.device, &[0, 0]), Precision::F32);
+            return Ok(weight.unwrap_or_else(missing));
+        }
         let tensor = match shape.len() {
             3 => self.load_experts(name, shape)?,
             _ => self.load(name, shape)?,
         };
-        let own = if tensor.is_bf16() { Precision::Bf16 } else { Precision::F32 };
-        Ok(Weight::new(tensor, precision_of(role, self.precision.unwrap_or(own))))
+        let exact = matches!(role, Role::Head | Role::Router);
+        let precision =
+            if kept == DType::Bf16 && !exact { Precision::Bf16 } else { Precision::F32 };
+        Ok(Weight::new(tensor, precision))
     }
 }
 
@@ -228,15 +310,16 @@ pub fn loaded_bytes(
     config: &Config,
     checkpoint: &Checkpoint,
     device: &Device,
-    precision: Option<Precision>,
+    policy: Option<Policy>,
 ) -> Result<u64, Error> {
-    let source = FromCheckpoint::new(checkpoint, device, precision);
+    let source = FromCheckpoint::new(checkpoint, device, policy);
     let mut sizes = Sizes { source, bytes: 0 };
     MiniMaxText01::new(config.clone(), &mut sizes)?;
     if config.tie_word_embeddings {
         // The head is packed from the table, which stays.
-        let own = sizes.source.own("model.embed_tokens.weight");
-        sizes.add(&[config.vocab_size, config.hidden_size], own);
+        let shape = [config.vocab_size, config.hidden_size];
+        let table = sizes.source.kept("model.embed_tokens.weight", &shape, Role::Embedding);
+        sizes.add(&shape, table);
     }
     Ok(sizes.bytes)
 }
@@ -248,12 +331,17 @@ struct Sizes<'a> {
 }
 
 impl Sizes<'_> {
-    fn add(&mut self, shape: &[usize], precision: Precision) {
-        let size = match precision {
-            Precision::F32 => 4,
-            Precision::Bf16 => 2,
+    fn add(&mut self, shape: &[usize], dtype: DType) {
+        let bytes = match (dtype, shape) {
+            (DType::Blocks(_), [experts @ .., n, k]) => {
+                let matrix = dtype.packed_bytes(*n, *k) as u64;
+                experts.iter().fold(matrix, |bytes, &n| bytes.saturating_mul(n as u64))
+            }
+            _ => {
+                let size = dtype.block_bytes() as u64;
+                shape.iter().fold(size, |bytes, &n| bytes.saturating_mul(n as u64))
+            }
         };
-        let bytes = shape.iter().fold(size, |bytes: u64, &n| bytes.saturating_mul(n as u64));
         self.bytes = self.bytes.saturating_add(bytes);
     }
 
@@ -264,16 +352,17 @@ impl Sizes<'_> {
 
 impl Source for Sizes<'_> {
     fn tensor(&mut self, name: &str, shape: &[usize], role: Role) -> Result<Tensor, Error> {
-        let own = if role == Role::Embedding { self.source.own(name) } else { Precision::F32 };
-        self.add(shape, own);
+        self.add(shape, self.source.kept(name, shape, role));
         Ok(self.empty(shape))
     }
 
     fn weight(&mut self, name: &str, shape: &[usize], role: Role) -> Result<Weight, Error> {
-        let own = self.source.own(name);
-        let precision = precision_of(role, self.source.precision.unwrap_or(own));
-        // Products in f32 leave bf16 as it is stored.
-        self.add(shape, if own == Precision::Bf16 { own } else { precision });
+        let kept = match self.source.kept(name, shape, role) {
+            // Products in f32 leave bf16 as it is stored.
+            DType::F32 if self.source.own(name) == DType::Bf16 => DType::Bf16,
+            kept => kept,
+        };
+        self.add(shape, kept);
         Ok(Weight::new(self.empty(shape), Precision::F32))
     }
 }
@@ -288,7 +377,7 @@ pub struct ToTrain<'a> {
 impl<'a> ToTrain<'a> {
     /// Reads from `checkpoint`; products will be in `precision`.
     pub fn new(checkpoint: &'a Checkpoint, device: &'a Device, precision: Precision) -> Self {
-        Self { source: FromCheckpoint::new(checkpoint, device, Some(Precision::F32)), precision }
+        Self { source: FromCheckpoint::new(checkpoint, device, Some(Policy::F32)), precision }
     }
 
     /// As [`FromCheckpoint::finish`].

@@ -1,16 +1,13 @@
 //! Conversions to GGUF files and back: what must stay the same, and what is refused.
 #![expect(clippy::unwrap_used, reason = "a test may stop")]
 
-use models::weights::{Random, saved, to_gguf, to_released};
+use models::weights::{Policy, Random, saved, to_gguf, to_released};
 use models::{Batch, Cache, CausalLm, Config, MiniMaxText01};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use tensor::gguf::{DType, Format};
+use tensor::gguf::DType;
 use tensor::{Checkpoint, Device, Precision, safetensors};
 
-const Q8_0: DType = DType::Blocks(Format::Q8_0);
-const Q4_0: DType = DType::Blocks(Format::Q4_0);
-const Q4_K: DType = DType::Blocks(Format::Q4K);
 
 fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/goldens").join(name)
@@ -46,14 +43,14 @@ fn checkpoint(config: &Config, precision: Precision, folder: &Path) -> Checkpoin
     Checkpoint::open(&path).unwrap()
 }
 
-fn converted(config: &Config, from: &Checkpoint, path: &Path, dtype: Option<DType>) -> Checkpoint {
+fn converted(config: &Config, from: &Checkpoint, path: &Path, policy: Option<Policy>) -> Checkpoint {
     let metadata = config.to_gguf(Path::new("config.json")).unwrap();
     let mut last = 0;
     let progress = |done, all| {
         assert!(done < all);
         last = done + 1;
     };
-    to_gguf(config, from, &Device::cpu(1), (path, &metadata, dtype), progress).unwrap();
+    to_gguf(config, from, &Device::cpu(1), (path, &metadata, policy), progress).unwrap();
     let made = Checkpoint::open(path).unwrap();
     assert_eq!(made.names().count(), last);
     made
@@ -113,8 +110,11 @@ fn logits_move_as_little_as_the_type_rounds() {
     let config = config();
     let from = checkpoint(&config, Precision::F32, folder.path());
     let want = logits(&config, &from);
-    for (dtype, allowed) in [(DType::F32, 0.0), (DType::Bf16, 0.03), (Q8_0, 0.03), (Q4_0, 0.4)] {
-        let made = converted(&config, &from, &folder.path().join("x.gguf"), Some(dtype));
+    for (policy, allowed) in
+        [(Policy::F32, 0.0), (Policy::Bf16, 0.03), (Policy::Q8, 0.03), (Policy::Q4, 0.4)]
+    {
+        let dtype = policy.matrices();
+        let made = converted(&config, &from, &folder.path().join("x.gguf"), Some(policy));
         let error = relative_rms(&want, &logits(&config, &made));
         assert!(error <= allowed, "{}: {error}", dtype.name());
         for (tensor, expected) in [
@@ -133,17 +133,17 @@ fn logits_move_as_little_as_the_type_rounds() {
     // Rows that are not whole blocks.
     let config = config_of(&golden("text-released"));
     let from = Checkpoint::open(&golden("text-released")).unwrap();
-    let made = converted(&config, &from, &folder.path().join("x.gguf"), Some(Q8_0));
+    let made = converted(&config, &from, &folder.path().join("x.gguf"), Some(Policy::Q8));
     assert_eq!(made.dtype("blk.0.ffn_down_exps.weight").as_deref(), Some("BF16"));
     // Rows of 256 beside shorter ones.
     let config = Config { hidden_size: 256, ..self::config() };
     let from = checkpoint(&config, Precision::F32, folder.path());
     let want = logits(&config, &from);
-    let error = |dtype| {
-        let made = converted(&config, &from, &folder.path().join("x.gguf"), Some(dtype));
+    let error = |policy| {
+        let made = converted(&config, &from, &folder.path().join("x.gguf"), Some(policy));
         (relative_rms(&want, &logits(&config, &made)), made)
     };
-    let ((searched, made), (plain, _)) = (error(Q4_K), error(Q4_0));
+    let ((searched, made), (plain, _)) = (error(Policy::Q4K), error(Policy::Q4));
     assert!(searched < plain, "{searched}, Q4_0 {plain}");
     let dtype = |name: &str| made.dtype(&format!("blk.0.{name}.weight"));
     assert_eq!(dtype("ffn_up_exps").as_deref(), Some("Q4_K"));

@@ -2,9 +2,10 @@
 //! `fixtures/goldens.py`), and of any more in the folder that `FULGURITE_GOLDENS` names.
 #![expect(clippy::unwrap_used, reason = "a test may stop")]
 
+use models::weights::Policy;
 use models::{Batch, Cache, CausalLm, Config, MiniMaxText01};
 use std::path::{Path, PathBuf};
-use tensor::{Checkpoint, Device, Precision, Tensor};
+use tensor::{Checkpoint, Device, Tensor};
 
 /// A checkpoint with what the reference computed.
 struct Golden {
@@ -15,12 +16,12 @@ struct Golden {
 }
 
 impl Golden {
-    fn open(folder: &Path, precision: Option<Precision>) -> Self {
+    fn open(folder: &Path, policy: Policy) -> Self {
         let device = Device::cpu(2).with_f64_arithmetic();
         let path = folder.join("config.json");
         let config = Config::from_json(&std::fs::read(&path).unwrap(), &path).unwrap();
         let checkpoint = Checkpoint::open(folder).unwrap();
-        let model = models::load(config, &checkpoint, &device, precision).unwrap();
+        let model = models::load(config, &checkpoint, &device, Some(policy)).unwrap();
         let expected = Checkpoint::open(&folder.join("expected.safetensors")).unwrap();
         Self { name: folder.display().to_string(), model, expected, device }
     }
@@ -93,7 +94,7 @@ fn f32_agrees_with_the_reference() {
     let more = std::env::var_os("FULGURITE_GOLDENS").map(PathBuf::from);
     let roots: Vec<PathBuf> = [fixtures()].into_iter().chain(more).collect();
     for folder in folders(&roots) {
-        let golden = Golden::open(&folder, Some(Precision::F32));
+        let golden = Golden::open(&folder, Policy::F32);
         let config = golden.model.config().clone();
         for length in golden.lengths() {
             let ids = golden.input(length);
@@ -128,7 +129,7 @@ fn f32_agrees_with_the_reference() {
 #[test]
 fn bf16_weights_stay_close() {
     for folder in folders(&[fixtures()]) {
-        let golden = Golden::open(&folder, Some(Precision::Bf16));
+        let golden = Golden::open(&folder, Policy::Bf16);
         let config = golden.model.config();
         for length in golden.lengths() {
             let logits = logits_of(&golden.model, &golden.input(length));

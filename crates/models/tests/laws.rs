@@ -1,7 +1,7 @@
 //! What must hold for any weights: the ways to read the same tokens agree.
 #![expect(clippy::unwrap_used, reason = "a test may stop")]
 
-use models::weights::{Random, saved};
+use models::weights::{Policy, Random, saved};
 use models::{Batch, Cache, CausalLm, Config, MiniMaxText01};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -226,8 +226,8 @@ fn bf16_weights_compute_what_their_values_say() {
     let exact = cold(&random, &ids, 64);
     for level in Device::levels() {
         let device = Device::cpu_with_level(2, level).unwrap();
-        let [bf16, f32] = [None, Some(Precision::F32)].map(|precision| {
-            let model = models::load(config(), &checkpoint, &device, precision).unwrap();
+        let [bf16, f32] = [None, Some(Policy::F32)].map(|policy| {
+            let model = models::load(config(), &checkpoint, &device, policy).unwrap();
             cold(&model, &ids, 64)
         });
         // Where activations are rounded too, each by up to 2^-9 of itself, a few of the eight bits

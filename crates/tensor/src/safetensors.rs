@@ -13,6 +13,7 @@ use crate::{Device, Error, Tensor};
 use header::{parse_index, read_header};
 use kernels::half::f16_to_f32;
 use memmap2::Mmap;
+use safetensors::tensor::TensorInfo;
 use safetensors::{Dtype, SafeTensorError, View};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
@@ -35,6 +36,8 @@ pub struct Checkpoint {
     entries: BTreeMap<String, Entry>,
     /// Of a GGUF file.
     metadata: Option<gguf::Metadata>,
+    /// Of the other format.
+    notes: BTreeMap<String, String>,
 }
 
 struct Opened {
@@ -114,8 +117,8 @@ impl Checkpoint {
     }
 
     fn empty(path: &Path) -> Self {
-        let (files, entries) = (Vec::new(), BTreeMap::new());
-        Self { path: path.to_owned(), files, entries, metadata: None }
+        let (files, entries, notes) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
+        Self { path: path.to_owned(), files, entries, metadata: None, notes }
     }
 
     /// The metadata of a GGUF file; `None` for the other format.
@@ -148,6 +151,39 @@ impl Checkpoint {
         self.entries.get(name).map(|entry| entry.dtype.to_string())
     }
 
+    /// How the numbers of `name` are stored, if they are of a known type.
+    pub fn stored(&self, name: &str) -> Option<DType> {
+        match self.entries.get(name)?.dtype {
+            Stored::Gguf(dtype) => Some(dtype),
+            Stored::Safetensors(Dtype::F32) => Some(DType::F32),
+            Stored::Safetensors(Dtype::F16) => Some(DType::F16),
+            Stored::Safetensors(Dtype::BF16) => Some(DType::Bf16),
+            Stored::Safetensors(_) => None,
+        }
+    }
+
+    /// The blocks of `name` as the file has them, if it is stored in blocks of `format`.
+    ///
+    /// # Errors
+    ///
+    /// If it is missing or of another shape.
+    pub fn blocks(
+        &self,
+        name: &str,
+        shape: &[usize],
+        format: gguf::Format,
+    ) -> Result<Option<&[u8]>, Error> {
+        if self.stored(name) != Some(DType::Blocks(format)) {
+            return Ok(None);
+        }
+        Ok(Some(self.bytes(self.shaped(name, shape)?)))
+    }
+
+    /// What the writer of a safetensors file says of it; nothing for the other format.
+    pub fn notes(&self) -> &BTreeMap<String, String> {
+        &self.notes
+    }
+
     /// Bytes of all tensors.
     pub fn total_bytes(&self) -> usize {
         self.entries.values().map(|entry| entry.range.len()).sum()
@@ -165,15 +201,7 @@ impl Checkpoint {
     ///
     /// If it is missing, of another shape or not a float tensor.
     pub fn load(&self, device: &Device, name: &str, shape: &[usize]) -> Result<Tensor, Error> {
-        let entry = self.entry(name)?;
-        if entry.shape != shape {
-            return Err(Error::Shape {
-                path: self.files[entry.file].path.clone(),
-                name: name.to_owned(),
-                found: entry.shape.clone(),
-                expected: shape.to_owned(),
-            });
-        }
+        let entry = self.shaped(name, shape)?;
         let bytes = self.bytes(entry);
         let halves = || bytes.as_chunks().0.iter().map(|&x| u16::from_le_bytes(x));
         Ok(match entry.dtype {
@@ -215,6 +243,19 @@ impl Checkpoint {
         })
     }
 
+    fn shaped(&self, name: &str, shape: &[usize]) -> Result<&Entry, Error> {
+        let entry = self.entry(name)?;
+        if entry.shape == shape {
+            return Ok(entry);
+        }
+        Err(Error::Shape {
+            path: self.files[entry.file].path.clone(),
+            name: name.to_owned(),
+            found: entry.shape.clone(),
+            expected: shape.to_owned(),
+        })
+    }
+
     fn entry(&self, name: &str) -> Result<&Entry, Error> {
         let missing = || Error::Missing { path: self.path.clone(), name: name.to_owned() };
         let entry = self.entries.get(name).ok_or_else(missing)?;
@@ -237,14 +278,15 @@ impl Checkpoint {
 
     /// Adds the tensors of one file.
     fn add(&mut self, path: PathBuf, bytes: Bytes) -> Result<(), Error> {
-        for (name, info, range) in read_header(&path, bytes.all())? {
-            let entry = Entry {
-                file: self.files.len(),
-                dtype: Stored::Safetensors(info.dtype),
-                shape: info.shape,
-                range,
-                read: AtomicBool::new(false),
+        let (header, notes) = read_header(&path, bytes.all())?;
+        self.notes.extend(notes);
+        for (name, info, range) in header {
+            let (name, dtype, shape) = match blocks_of(&name, &info) {
+                Some((name, dtype, shape)) => (name, Stored::Gguf(dtype), shape),
+                None => (name, Stored::Safetensors(info.dtype), info.shape),
             };
+            let (file, read) = (self.files.len(), AtomicBool::new(false));
+            let entry = Entry { file, dtype, shape, range, read };
             if let Some(other) = self.entries.insert(name.clone(), entry) {
                 let other = self.files[other.file].path.display();
                 let reason = format!("tensor `{name}` is also in `{other}`");
@@ -296,6 +338,17 @@ impl Checkpoint {
     }
 }
 
+/// A matrix in blocks: bytes `[rows, bytes of a row]` whose name ends in the type's, `….q4_0`. Its
+/// own name, its type and its shape.
+fn blocks_of(name: &str, info: &TensorInfo) -> Option<(String, DType, Vec<usize>)> {
+    let (Dtype::U8, [rows, bytes]) = (info.dtype, &info.shape[..]) else { return None };
+    let (name, kind) = name.rsplit_once('.')?;
+    let dtype = DType::named(kind).filter(|dtype| matches!(dtype, DType::Blocks(_)))?;
+    let whole = bytes.is_multiple_of(dtype.block_bytes());
+    let k = (bytes / dtype.block_bytes()).checked_mul(dtype.block_len()).filter(|_| whole)?;
+    Some((name.to_owned(), dtype, vec![*rows, k]))
+}
+
 impl fmt::Debug for Checkpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Checkpoint({:?}, {} tensors)", self.path, self.entries.len())
@@ -327,6 +380,9 @@ pub enum Saved {
     Tensor(Tensor),
     /// Integers: shape and elements.
     Ids(Vec<usize>, Vec<i64>),
+    /// Bytes, `[rows, bytes of a row]`: a matrix in blocks, if the name ends in their type's in small
+    /// letters, `….q4_0`.
+    Bytes([usize; 2], Vec<u8>),
 }
 
 /// Writes tensors to the file `path`, all or nothing; the same tensors give the same bytes.
@@ -356,6 +412,7 @@ impl View for Saved {
             Self::Tensor(tensor) if tensor.is_bf16() => Dtype::BF16,
             Self::Tensor(_) => Dtype::F32,
             Self::Ids(..) => Dtype::I64,
+            Self::Bytes(..) => Dtype::U8,
         }
     }
 
@@ -363,6 +420,7 @@ impl View for Saved {
         match self {
             Self::Tensor(tensor) => tensor.shape(),
             Self::Ids(shape, _) => shape,
+            Self::Bytes(shape, _) => shape,
         }
     }
 
@@ -375,6 +433,7 @@ impl View for Saved {
                     Elements::Bf16(data) => bytemuck::cast_slice(data).into(),
                 },
                 Self::Ids(_, ids) => bytemuck::cast_slice(ids).into(),
+                Self::Bytes(_, bytes) => bytes.into(),
             };
         }
         let bytes: Vec<u8> = match self {
@@ -383,6 +442,7 @@ impl View for Saved {
                 Elements::Bf16(data) => data.iter().flat_map(|x| x.to_le_bytes()).collect(),
             },
             Self::Ids(_, ids) => ids.iter().flat_map(|x| x.to_le_bytes()).collect(),
+            Self::Bytes(_, bytes) => bytes.clone(),
         };
         bytes.into()
     }
@@ -391,6 +451,7 @@ impl View for Saved {
         match self {
             Self::Tensor(tensor) => tensor.bytes(),
             Self::Ids(_, ids) => size_of_val(&ids[..]),
+            Self::Bytes(_, bytes) => bytes.len(),
         }
     }
 }

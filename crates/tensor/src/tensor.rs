@@ -5,6 +5,7 @@ use crate::tape::Node;
 use kernels::cuda::DeviceVec;
 use kernels::half::{Bf16, bf16_to_f32, f32_to_bf16};
 use kernels::matmul::Elements;
+use kernels::quant::{self, Format, Unrepresentable};
 use kernels::{Buffers, Rng};
 use std::fmt;
 use std::ops::Range;
@@ -323,6 +324,30 @@ impl Tensor {
                 Self::from_bf16(self.device(), self.shape(), data)
             }
         }
+    }
+
+    /// A run of elements in blocks of `format`, made on all threads.
+    ///
+    /// # Errors
+    ///
+    /// Names the first number that a block cannot hold, by its place in the run.
+    ///
+    /// # Panics
+    ///
+    /// If the run is out of bounds or not whole blocks, or the format is only read.
+    #[track_caller]
+    pub fn to_blocks(&self, format: Format, run: Range<usize>) -> Result<Vec<u8>, Unrepresentable> {
+        let mut blocks = vec![0; run.len() / format.block_len() * format.block_bytes()];
+        let threads = &self.device().exec().threads;
+        let widened: Vec<f32>;
+        let x = match self.elements() {
+            Elements::F32(data) => &data[run],
+            Elements::Bf16(data) => {
+                widened = data[run].iter().map(|&x| bf16_to_f32(x)).collect();
+                &widened
+            }
+        };
+        quant::quantize_threaded(threads, format, x, &mut blocks).map(|()| blocks)
     }
 
     /// The same elements as f32.

@@ -1,6 +1,7 @@
 //! Weights of matrix products: kept as checkpoints store them, multiplied in a packed layout.
 
-use crate::Tensor;
+use crate::gguf::Format;
+use crate::{Device, Tensor};
 use kernels::matmul::Packed;
 use std::fmt;
 use std::sync::OnceLock;
@@ -38,6 +39,27 @@ impl Weight {
         let shape = tensor.shape().to_vec();
         assert!(matches!(shape.len(), 2 | 3), "a weight of shape {shape:?}");
         Self { tensor: Some(tensor), shape, precision, packed: OnceLock::new() }
+    }
+
+    /// A frozen weight of `shape` in blocks of Q8_0, Q4_0 or Q4_K: the bytes of one matrix after the
+    /// other. What it multiplies is rounded to blocks of 8 bits (`kernels::matmul::int8`), and it
+    /// gives the same bits on every level.
+    ///
+    /// # Panics
+    ///
+    /// If the format is another, or the bytes are not those of matrices of that shape.
+    #[track_caller]
+    pub fn from_blocks(device: &Device, shape: &[usize], format: Format, parts: &[&[u8]]) -> Self {
+        let [.., n, k] = *shape else { panic!("a weight of shape {shape:?}") };
+        let experts: usize = shape[..shape.len() - 2].iter().product();
+        assert_eq!(parts.len(), experts, "matrices of a weight of shape {shape:?}");
+        let pack = |bytes: &&[u8]| Packed::from_blocks(device.exec(), format, bytes, n, k);
+        Self {
+            tensor: None,
+            shape: shape.to_vec(),
+            precision: Precision::F32,
+            packed: OnceLock::from(parts.iter().map(pack).collect::<Vec<_>>()),
+        }
     }
 
     /// Packs now and drops the original: for inference, half the memory.

@@ -4,10 +4,11 @@ use crate::gguf;
 use crate::model::Place;
 use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressStyle};
-use models::{Config, weights};
+use models::Config;
+use models::weights::{self, Policy};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use tensor::gguf::{DType, Format};
+use tensor::gguf::DType;
 use tensor::{Checkpoint, Device, Precision, atomic, safetensors};
 
 #[derive(clap::Args)]
@@ -40,11 +41,24 @@ pub(crate) enum Kind {
     Q4K,
 }
 
+impl From<Kind> for Policy {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::F32 => Self::F32,
+            Kind::Bf16 => Self::Bf16,
+            Kind::Q8_0 => Self::Q8,
+            Kind::Q4_0 => Self::Q4,
+            Kind::Q4K => Self::Q4K,
+        }
+    }
+}
+
 pub(crate) fn run(arguments: &Arguments, device: &Device) -> anyhow::Result<()> {
     let place = Place::of(Some(&arguments.from));
     let (config, checkpoint) = (place.config()?, place.checkpoint()?);
     if gguf::is_named(&arguments.to) {
-        return to_gguf(arguments, &place, &config, &checkpoint, device);
+        let policy = arguments.kind.map(Policy::from);
+        return to_gguf((&place, &config, &checkpoint), &arguments.to, policy, device);
     }
     let Place::Gguf(_) = place else {
         let (from, to) = (arguments.from.display(), arguments.to.display());
@@ -53,35 +67,27 @@ pub(crate) fn run(arguments: &Arguments, device: &Device) -> anyhow::Result<()> 
     to_folder(arguments, &config, &checkpoint, device)
 }
 
-fn to_gguf(
-    arguments: &Arguments,
-    place: &Place,
-    config: &Config,
-    checkpoint: &Checkpoint,
+/// Writes a model as the GGUF file `to`.
+///
+/// # Errors
+///
+/// If the model has what such files cannot say, or the system refuses.
+pub(crate) fn to_gguf(
+    (place, config, checkpoint): (&Place, &Config, &Checkpoint),
+    to: &Path,
+    policy: Option<Policy>,
     device: &Device,
 ) -> anyhow::Result<()> {
-    let dtype = arguments.kind.map(|kind| match kind {
-        Kind::F32 => DType::F32,
-        Kind::Bf16 => DType::Bf16,
-        Kind::Q8_0 => DType::Blocks(Format::Q8_0),
-        Kind::Q4_0 => DType::Blocks(Format::Q4_0),
-        Kind::Q4K => DType::Blocks(Format::Q4K),
-    });
+    let dtype = policy.map_or_else(|| most(checkpoint), Policy::matrices);
     let mut metadata = config.to_gguf(&place.config_path())?;
-    metadata.extend(gguf::file_type(dtype.unwrap_or_else(|| most(checkpoint))));
+    metadata.extend(gguf::file_type(dtype));
     metadata.extend(gguf::keys(place.gguf_tokenizer(config.vocab_size)?.as_ref()));
     let bar = ProgressBar::new(0);
     bar.set_style(ProgressStyle::with_template("writing {wide_bar} {pos}/{len} tensors")?);
-    weights::to_gguf(
-        config,
-        checkpoint,
-        device,
-        (&arguments.to, &metadata, dtype),
-        |written, all| {
-            bar.set_length(all as u64);
-            bar.set_position(written as u64);
-        },
-    )?;
+    weights::to_gguf(config, checkpoint, device, (to, &metadata, policy), |written, all| {
+        bar.set_length(all as u64);
+        bar.set_position(written as u64);
+    })?;
     bar.finish_and_clear();
     let own: Vec<&str> = [
         config.attention_log_length_base.map(|_| "attention_log_length_base"),
@@ -94,7 +100,7 @@ fn to_gguf(
         let own = own.join("`, `fulgurite.");
         eprintln!("note: other programs do not know `fulgurite.{own}` and compute without");
     }
-    eprintln!("made {}", arguments.to.display());
+    eprintln!("made {}", to.display());
     Ok(())
 }
 

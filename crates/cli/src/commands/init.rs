@@ -1,7 +1,8 @@
 //! `fulgurite init`: a random checkpoint.
 
+use crate::model::Weights;
 use anyhow::Context as _;
-use models::weights::{Random, saved};
+use models::weights::{Policy, Random, saved};
 use models::{Config, MiniMaxText01};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -16,12 +17,20 @@ pub(crate) struct Arguments {
     /// Decides the numbers
     #[arg(long, env = "FULGURITE_SEED", default_value_t = 0)]
     seed: u64,
-    /// Precision of the file; routers stay in f32
+    /// Precision of the file, f32 or bf16; routers stay in f32
     #[arg(long, env = "FULGURITE_WEIGHTS", default_value = "bf16")]
-    weights: crate::model::Weights,
+    weights: Weights,
 }
 
 pub(crate) fn run(arguments: &Arguments, device: &Device) -> anyhow::Result<()> {
+    let precision = match arguments.weights {
+        Weights::F32 => Precision::F32,
+        Weights::Bf16 => Precision::Bf16,
+        other => anyhow::bail!(
+            "`{}` is not what a checkpoint is made in: expected f32 or bf16, then `fulgurite quantize`",
+            Policy::from(other)
+        ),
+    };
     let path = &arguments.config;
     let text =
         std::fs::read(path).map_err(|source| models::Error::Io { path: path.clone(), source })?;
@@ -29,7 +38,7 @@ pub(crate) fn run(arguments: &Arguments, device: &Device) -> anyhow::Result<()> 
     let layers = config.num_hidden_layers;
     let mut random = Random::new(device, Precision::F32, layers, arguments.seed);
     let mut model = MiniMaxText01::new(config.clone(), &mut random)?;
-    let tensors = saved(&mut model, arguments.weights.into());
+    let tensors = saved(&mut model, precision);
     std::fs::create_dir_all(&arguments.folder)
         .with_context(|| format!("cannot make `{}`", arguments.folder.display()))?;
     safetensors::save(&arguments.folder.join(safetensors::WEIGHTS), tensors, &BTreeMap::new())?;

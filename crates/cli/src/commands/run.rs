@@ -5,11 +5,12 @@ use crate::model::{Place, Weights};
 use crate::prompt::Form;
 use engine::{Engine, Event, Request};
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
+use models::weights::Policy;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::Instant;
+use tensor::Device;
 use tensor::sampling::Sampling;
-use tensor::{Device, Precision};
 use text::{Detokenizer, StopStrings};
 
 #[derive(clap::Args)]
@@ -34,7 +35,7 @@ pub(crate) struct Arguments {
     /// Text that ends the answer; may be given several times
     #[arg(long)]
     stop: Vec<String>,
-    /// Precision of products; that of the file unless set
+    /// How matrices are kept; as in the file unless set
     #[arg(long, env = "FULGURITE_WEIGHTS")]
     weights: Option<Weights>,
     /// Tokens read at once
@@ -62,8 +63,8 @@ pub(crate) fn run(arguments: &Arguments, device: &Device) -> anyhow::Result<()> 
     let checkpoint = place.checkpoint()?;
     let tokens = prompt_tokens.saturating_add(arguments.max_tokens);
     let chunk = arguments.chunk.get().min(prompt_tokens);
-    let precision = arguments.weights.map(Precision::from);
-    let need = Need::of(&place, &checkpoint, device, precision, [tokens, chunk])?;
+    let policy = arguments.weights.map(Policy::from);
+    let need = Need::of(&place, &checkpoint, device, policy, [tokens, chunk])?;
     need.check(tokens)?;
     let expected_peak = fit::rss_bytes().map(|held| need.peak(held));
     let model = place.load_from(&checkpoint, device, arguments.weights)?;

@@ -250,6 +250,15 @@ impl Packed {
         Self { panels: Panels::Blocks(lines, format), k, n, width: panel_width(exec.cpu) }
     }
 
+    /// Memory that a weight `[n, k]` in blocks of `format` takes once packed.
+    ///
+    /// # Panics
+    ///
+    /// If the format is not one that is multiplied.
+    pub fn bytes_of_blocks(format: Format, n: usize, k: usize) -> usize {
+        int8::bytes(format, n, k)
+    }
+
     /// Packs a weight `[n, k]`, row-major, as checkpoints store it; the product is `x W^T`.
     ///
     /// # Panics

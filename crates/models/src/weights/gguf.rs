@@ -3,11 +3,11 @@
 //! A tensor keeps its elements in their order, qkv with its rows interleaved per head; experts are
 //! stacked. Norms and routers are F32, as llama.cpp wants them.
 
-use super::{FromCheckpoint, Role, Source, insert};
+use super::{FromCheckpoint, Policy, Role, Source, insert};
 use crate::{Config, Error, MiniMaxText01};
 use std::collections::BTreeMap;
 use std::path::Path;
-use tensor::gguf::{self, DType, Format, Metadata, Planned};
+use tensor::gguf::{self, DType, Metadata, Planned};
 use tensor::{Checkpoint, Device, Precision, Saved, Tensor, Weight};
 
 /// Parts of a layer by their names in released checkpoints.
@@ -75,47 +75,37 @@ fn list(config: &Config, device: &Device) -> Result<Vec<Listed>, Error> {
     Ok(lister.0)
 }
 
-/// How a tensor is written if the model is to be `wanted` (`None`: as it is) and it is `own`.
-///
-/// Blocks are for matrices of layers: embedding, head and the gate of lightning layers stay as they
-/// are. Where rows are not whole blocks of Q4_K they may be of Q4_0, which takes as many bytes; and
-/// a matrix whose rows are not whole blocks at all becomes BF16.
-fn dtype_of(listed: &Listed, own: Precision, wanted: Option<DType>) -> DType {
-    let own = match own {
-        Precision::F32 => DType::F32,
-        Precision::Bf16 => DType::Bf16,
-    };
-    let gate = listed.name.ends_with("output_gate.weight");
+/// How a tensor is written for `policy`: as it is kept then, but for matrices that nothing is said
+/// of, which are f32 unless they are bf16.
+fn dtype_of(source: &FromCheckpoint<'_>, listed: &Listed, policy: Option<Policy>) -> DType {
     let row = listed.shape.last().copied().unwrap_or(1);
-    match (listed.role, wanted) {
-        (Role::Norm | Role::Router, _) => DType::F32,
-        (_, None) => own,
-        (Role::Embedding | Role::Head, Some(DType::Blocks(_))) => own,
-        (_, Some(DType::Blocks(_))) if gate => own,
-        (_, Some(DType::Blocks(Format::Q4K)))
-            if !row.is_multiple_of(256) && row.is_multiple_of(32) =>
-        {
-            DType::Blocks(Format::Q4_0)
+    let own = match source.own(&listed.name) {
+        DType::Bf16 => DType::Bf16,
+        _ => DType::F32,
+    };
+    match (listed.role, policy) {
+        // Nothing is lost by another program that does not keep these apart.
+        (Role::Embedding | Role::Head, Some(policy)) if !policy.is_quantizing() => {
+            policy.matrices()
         }
-        (_, Some(blocks)) if !row.is_multiple_of(blocks.block_len()) => DType::Bf16,
-        (_, Some(wanted)) => wanted,
+        (role, policy) => super::policy::kept(policy, role, &listed.name, own, row),
     }
 }
 
 /// Writes the model of `config` and `checkpoint` as the GGUF file `path`, with `metadata`, its
-/// matrices as `dtype`, one that [is written](DType::is_written) (`None`: F32 or BF16 as they are).
+/// matrices as `policy` says (`None`: F32 or BF16 as they are).
 /// One tensor is in memory at a time; `progress` is called with the number of those written and of
 /// all.
 ///
 /// # Errors
 ///
-/// If a tensor is missing, of another shape, unknown, or has numbers that `dtype` cannot hold; or
+/// If a tensor is missing, of another shape, unknown, or has numbers that their type cannot hold; or
 /// the system refuses.
 pub fn to_gguf(
     config: &Config,
     checkpoint: &Checkpoint,
     device: &Device,
-    (path, metadata, dtype): (&Path, &Metadata, Option<DType>),
+    (path, metadata, policy): (&Path, &Metadata, Option<Policy>),
     mut progress: impl FnMut(usize, usize),
 ) -> Result<(), Error> {
     let mut source = FromCheckpoint::new(checkpoint, device, None);
@@ -123,7 +113,7 @@ pub fn to_gguf(
     let plan = |listed: &Listed| Planned {
         name: name_of(&listed.name),
         shape: listed.shape.clone(),
-        dtype: dtype_of(listed, source.own(&listed.name), dtype),
+        dtype: dtype_of(&source, listed, policy),
     };
     let planned: Vec<Planned> = listed.iter().map(plan).collect();
     gguf::save(path, metadata, &planned, |i| {
@@ -166,6 +156,56 @@ pub fn to_released(
         };
         narrow |= listed.role == Role::Embedding && tensor.is_bf16();
         insert(&mut saved, &listed.name, tensor);
+    }
+    source.check_all_read()?;
+    Ok(saved)
+}
+
+/// The tensors of a released checkpoint whose matrices are in blocks as `policy` says, under names
+/// that end in their type's. `progress` is called with the number of tensors made and of all.
+///
+/// # Errors
+///
+/// If a tensor is missing, of another shape, unknown, or has numbers that its type cannot hold.
+pub fn quantized(
+    config: &Config,
+    checkpoint: &Checkpoint,
+    device: &Device,
+    policy: Policy,
+    mut progress: impl FnMut(usize, usize),
+) -> Result<BTreeMap<String, Saved>, Error> {
+    let mut source = FromCheckpoint::new(checkpoint, device, Some(policy));
+    let listed = list(config, device)?;
+    let (mut saved, listed_len) = (BTreeMap::new(), listed.len());
+    for (i, listed) in listed.iter().enumerate() {
+        progress(i, listed_len);
+        let Listed { name, shape, role } = listed;
+        let format = match source.kept(name, shape, *role) {
+            DType::Blocks(format) => format,
+            // As it would be loaded: rows that are not whole blocks are narrowed.
+            DType::Bf16 if *role != Role::Head => {
+                insert(&mut saved, name, source.stored(listed)?.to_bf16());
+                continue;
+            }
+            _ => {
+                insert(&mut saved, name, source.stored(listed)?);
+                continue;
+            }
+        };
+        let parts = match source.stored_blocks(name, shape, format)? {
+            Some(parts) => parts.into_iter().map(<[u8]>::to_vec).collect(),
+            None => source.made_blocks(name, shape, format)?.unwrap_or_default(),
+        };
+        source.check_none_missing()?;
+        let (n, kind) = (shape[shape.len() - 2], format.name().to_ascii_lowercase());
+        for (e, part) in parts.into_iter().enumerate() {
+            let name = match name.split_once(".experts.") {
+                Some((prefix, part)) => format!("{prefix}.experts.{e}.{part}"),
+                None => name.clone(),
+            };
+            let row = part.len() / n.max(1);
+            saved.insert(format!("{name}.{kind}"), Saved::Bytes([n, row], part));
+        }
     }
     source.check_all_read()?;
     Ok(saved)

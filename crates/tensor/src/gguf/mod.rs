@@ -28,6 +28,7 @@ pub(crate) use read::{Entry, parse};
 
 use kernels::Threads;
 use kernels::half::f16_to_f32;
+use kernels::matmul::Packed;
 pub use kernels::quant::Format;
 use kernels::quant::{self, Unrepresentable};
 use std::path::PathBuf;
@@ -77,6 +78,11 @@ impl DType {
         }
     }
 
+    /// The type whose [`name`](Self::name) this is, in letters of either size.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|dtype| dtype.name().eq_ignore_ascii_case(name))
+    }
+
     /// The number in files (`ggml_type`).
     pub fn id(self) -> u32 {
         match self {
@@ -96,6 +102,18 @@ impl DType {
         match self {
             Self::Blocks(format) => format.block_len(),
             _ => 1,
+        }
+    }
+
+    /// Bytes of a matrix `[n, k]` of this type as it is multiplied.
+    ///
+    /// # Panics
+    ///
+    /// If the type is one of blocks that are not multiplied.
+    pub fn packed_bytes(self, n: usize, k: usize) -> usize {
+        match self {
+            Self::Blocks(format) => Packed::bytes_of_blocks(format, n, k),
+            _ => n * k * self.block_bytes(),
         }
     }
 

@@ -10,7 +10,11 @@ use std::path::{Component, Path};
 /// The tensors of a file's header and where their bytes are in the file.
 pub(super) type Header = Vec<(String, TensorInfo, Range<usize>)>;
 
-pub(super) fn read_header(path: &Path, bytes: &[u8]) -> Result<Header, Error> {
+/// Also what the writer says of the file.
+pub(super) fn read_header(
+    path: &Path,
+    bytes: &[u8],
+) -> Result<(Header, BTreeMap<String, String>), Error> {
     let (len, metadata) = SafeTensors::read_metadata(bytes)
         .map_err(|error| Error::Format { path: path.to_owned(), reason: explain(bytes, error) })?;
     let start = 8 + len;
@@ -23,7 +27,8 @@ pub(super) fn read_header(path: &Path, bytes: &[u8]) -> Result<Header, Error> {
         })
         .collect();
     header.sort_by(|a, b| a.0.cmp(&b.0));
-    Ok(header)
+    let notes = metadata.metadata().iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect();
+    Ok((header, notes))
 }
 
 /// The library's reason with the numbers that it leaves out.

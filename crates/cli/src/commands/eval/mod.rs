@@ -4,6 +4,7 @@ mod lookup;
 
 use crate::model::Place;
 use anyhow::Context as _;
+use models::weights::Policy;
 use models::{Batch, Cache, CausalLm};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -30,7 +31,7 @@ pub(crate) struct Logits {
     /// The safetensors file to write
     #[arg(long)]
     output: PathBuf,
-    /// Precision of products; that of the file unless set
+    /// How matrices are kept; as in the file unless set
     #[arg(long, env = "FULGURITE_WEIGHTS")]
     weights: Option<crate::model::Weights>,
     /// Tokens computed at once
@@ -46,7 +47,12 @@ pub(crate) fn run(what: &What, device: &Device) -> anyhow::Result<()> {
 }
 
 fn logits(arguments: &Logits, device: &Device) -> anyhow::Result<()> {
-    let device = &device.clone().with_f64_arithmetic();
+    let quantizing = |weights| Policy::from(weights).is_quantizing();
+    // Of blocks the question is what comes of them, so they are multiplied as they always are.
+    let device = &match arguments.weights.is_some_and(quantizing) {
+        true => device.clone(),
+        false => device.clone().with_f64_arithmetic(),
+    };
     let model = Place::of(arguments.model.as_deref()).load(device, arguments.weights)?;
     let vocab_size = model.config().vocab_size;
     let input = Checkpoint::open(&arguments.input)?;

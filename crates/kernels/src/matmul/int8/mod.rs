@@ -40,7 +40,7 @@ use crate::threads::SharedMut;
 use crate::{Buffers, Cpu, Exec};
 use std::ops::Range;
 
-pub(super) use pack::{pack, widen};
+pub(super) use pack::{bytes, pack, widen};
 
 /// Elements of `k` that share a scale.
 pub(crate) const BLOCK: usize = 32;

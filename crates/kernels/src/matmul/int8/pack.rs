@@ -41,6 +41,11 @@ fn panel_lines(format: Format, k: usize) -> usize {
     k / BLOCK * block_lines(format) + k / BLOCK / blocks * common
 }
 
+/// Bytes of a packed weight `[n, k]`.
+pub(in super::super) fn bytes(format: Format, n: usize, k: usize) -> usize {
+    n.div_ceil(WIDTH) * panel_lines(format, k) * size_of::<Line>()
+}
+
 /// Where block `b` of a panel begins, and what it has in common with others.
 fn places(format: Format, b: usize) -> (usize, usize) {
     let (blocks, common) = group(format);
