@@ -17,6 +17,15 @@ pub enum Precision {
     Bf16,
 }
 
+impl fmt::Display for Precision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+        })
+    }
+}
+
 /// One matrix `[n, k]`, or one for each expert, `[experts, n, k]`.
 pub struct Weight {
     /// `None` once [`freeze`](Self::freeze) has left only the packed form.
@@ -48,6 +57,11 @@ impl Weight {
     /// `[n, k]` or `[experts, n, k]`.
     pub fn shape(&self) -> &[usize] {
         &self.shape
+    }
+
+    /// What it is multiplied in.
+    pub fn precision(&self) -> Precision {
+        self.precision
     }
 
     /// Number of matrices.
