@@ -5,8 +5,15 @@ use engine::Refused;
 use std::io::Write;
 use std::process::ExitCode;
 
+/// Arguments that are fine one by one and make no sense together.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Misuse(pub(crate) String);
+
 /// 1: the work failed.
 const FAILED: u8 = 1;
+/// 2: the command line makes no sense.
+const MISUSE: u8 = 2;
 /// 3: the model or its config is invalid.
 const INVALID_MODEL: u8 = 3;
 /// 4: the request is larger than the model's context or the machine's memory.
@@ -23,6 +30,9 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
     }
     // Nobody is left to tell if stderr is closed.
     _ = writeln!(std::io::stderr(), "error: {message}");
+    if error.chain().any(|cause| cause.is::<Misuse>()) {
+        return ExitCode::from(MISUSE);
+    }
     let too_large = error.chain().any(|cause| {
         cause.is::<DoesNotFit>() || matches!(cause.downcast_ref(), Some(Refused::TooLong { .. }))
     });

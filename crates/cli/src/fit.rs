@@ -109,9 +109,17 @@ pub(crate) fn rss_bytes() -> Option<u64> {
     kib_in("/proc/self/status", "VmRSS:")
 }
 
-/// The most memory this process has held, where the system tells.
+/// The most memory this process has held, since [`forget_peak_rss`] if that was called, where the
+/// system tells.
 pub(crate) fn peak_rss_bytes() -> Option<u64> {
     kib_in("/proc/self/status", "VmHWM:")
+}
+
+/// Begins the record of [`peak_rss_bytes`] anew, where the system lets us: elsewhere it goes on and
+/// is the most of a longer time.
+pub(crate) fn forget_peak_rss() {
+    // proc(5): writing 5 to this file resets the peak resident set size.
+    _ = std::fs::write("/proc/self/clear_refs", "5");
 }
 
 /// The bytes behind `field` in a file of the kernel, whose lines give kB.

@@ -12,9 +12,10 @@ mod model;
 mod plot;
 mod prompt;
 mod quantized;
+mod table;
 
 use clap::{Parser, Subcommand};
-use commands::{convert, doctor, eval, init, inspect, quantize, run, train};
+use commands::{bench, convert, doctor, eval, init, inspect, quantize, run, train};
 use std::process::ExitCode;
 
 /// Runs and trains models built on lightning attention; what they have read stays.
@@ -32,6 +33,8 @@ struct Arguments {
 enum Command {
     /// Answer a question, about files if there are any
     Run(run::Arguments),
+    /// Measure how fast a model reads and writes here
+    Bench(bench::Arguments),
     /// Make a random checkpoint of any shape
     Init(init::Arguments),
     /// Make a GGUF file of a model's folder, or a folder of a GGUF file
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
     let device = || tensor::Device::cpu(threads);
     let result = match arguments.command {
         Command::Run(arguments) => run::run(&arguments, &device()),
+        Command::Bench(arguments) => bench::run(&arguments, &device()),
         Command::Init(arguments) => init::run(&arguments, &device()),
         Command::Convert(arguments) => convert::run(&arguments, &device()),
         Command::Quantize(arguments) => quantize::run(&arguments, &device()),

@@ -61,6 +61,14 @@ impl Place {
         }
     }
 
+    /// What `--model` would call it.
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Self::Embedded => embedded::NAME.to_owned(),
+            Self::Folder(path) | Self::Gguf(path) => path.display().to_string(),
+        }
+    }
+
     /// Where the config is, for errors.
     pub(crate) fn config_path(&self) -> PathBuf {
         match self {

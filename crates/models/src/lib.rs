@@ -6,6 +6,7 @@
 mod batch;
 mod cache;
 mod config;
+mod cost;
 mod error;
 pub mod layers;
 pub mod lm;
@@ -15,6 +16,7 @@ pub mod weights;
 pub use batch::Batch;
 pub use cache::{Cache, LayerCache, Mark};
 pub use config::{Config, LayerType, ResidualFactors, SlopeRule};
+pub use cost::{WeightBytes, Work};
 pub use error::Error;
 pub use layers::moe::RouterOutput;
 pub use lm::minimax_text_01::{MiniMaxText01, Output};

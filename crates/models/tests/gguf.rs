@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use tensor::gguf::DType;
 use tensor::{Checkpoint, Device, Precision, safetensors};
 
-
 fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/goldens").join(name)
 }
@@ -43,7 +42,12 @@ fn checkpoint(config: &Config, precision: Precision, folder: &Path) -> Checkpoin
     Checkpoint::open(&path).unwrap()
 }
 
-fn converted(config: &Config, from: &Checkpoint, path: &Path, policy: Option<Policy>) -> Checkpoint {
+fn converted(
+    config: &Config,
+    from: &Checkpoint,
+    path: &Path,
+    policy: Option<Policy>,
+) -> Checkpoint {
     let metadata = config.to_gguf(Path::new("config.json")).unwrap();
     let mut last = 0;
     let progress = |done, all| {

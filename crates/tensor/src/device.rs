@@ -1,13 +1,16 @@
 //! Where tensors live and are computed: the CPU, its threads and its memory, or a GPU.
 
+use crate::Profile;
 use kernels::cuda::{Cuda, Unavailable};
 use kernels::{Arithmetic, Cpu, Exec};
+use std::sync::Arc;
 
 /// A handle to the CPU and a pool of threads, or to a GPU beside them; clones share all of it.
 #[derive(Clone, Debug)]
 pub struct Device {
     exec: Exec,
     cuda: Option<Cuda>,
+    pub(crate) profile: Option<Arc<Profile>>,
 }
 
 impl Device {
@@ -17,13 +20,13 @@ impl Device {
     ///
     /// If `num_threads` is 0.
     pub fn cpu(num_threads: usize) -> Self {
-        Self { exec: Exec::new(num_threads), cuda: None }
+        Self { exec: Exec::new(num_threads), cuda: None, profile: None }
     }
 
     /// The same with instructions up to `level` only (`scalar`, `avx2`, …), if the CPU has them.
     pub fn cpu_with_level(num_threads: usize, level: &str) -> Option<Self> {
         let cpu = Cpu::named(level)?;
-        Some(Self { exec: Exec { cpu, ..Exec::new(num_threads) }, cuda: None })
+        Some(Self { exec: Exec { cpu, ..Exec::new(num_threads) }, cuda: None, profile: None })
     }
 
     /// The GPU number `ordinal`: what training needs, no more yet. `num_threads` prepare its work.
@@ -36,12 +39,12 @@ impl Device {
     ///
     /// If `num_threads` is 0.
     pub fn gpu(num_threads: usize, ordinal: usize) -> Result<Self, Unavailable> {
-        Ok(Self { exec: Exec::new(num_threads), cuda: Some(Cuda::new(ordinal)?) })
+        Ok(Self { exec: Exec::new(num_threads), cuda: Some(Cuda::new(ordinal)?), profile: None })
     }
 
     /// The CPU beside this device: itself, unless it is a GPU.
     pub fn host(&self) -> Self {
-        Self { exec: self.exec.clone(), cuda: None }
+        Self { cuda: None, ..self.clone() }
     }
 
     /// The same with kernels that compute in f64 between f32 inputs and outputs: for comparisons

@@ -1,6 +1,6 @@
 //! Weights of matrix products: kept as checkpoints store them, multiplied in a packed layout.
 
-use crate::gguf::Format;
+use crate::gguf::{DType, Format};
 use crate::{Device, Tensor};
 use kernels::matmul::Packed;
 use std::fmt;
@@ -25,6 +25,8 @@ pub struct Weight {
     tensor: Option<Tensor>,
     shape: Vec<usize>,
     precision: Precision,
+    /// Of a weight that came in blocks.
+    blocks: Option<Format>,
     packed: OnceLock<Vec<Packed>>,
 }
 
@@ -38,7 +40,7 @@ impl Weight {
     pub fn new(tensor: Tensor, precision: Precision) -> Self {
         let shape = tensor.shape().to_vec();
         assert!(matches!(shape.len(), 2 | 3), "a weight of shape {shape:?}");
-        Self { tensor: Some(tensor), shape, precision, packed: OnceLock::new() }
+        Self { tensor: Some(tensor), shape, precision, blocks: None, packed: OnceLock::new() }
     }
 
     /// A frozen weight of `shape` in blocks of Q8_0, Q4_0 or Q4_K: the bytes of one matrix after the
@@ -58,6 +60,7 @@ impl Weight {
             tensor: None,
             shape: shape.to_vec(),
             precision: Precision::F32,
+            blocks: Some(format),
             packed: OnceLock::from(parts.iter().map(pack).collect::<Vec<_>>()),
         }
     }
@@ -71,6 +74,15 @@ impl Weight {
     /// `[n, k]` or `[experts, n, k]`.
     pub fn shape(&self) -> &[usize] {
         &self.shape
+    }
+
+    /// The type that products take it as.
+    pub fn dtype(&self) -> DType {
+        match (self.blocks, self.precision) {
+            (Some(format), _) => DType::Blocks(format),
+            (None, Precision::F32) => DType::F32,
+            (None, Precision::Bf16) => DType::Bf16,
+        }
     }
 
     /// Number of matrices.
@@ -150,6 +162,6 @@ impl Weight {
 
 impl fmt::Debug for Weight {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Weight({:?}, {:?})", self.shape, self.precision)
+        write!(f, "Weight({:?}, {})", self.shape, self.dtype().name())
     }
 }

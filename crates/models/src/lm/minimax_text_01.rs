@@ -18,8 +18,9 @@ use crate::layers::moe::{RouterOutput, SparseMoe};
 use crate::layers::softmax_attention::SoftmaxAttention;
 use crate::layers::{Caches, Rows};
 use crate::weights::{Role, Source};
-use crate::{Batch, CausalLm, Error};
-use tensor::{Attention, Lightning, Tensor, Weight};
+use crate::{Batch, CausalLm, Error, WeightBytes};
+use tensor::gguf::DType;
+use tensor::{Attention, Lightning, Precision, Tensor, Weight};
 
 /// The model with its weights.
 #[derive(Debug)]
@@ -86,7 +87,7 @@ impl MiniMaxText01 {
             .collect::<Result<_, _>>()?;
         let norm = source.tensor("model.norm.weight", &[h], Role::Norm)?;
         let lm_head = if config.tie_word_embeddings {
-            Weight::new(embed_tokens.clone(), tensor::Precision::F32)
+            Weight::new(embed_tokens.clone(), Precision::F32)
         } else {
             source.weight("lm_head.weight", &[vocab, h], Role::Head)?
         };
@@ -116,6 +117,25 @@ impl MiniMaxText01 {
         }
         let hidden = x.rms_norm(&self.norm, self.config.rms_norm_eps as f32);
         Output { hidden, router }
+    }
+
+    /// Bytes of the weights as they are now.
+    pub fn weight_bytes(&self) -> WeightBytes {
+        let row = self.embed_tokens.bytes() / self.config.vocab_size;
+        let head = self.norm.bytes() + self.lm_head.bytes();
+        let mut sum =
+            WeightBytes { total: self.embed_tokens.bytes() + head, per_token: row + head };
+        for layer in &self.layers {
+            let WeightBytes { total, per_token } = layer.weight_bytes();
+            sum.total += total;
+            sum.per_token += per_token;
+        }
+        sum
+    }
+
+    /// The type of the experts, which are most of the weights.
+    pub fn dtype(&self) -> DType {
+        self.layers.first().map_or(DType::F32, |layer| layer.block_sparse_moe.w1.dtype())
     }
 
     /// The head, `[vocab_size, hidden_size]`, for a loss that is fused with it.
@@ -248,6 +268,25 @@ impl DecoderLayer {
         drop(y);
         let (m, said) = self.block_sparse_moe.forward(&n);
         (residual.add_scaled(self.mlp.alpha as f32, &m, self.mlp.beta as f32), said)
+    }
+
+    fn weight_bytes(&self) -> WeightBytes {
+        let mixer = match &self.mixer {
+            Mixer::Lightning(LightningAttention {
+                qkv_proj, output_gate, norm, out_proj, ..
+            }) => norm.bytes() + qkv_proj.bytes() + output_gate.bytes() + out_proj.bytes(),
+            Mixer::Softmax(SoftmaxAttention { q_proj, k_proj, v_proj, o_proj, .. }) => {
+                q_proj.bytes() + k_proj.bytes() + v_proj.bytes() + o_proj.bytes()
+            }
+        };
+        let norms = self.input_layernorm.bytes() + self.post_attention_layernorm.bytes();
+        let SparseMoe { gate, w1, w2, w3, num_experts_per_tok } = &self.block_sparse_moe;
+        let experts = w1.bytes() + w2.bytes() + w3.bytes();
+        let rest = mixer + norms + gate.bytes();
+        WeightBytes {
+            total: rest + experts,
+            per_token: rest + experts / w1.num_experts() * num_experts_per_tok,
+        }
     }
 
     /// The weights of all norms with their names in the checkpoint.

@@ -1,6 +1,7 @@
 //! The two kinds of attention, over whole sequences (with a tape) or over kept state.
 
 use crate::Tensor;
+use crate::profile::Class;
 use kernels::attention::{self, Attention, AttentionSpan, Forward};
 use kernels::cuda;
 use kernels::lightning_attention::{Lightning, lightning_attention, lightning_attention_backward};
@@ -33,6 +34,7 @@ impl Tensor {
         slopes: &Arc<[f32]>,
         spans: &Arc<[Range<usize>]>,
     ) -> Self {
+        let _timed = self.device().timed(Class::LightningAttention);
         let width = shape.heads * shape.head_dim;
         if let Some(gpu) = self.device().cuda() {
             let (slopes, spans) =
@@ -96,6 +98,7 @@ impl Tensor {
         spans: &[Range<usize>],
         states: &mut [&mut [f32]],
     ) -> Self {
+        let _timed = self.device().timed(Class::LightningAttention);
         assert_eq!(states.len(), spans.len(), "one state per sequence");
         let width = shape.heads * shape.head_dim;
         let mut out = self.output(self.rows() * width);
@@ -121,6 +124,7 @@ impl Tensor {
         shape: Attention,
         rows: &Arc<AttentionRows>,
     ) -> Self {
+        let _timed = self.device().timed(Class::SoftmaxAttention);
         if self.device().cuda().is_some() {
             return self.attention_gpu(k, v, shape, rows);
         }
@@ -226,6 +230,7 @@ impl Tensor {
         rows: &AttentionRows,
         kv: &[[&[f32]; 2]],
     ) -> Self {
+        let _timed = self.device().timed(Class::SoftmaxAttention);
         assert_eq!(kv.len(), rows.spans.len(), "keys and values of each sequence");
         let mut out = self.output(self.len());
         let width = self.last_dim();

@@ -1,5 +1,6 @@
 //! Products with weights: one matrix for all rows, or one per expert for runs of rows.
 
+use crate::profile::Class;
 use crate::tensor::Data;
 use crate::{Groups, Tensor, Weight};
 use kernels::cuda::{self, DeviceVec};
@@ -15,6 +16,7 @@ impl Tensor {
     /// If the shapes do not fit.
     #[track_caller]
     pub fn linear(&self, weight: &Weight) -> Self {
+        let _timed = self.device().timed(Class::OtherProducts);
         let rows = self.rows();
         let mut shape = self.shape().to_vec();
         if let Some(last) = shape.last_mut() {
@@ -35,6 +37,7 @@ impl Tensor {
     /// If the shapes do not fit.
     #[track_caller]
     pub fn grouped_linear(&self, weight: &Weight, groups: &Arc<Groups>) -> Self {
+        let _timed = self.device().timed(Class::ExpertProducts);
         let runs = match self.device().cuda() {
             Some(_) => Runs::Groups(Arc::clone(groups)),
             None => Runs::Ranges(groups.ranges(weight.num_experts())),

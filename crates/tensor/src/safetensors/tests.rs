@@ -154,7 +154,7 @@ proptest! {
         let mut bytes = file_of(header, &[0; 8]);
         bytes[at] = byte;
         if let Ok(header) = read_header(Path::new("x"), &bytes) {
-            for (_, _, range) in header {
+            for (_, _, range) in header.0 {
                 prop_assert!(range.start <= range.end && range.end <= bytes.len());
             }
         }

@@ -200,7 +200,7 @@ fn what_is_lost_is_what_the_formats_lose() {
     };
     let exec = Exec::new(2);
     let mut bytes = vec![0; n * k / 32 * 34];
-    quant::quantize_q8_0(&w, &mut bytes).unwrap();
+    quant::quantize(Format::Q8_0, &w, &mut bytes).unwrap();
     let mut wide = vec![0.0; n * k];
     quant::dequantize(Format::Q8_0, &bytes, &mut wide);
     let packed = Packed::from_blocks(&exec, Format::Q8_0, &bytes, n, k);

@@ -1,0 +1,167 @@
+//! `fulgurite bench` from outside: what it writes, and what it refuses. No speed is expected.
+#![expect(clippy::unwrap_used, reason = "a test may stop")]
+
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+fn bench(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_fulgurite")).arg("bench").args(arguments).output().unwrap()
+}
+
+#[track_caller]
+fn text(arguments: &[&str]) -> String {
+    let output = bench(arguments);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Expects a failure with `code` and all of `words` in its first line.
+#[track_caller]
+fn fails(arguments: &[&str], code: i32, words: &[&str]) {
+    let output = bench(arguments);
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(code), "{message}");
+    let first = message.lines().next().unwrap_or_default();
+    for word in words {
+        assert!(first.contains(word), "no {word:?} in: {message}");
+    }
+    assert!(output.stdout.is_empty());
+}
+
+/// A small random model whose context is `context` tokens, in `folder`.
+fn model(folder: &Path, context: u64) -> PathBuf {
+    let golden = "../../fixtures/goldens/text-hybrid/config.json";
+    let config = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(golden));
+    let config = config.unwrap();
+    let field = "\"max_position_embeddings\": 4096";
+    assert!(config.contains(field));
+    let path = folder.join("config.json");
+    let field_now = format!("\"max_position_embeddings\": {context}");
+    std::fs::write(&path, config.replace(field, &field_now)).unwrap();
+    let made = folder.join("model");
+    let status = Command::new(env!("CARGO_BIN_EXE_fulgurite"))
+        .args(["init", &path.display().to_string(), &made.display().to_string()])
+        .output()
+        .unwrap()
+        .status;
+    assert!(status.success());
+    made
+}
+
+#[test]
+fn json_has_a_row_for_each_test_of_each_weights() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = model(folder.path(), 4096).display().to_string();
+    let size = ["--threads", "2", "-p", "16,5", "-n", "3", "--repeat", "2", "--chunk", "7"];
+    let precisions = ["f32", "bf16"];
+    let weights = ["--weights", "f32,bf16", "--model", &model, "--json"];
+    let rows: Value = serde_json::from_str(&text(&[&size[..], &weights].concat())).unwrap();
+    let rows = rows.as_array().unwrap();
+    let expected: Vec<(&str, &str)> = precisions
+        .into_iter()
+        .flat_map(|weights| ["pp16", "pp5", "tg3"].map(|test| (weights, test)))
+        .collect();
+    let found: Vec<(&str, &str)> = rows
+        .iter()
+        .map(|row| (row["weights"].as_str().unwrap(), row["test"].as_str().unwrap()))
+        .collect();
+    assert_eq!(found, expected);
+    for row in rows {
+        assert_eq!(row["model"], model, "{row}");
+        assert_eq!(row["threads"], 2, "{row}");
+        for field in ["tokens_per_second", "share_of_peak"] {
+            assert!(row[field].as_f64().is_some_and(|x| x > 0.0), "{field} in {row}");
+        }
+        let peak = &row["peak_rss_bytes"];
+        assert!(peak.as_u64().is_some_and(|bytes| bytes > 1 << 20) || peak.is_null(), "{row}");
+        assert_eq!(row["tokens_per_second_of_each"].as_array().unwrap().len(), 2, "{row}");
+        assert!(row["microseconds_per_token"].is_null(), "{row}");
+    }
+    let bytes = |i: usize| rows[i]["model_bytes"].as_u64().unwrap();
+    assert!(bytes(0) > bytes(3), "bf16 is not smaller: {rows:?}");
+}
+
+/// The embedded model, and the precision of its file.
+#[test]
+fn the_table_is_in_markdown() {
+    let table = text(&["-p", "32", "-n", "2", "--repeat", "1"]);
+    let lines: Vec<&str> = table.lines().collect();
+    assert_eq!(lines.len(), 4, "{table}");
+    let cells = |line: &str| -> Vec<String> {
+        line.split('|').map(|cell| cell.trim().to_owned()).collect()
+    };
+    let head = cells(lines[0]);
+    let expected =
+        ["model", "size", "params", "weights", "threads", "test", "t/s", "of peak", "peak memory"];
+    assert_eq!(head[1..10], expected);
+    for (line, test) in [(lines[2], "pp32"), (lines[3], "tg2")] {
+        let cells = cells(line);
+        assert_eq!([&cells[1][..], &cells[6]], ["nano", test], "{line}");
+        assert!(cells[7].contains(" ± ") && cells[8].ends_with(" %"), "{line}");
+    }
+}
+
+/// What the classes take is what the whole takes.
+#[test]
+fn a_profile_adds_up() {
+    let rows = text(&["--profile", "-p", "64", "-n", "2", "--repeat", "2", "--json"]);
+    let rows: Value = serde_json::from_str(&rows).unwrap();
+    for row in rows.as_array().unwrap() {
+        let times = &row["microseconds_per_token"];
+        let classes = ["lightning_attention", "softmax_attention", "expert_products"];
+        for class in [&classes[..], &["other_products", "rest"]].concat() {
+            assert!(times[class].as_f64().is_some_and(|x| x > 0.0), "{class} in {row}");
+        }
+        let sum: f64 = times.as_object().unwrap().values().map(|x| x.as_f64().unwrap()).sum();
+        let each = row["tokens_per_second_of_each"].as_array().unwrap();
+        let mean = each.iter().map(|x| 1e6 / x.as_f64().unwrap()).sum::<f64>() / each.len() as f64;
+        assert!((sum / mean - 1.0).abs() < 1e-6, "{sum} of {mean} in {row}");
+    }
+    let tables = text(&["--profile", "-p", "16", "-n", "0", "--repeat", "1"]);
+    assert!(tables.contains("µs/token") && tables.contains(" lightning |"), "{tables}");
+}
+
+#[test]
+fn zero_leaves_a_test_out() {
+    for (arguments, test) in [(["-p", "0", "-n", "2"], "tg2"), (["-p", "0,8", "-n", "0"], "pp8")] {
+        let json = text(&[&arguments[..], &["--repeat", "1", "--json"]].concat());
+        let rows: Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(rows.as_array().unwrap().len(), 1, "{rows}");
+        assert_eq!(rows[0]["test"], test);
+    }
+}
+
+#[test]
+fn misuse_is_told() {
+    fails(&["-p", "0", "-n", "0"], 2, &["-p 0 -n 0", "above 0"]);
+    fails(&["-p", "few"], 2, &["'few'", "--prompt-tokens"]);
+    fails(&["-p", "-1"], 2, &["-1"]);
+    fails(&["-n", "99999999999999999999"], 2, &["99999999999999999999"]);
+    fails(&["--weights", "f32,q1"], 2, &["'q1'", "--weights"]);
+    fails(&["--repeat", "0"], 2, &["'0'", "--repeat"]);
+    fails(&["--chunk", "0"], 2, &["'0'", "--chunk"]);
+    fails(&["--model", "/nowhere"], 3, &["/nowhere"]);
+}
+
+/// Before anything is measured, also if a smaller test comes first.
+#[test]
+fn what_does_not_fit_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = model(folder.path(), 1 << 40).display().to_string();
+    let with_model = |arguments: &[&'static str]| -> Vec<String> {
+        arguments.iter().map(|word| (*word).to_owned()).chain([model.clone()]).collect()
+    };
+    let refused = |arguments: &[&'static str], words: &[&str]| {
+        let arguments = with_model(arguments);
+        fails(&arguments.iter().map(String::as_str).collect::<Vec<_>>(), 4, words);
+    };
+    let beyond = ["1099511627777 tokens", "expected at most 1099511627776"];
+    refused(&["-p", "8,1099511627777", "--model"], &beyond);
+    refused(&["-n", "1099511627776", "-p", "0", "--model"], &["expected at most 1099511627776"]);
+    if Path::new("/proc/meminfo").exists() {
+        let arithmetic = ["549755813888 tokens need", "of KV", "of state", "weights", "free"];
+        refused(&["-p", "8,549755813888", "--model"], &arithmetic);
+    }
+}
