@@ -19,6 +19,7 @@ mod lanes;
 pub mod layer_norm;
 pub mod lightning_attention;
 pub mod matmul;
+pub mod memory;
 pub mod moe;
 pub mod muon;
 pub mod peak;

@@ -10,8 +10,8 @@
 //! All are the best of some samples, for a limit is what nothing disturbs. Levels without fused
 //! multiply-add take two instructions for it, so their limit is lower by more than their width.
 
-use crate::Exec;
 use crate::matmul::{bf16, int8};
+use crate::{Exec, memory};
 use fearless_simd::{dispatch, prelude::*};
 use std::hint::black_box;
 use std::time::Instant;
@@ -66,7 +66,7 @@ pub fn int8_operations_per_second(exec: &Exec) -> f64 {
 /// Bytes read from memory per second, by all threads together.
 pub fn read_bytes_per_second(exec: &Exec) -> f64 {
     // Zeros would all be one page of the system.
-    let x = vec![1.0f32; ELEMENTS];
+    let x = memory::filled(1.0f32, ELEMENTS);
     let seconds = best(5, || {
         exec.threads.run(ELEMENTS.div_ceil(PIECE), |task| {
             let piece = &x[task * PIECE..ELEMENTS.min((task + 1) * PIECE)];

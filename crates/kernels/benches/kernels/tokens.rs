@@ -11,6 +11,9 @@ use kernels::moe::{Groups, balance_loss, route, route_backward};
 use kernels::rope::{Direction, Rope, rope};
 use kernels::sampling::{Sampling, argmax, sample};
 use std::hint::black_box;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 
 pub(crate) fn all(harness: &Harness) {
     embeddings(harness, 32_000, 1024, 4096);
@@ -32,10 +35,64 @@ pub(crate) fn all(harness: &Harness) {
             });
         }
     });
+    for num_busy in 0..=2 {
+        beside(harness, num_busy);
+    }
     harness.bench_plain("rng/normal/65536", Overhead, || {
         let (mut rng, mut out) = (Rng(1), vec![0.0; 1 << 16]);
         move || out.iter_mut().for_each(|x| *x = rng.normal())
     });
+}
+
+/// A kernel of 8 tasks of some microseconds beside threads that want the same cores: it must not
+/// become slower than their share of the cores explains.
+fn beside(harness: &Harness, num_busy: usize) {
+    harness.bench(&format!("threads/run/8_tasks_beside_{num_busy}"), Overhead, |exec| {
+        let busy = Busy::new(num_busy);
+        move || {
+            black_box(&busy);
+            exec.threads.run(8, |_| chain());
+        }
+    });
+}
+
+/// About 2 microseconds of dependent operations.
+fn chain() {
+    let mut x = black_box(1.0f64);
+    for _ in 0..1000 {
+        x = x * 0.5 + 1.0;
+    }
+    black_box(x);
+}
+
+/// Threads that compute until this is dropped.
+struct Busy {
+    stop: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Busy {
+    fn new(num_threads: usize) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let threads = (0..num_threads).map(|_| {
+            let stop = Arc::clone(&stop);
+            std::thread::spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    chain();
+                }
+            })
+        });
+        Self { threads: threads.collect(), stop }
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
 }
 
 /// `n` ids below `vocab`, the same in every run.

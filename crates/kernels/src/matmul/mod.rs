@@ -36,7 +36,7 @@ mod tests;
 use crate::cpu::Bf16Unit;
 use crate::half::Bf16;
 use crate::quant::Format;
-use crate::{Arithmetic, Cpu, Exec};
+use crate::{Arithmetic, Cpu, Exec, memory};
 use blocks::{block_product, pack_panel, simd_serial};
 use fearless_simd::{dispatch, prelude::*};
 use split::{Run, product};
@@ -342,7 +342,7 @@ impl Packed {
 
 /// The transpose of `weight: [n, k]` as panels `[n / width][k][width]`, the last padded with zeros.
 fn pack_weight<T: Copy + Default>(weight: &[T], n: usize, k: usize, width: usize) -> Vec<T> {
-    let mut panels = vec![T::default(); n.div_ceil(width) * k * width];
+    let mut panels = memory::filled(T::default(), n.div_ceil(width) * k * width);
     if k == 0 {
         return panels;
     }
@@ -358,7 +358,7 @@ fn pack_weight<T: Copy + Default>(weight: &[T], n: usize, k: usize, width: usize
 
 /// `b: [k, n]` as panels of the same kind.
 fn pack_rows<T: Copy + Default>(b: &[T], k: usize, n: usize, width: usize) -> Vec<T> {
-    let mut panels = vec![T::default(); n.div_ceil(width) * k * width];
+    let mut panels = memory::filled(T::default(), n.div_ceil(width) * k * width);
     if n == 0 {
         return panels;
     }

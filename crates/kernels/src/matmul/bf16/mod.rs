@@ -25,7 +25,7 @@ use super::Mat;
 use crate::cpu::Bf16Unit;
 use crate::half::{Bf16, bf16_to_f32};
 use crate::threads::SharedMut;
-use crate::{Buffers, Exec};
+use crate::{Buffers, Exec, memory};
 use std::ops::Range;
 
 /// Elements of `k` in a line of A.
@@ -124,7 +124,7 @@ fn steps(k: usize) -> usize {
 /// Packs a weight `[n, k]`.
 pub(super) fn pack_weight(weight: &[Bf16], n: usize, k: usize) -> Vec<Line> {
     let per_panel = steps(k) * STEP;
-    let mut lines = vec![Line([0; STEP]); n.div_ceil(WIDTH) * per_panel];
+    let mut lines = memory::filled(Line([0; STEP]), n.div_ceil(WIDTH) * per_panel);
     if k == 0 {
         return lines;
     }
@@ -146,7 +146,7 @@ pub(super) fn pack_weight(weight: &[Bf16], n: usize, k: usize) -> Vec<Line> {
 /// Packs B `[k, n]`.
 pub(super) fn pack_rows(b: &[Bf16], k: usize, n: usize) -> Vec<Line> {
     let per_panel = steps(k) * STEP;
-    let mut lines = vec![Line([0; STEP]); n.div_ceil(WIDTH) * per_panel];
+    let mut lines = memory::filled(Line([0; STEP]), n.div_ceil(WIDTH) * per_panel);
     if k == 0 || n == 0 {
         return lines;
     }

@@ -10,7 +10,7 @@
 use super::{BLOCK, Blocks, Line, UNPACKED, WIDTH};
 use crate::lanes::prefetch;
 use crate::quant::{Format, scale_and_offset};
-use crate::{Cpu, Exec};
+use crate::{Cpu, Exec, memory};
 use fearless_simd::{dispatch, prelude::*};
 use std::ops::Range;
 
@@ -70,7 +70,7 @@ pub(in super::super) fn pack(
     let row_bytes = k / format.block_len() * format.block_bytes();
     assert_eq!(bytes.len(), n * row_bytes, "bytes of [{n}, {k}] in {}", format.name());
     let per_panel = panel_lines(format, k);
-    let mut lines = vec![Line::ZERO; n.div_ceil(WIDTH) * per_panel];
+    let mut lines = memory::filled(Line::ZERO, n.div_ceil(WIDTH) * per_panel);
     if per_panel > 0 {
         exec.threads.for_each_chunk(&mut lines, per_panel, |panel, lines| {
             let rows = &bytes[panel * WIDTH * row_bytes..n.min((panel + 1) * WIDTH) * row_bytes];
