@@ -43,6 +43,9 @@ pub fn load(
     device: &Device,
     precision: Option<Precision>,
 ) -> Result<MiniMaxText01, Error> {
+    if checkpoint.metadata().is_some() {
+        weights::check(&config, checkpoint, device)?;
+    }
     let mut source = weights::FromCheckpoint::new(checkpoint, device, precision);
     let mut model = MiniMaxText01::new(config, &mut source)?;
     source.finish()?;

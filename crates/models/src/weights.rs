@@ -3,6 +3,7 @@
 
 mod gguf;
 
+pub(crate) use gguf::check;
 pub use gguf::{to_gguf, to_released};
 
 use crate::{Config, Error, MiniMaxText01};
