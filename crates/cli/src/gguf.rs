@@ -8,6 +8,8 @@ use text::{GgufTokenizer, GgufValue};
 /// What `tokenizer.ggml.model` says if there is none.
 const NO_VOCAB: &str = "no_vocab";
 const MODEL: &str = "tokenizer.ggml.model";
+/// The only list of numbers that is read.
+const TYPES: &str = "tokenizer.ggml.token_type";
 
 /// Whether `path` is that of a GGUF file.
 pub(crate) fn is_named(path: &Path) -> bool {
@@ -22,8 +24,19 @@ pub(crate) fn is_named(path: &Path) -> bool {
 pub(crate) fn tokenizer(checkpoint: &Checkpoint) -> Result<GgufTokenizer, text::Error> {
     let keys = checkpoint.metadata().into_iter().flatten();
     let keys = keys.filter(|(key, _)| key.starts_with("tokenizer."));
-    let keys = keys.map(|(key, value)| (key.clone(), value.to_json())).collect();
+    let keys = keys.map(|(key, value)| (key.clone(), json_of(key, value))).collect();
     GgufTokenizer::from_keys(&keys, checkpoint.path())
+}
+
+/// A value without its type. As JSON a number takes many times what it takes in the file, so of lists
+/// of numbers that no tokenizer needs only the length is told.
+fn json_of(key: &str, value: &Value) -> serde_json::Value {
+    match value {
+        Value::Array(list) if value.as_strings().is_none() && key != TYPES => {
+            format!("a list of {}", list.len()).into()
+        }
+        value => value.to_json(),
+    }
 }
 
 /// The same, `None` if the file says that there is none.

@@ -46,6 +46,9 @@ pub fn load(
     device: &Device,
     policy: Option<Policy>,
 ) -> Result<MiniMaxText01, Error> {
+    if checkpoint.metadata().is_some() {
+        weights::check(&config, checkpoint, device)?;
+    }
     let mut source = weights::FromCheckpoint::new(checkpoint, device, policy);
     let mut model = MiniMaxText01::new(config, &mut source)?;
     source.finish()?;

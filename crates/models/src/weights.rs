@@ -4,6 +4,7 @@
 mod gguf;
 mod policy;
 
+pub(crate) use gguf::check;
 pub use gguf::{quantized, to_gguf, to_released};
 pub use policy::Policy;
 

@@ -170,7 +170,7 @@ fn what_the_format_has_no_key_for_is_refused() {
 
 #[test]
 fn bad_files_are_named() {
-    use tensor::gguf::{Metadata, Value, save};
+    use tensor::gguf::{Array, Metadata, Value, save};
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x.gguf");
     let good = config().to_gguf(&path).unwrap();
@@ -206,12 +206,22 @@ fn bad_files_are_named() {
         (
             "minimax-01.attention.recurrent_layers",
             Some(Value::Bool(true)),
-            "`FILE`: `minimax-01.attention.recurrent_layers` is true, expected a list of 3 booleans",
+            "`FILE`: `minimax-01.attention.recurrent_layers` is true, expected a list with a boolean for each layer, 3 by `minimax-01.block_count`",
         ),
         (
             "minimax-01.attention.layer_norm_rms_epsilon",
             Some(Value::F32(f32::NAN)),
-            "`FILE`: `minimax-01.attention.layer_norm_rms_epsilon` is missing",
+            "`FILE`: `minimax-01.attention.layer_norm_rms_epsilon` is null, expected a finite number",
+        ),
+        (
+            "minimax-01.rope.freq_base",
+            Some(Value::U32(10_000)),
+            "`FILE`: `minimax-01.rope.freq_base` is 10000, expected a number of type f32 or f64",
+        ),
+        (
+            "fulgurite.eos_token_ids",
+            Some(Value::Array(Array::U8(vec![1; 20_000]))),
+            "`FILE`: `fulgurite.eos_token_ids` is \"a list of 20000\", expected a token id, a list of them or null",
         ),
         (
             "split.count",

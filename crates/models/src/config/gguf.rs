@@ -12,6 +12,7 @@ use tensor::gguf::{Array, Metadata, Value as Typed};
 /// Value of `general.architecture`.
 const ARCHITECTURE: &str = "minimax-01";
 
+const NAME: &str = "general.architecture";
 const SPLIT: &str = "split.count";
 const LAYERS: &str = "minimax-01.block_count";
 const CONTEXT: &str = "minimax-01.context_length";
@@ -36,6 +37,38 @@ const SLOPES: &str = "fulgurite.slope_rule";
 const LOG_LENGTH: &str = "fulgurite.attention_log_length_base";
 const RELEVANCE: &str = "fulgurite.relevance_token_id";
 
+/// All that are read.
+const KEYS: [&str; 24] = [
+    NAME,
+    SPLIT,
+    LAYERS,
+    CONTEXT,
+    HIDDEN,
+    FFN,
+    VOCAB,
+    HEADS,
+    KV_HEADS,
+    KEY,
+    VALUE,
+    EPS,
+    RECURRENT,
+    INTERVAL,
+    THETA,
+    ROTARY,
+    EXPERTS,
+    EXPERTS_USED,
+    SCALE,
+    EOS,
+    ALL_EOS,
+    SLOPES,
+    LOG_LENGTH,
+    RELEVANCE,
+];
+/// Those of numbers that need not be whole. Another type would be taken for another number.
+const FLOATS: [&str; 4] = [EPS, THETA, SCALE, LOG_LENGTH];
+/// Longer lists are not looked at.
+const MAX_LIST: usize = 10_000;
+
 /// The key of a field whose value depends on others.
 pub(super) fn key_of(field: &'static str) -> &'static str {
     match field {
@@ -57,17 +90,23 @@ impl Config {
     pub fn from_gguf(checkpoint: &Checkpoint) -> Result<Self, Error> {
         let none = Metadata::new();
         let metadata = checkpoint.metadata().unwrap_or(&none);
-        let wanted = |key: &str| key == EOS || !key.starts_with("tokenizer.");
-        let map: Map<String, Value> = metadata
-            .iter()
-            .filter(|(key, _)| wanted(key))
-            .map(|(key, value)| (key.clone(), value.to_json()))
-            .collect();
+        let found = KEYS.into_iter().filter_map(|key| Some((key, metadata.get(key)?)));
+        let map: Map<String, Value> =
+            found.clone().map(|(key, value)| (key.to_owned(), json_of(value))).collect();
         let fields = Fields::new(map, checkpoint.path());
-        match fields.get("general.architecture") {
-            None => return Err(fields.missing("general.architecture")),
+        for (key, value) in found.filter(|(key, _)| FLOATS.contains(key)) {
+            let (Typed::F32(_) | Typed::F64(_)) = value else {
+                return Err(fields.wrong(key, "a number of type f32 or f64"));
+            };
+            if fields.get(key).is_some_and(Value::is_null) {
+                return Err(fields.wrong(key, "a finite number"));
+            }
+        }
+        match fields.get(NAME) {
+            None => return Err(fields.missing(NAME)),
             Some(name) if name != ARCHITECTURE => {
-                let found = format!("`{}`", name.as_str().unwrap_or("?"));
+                let found = name.as_str().unwrap_or("?").chars().take(60).collect::<String>();
+                let found = format!("`{found}`");
                 let path = checkpoint.path().to_owned();
                 return Err(Error::Architecture { path, found, supported: ARCHITECTURE });
             }
@@ -84,10 +123,11 @@ impl Config {
             }
             None => return Err(fields.missing(KEY)),
         };
-        let rotary_dim = fields.integer(&[ROTARY], 0..=head_dim as u64)?;
+        let rotary_dim = fields.integer(&[ROTARY], 0..=1 << 16)?;
         let rotary_dim = rotary_dim.map_or(head_dim, |n| n as usize);
-        if rotary_dim % 2 == 1 {
-            return Err(fields.wrong(ROTARY, "an even number"));
+        if rotary_dim % 2 == 1 || rotary_dim > head_dim {
+            let expected = format!("an even number up to `{KEY}`, which is {head_dim}");
+            return Err(fields.wrong(ROTARY, &expected));
         }
         let alpha = fields.number(&[SCALE], -1e6..=1e6)?.ok_or_else(|| fields.missing(SCALE))?;
         let factors = ResidualFactors { alpha, beta: 1.0 };
@@ -163,7 +203,7 @@ impl Config {
         }
         let mut metadata = Metadata::new();
         let mut put = |key: &str, value: Typed| metadata.insert(key.to_owned(), value);
-        put("general.architecture", Typed::String(ARCHITECTURE.to_owned()));
+        put(NAME, Typed::String(ARCHITECTURE.to_owned()));
         for (key, field, value) in [
             (LAYERS, "num_hidden_layers", self.num_hidden_layers),
             (CONTEXT, "max_position_embeddings", self.max_position_embeddings),
@@ -208,6 +248,14 @@ impl Config {
     }
 }
 
+/// A value without its type; of a long list only its length.
+fn json_of(value: &Typed) -> Value {
+    match value {
+        Typed::Array(list) if list.len() > MAX_LIST => format!("a list of {}", list.len()).into(),
+        value => value.to_json(),
+    }
+}
+
 const TRANSFORMERS: &str = "transformers";
 const RELEASED: &str = "released";
 
@@ -228,8 +276,8 @@ fn layer_types(fields: &Fields<'_>, layers: usize) -> Result<Vec<LayerType>, Err
     if let Some(value) = fields.get(RECURRENT) {
         let list = value.as_array().filter(|list| list.len() == layers);
         let types = list.and_then(|list| list.iter().map(|v| v.as_bool().map(kind)).collect());
-        return types
-            .ok_or_else(|| fields.wrong(RECURRENT, &format!("a list of {layers} booleans")));
+        let expected = format!("a list with a boolean for each layer, {layers} by `{LAYERS}`");
+        return types.ok_or_else(|| fields.wrong(RECURRENT, &expected));
     }
     let interval = fields.optional_size(&[INTERVAL], 10_000)?.unwrap_or(8);
     Ok((1..=layers).map(|i| kind(!i.is_multiple_of(interval))).collect())

@@ -5,7 +5,7 @@
 
 use super::{FromCheckpoint, Policy, Role, Source, insert};
 use crate::{Config, Error, MiniMaxText01};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use tensor::gguf::{self, DType, Metadata, Planned};
 use tensor::{Checkpoint, Device, Precision, Saved, Tensor, Weight};
@@ -73,6 +73,60 @@ fn list(config: &Config, device: &Device) -> Result<Vec<Listed>, Error> {
     let mut lister = Lister(Vec::new(), device);
     MiniMaxText01::new(config.clone(), &mut lister)?;
     Ok(lister.0)
+}
+
+/// Compares the tensors of a GGUF file with those that the model of `config` asks for, before any of
+/// them is loaded: a large file is refused as fast as a small one.
+///
+/// # Errors
+///
+/// If one is missing, of another shape, or not of the model.
+pub(crate) fn check(
+    config: &Config,
+    checkpoint: &Checkpoint,
+    device: &Device,
+) -> Result<(), Error> {
+    struct Checker<'a>(FromCheckpoint<'a>, BTreeSet<String>);
+    impl Source for Checker<'_> {
+        fn tensor(&mut self, name: &str, shape: &[usize], role: Role) -> Result<Tensor, Error> {
+            let Self(source, asked) = self;
+            let known = name_of(name);
+            // They are so short that padding may hide what another type leaves over.
+            let dtype = source.checkpoint.dtype(&known);
+            if let Some(found) = dtype.filter(|dtype| role == Role::Norm && dtype != "F32") {
+                let (path, expected) = (source.path(), "F32");
+                return Err(tensor::Error::DType { path, name: known, found, expected }.into());
+            }
+            match source.checkpoint.shape(&known) {
+                Some(found) if found != shape => {
+                    let (path, found) = (source.path(), found.to_owned());
+                    let expected = shape.to_owned();
+                    Err(tensor::Error::Shape { path, name: known, found, expected }.into())
+                }
+                Some(_) => {
+                    asked.insert(known);
+                    Ok(Tensor::zeros(source.device, &vec![0; shape.len()]))
+                }
+                // Remembers it, up to a number.
+                None => source.load(name, shape),
+            }
+        }
+
+        fn weight(&mut self, name: &str, shape: &[usize], role: Role) -> Result<Weight, Error> {
+            Ok(Weight::new(self.tensor(name, shape, role)?, Precision::F32))
+        }
+    }
+    let source = FromCheckpoint::new(checkpoint, device, None);
+    let mut checker = Checker(source, BTreeSet::new());
+    MiniMaxText01::new(config.clone(), &mut checker)?;
+    let Checker(source, asked) = checker;
+    source.check_none_missing()?;
+    let others = checkpoint.names().filter(|name| !asked.contains(*name));
+    let names: Vec<String> = others.map(str::to_owned).collect();
+    match names.is_empty() {
+        true => Ok(()),
+        false => Err(Error::UnreadTensors { path: source.path(), names }),
+    }
 }
 
 /// How a tensor is written for `policy`: as it is kept then, but for matrices that nothing is said

@@ -1,6 +1,6 @@
 //! The reader: from bytes to names, values and places of tensors.
 
-use super::value::{ARRAY, STRING, scalar, scalar_bytes, scalars};
+use super::value::{ARRAY, STRING, known_types, scalar, scalar_bytes, scalars};
 use super::{ALIGNMENT, Array, DEFAULT_ALIGNMENT, DType, MAGIC, Metadata, VERSIONS, Value, Wrong};
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -9,6 +9,11 @@ use std::ops::Range;
 const MAX_KEY: u64 = 65_535;
 /// Most bytes of a tensor's name (the specification's number).
 const MAX_NAME: u64 = 64;
+/// Most bytes of a value that is text: several times the largest `tokenizer.json` there is.
+const MAX_TEXT: u64 = 64 << 20;
+/// Most elements of an array: several times the largest vocabularies and lists of merges. With this
+/// and [`MAX_TEXT`] a wrong count in a file of any size costs little time and memory.
+const MAX_ELEMENTS: usize = 1 << 21;
 /// Most dimensions of a tensor (`GGML_MAX_DIMS`).
 const MAX_DIMS: u32 = 4;
 /// The least that a key takes: its length, a type and a value of a byte.
@@ -69,12 +74,44 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Header, Wrong> {
         infos.push(info);
     }
     let start = (reader.at as u64).next_multiple_of(alignment);
-    let tensors = infos
-        .into_iter()
-        .map(|info| info.place(start, alignment, bytes.len() as u64))
-        .collect::<Result<Vec<_>, _>>()?;
-    check_overlaps(&tensors)?;
-    Ok(Header { metadata, tensors })
+    Ok(Header { metadata, tensors: place(infos, start, alignment, bytes.len() as u64)? })
+}
+
+/// Where tensors are in a file of `size` bytes: one behind the other from `start` on, as ggml wants
+/// them, so that a tensor of another size than the file has is noticed.
+fn place(infos: Vec<Info>, start: u64, alignment: u64, size: u64) -> Result<Vec<Entry>, Wrong> {
+    let mut tensors: Vec<Entry> = Vec::with_capacity(infos.len());
+    let mut end = start;
+    for Info { name, shape, dtype, bytes, offset } in infos {
+        let field = || format!("offset of tensor `{name}`");
+        let next = (end - start).next_multiple_of(alignment);
+        if offset != next {
+            let expected = match tensors.last() {
+                None => "0, where the data begins".to_owned(),
+                Some(last) => format!("{next}, behind `{}`", last.name),
+            };
+            return Err(Wrong::new(field(), offset, expected));
+        }
+        // Offsets stay within the file, and no tensor has 2^63 bytes.
+        let range = start + offset..start + offset + bytes;
+        if range.end > size {
+            let expected = format!(
+                "{bytes} bytes within the file, which has {} for data; it may be cut short",
+                size.saturating_sub(start)
+            );
+            return Err(Wrong::new(field(), offset, expected));
+        }
+        end = range.end;
+        let range = range.start as usize..range.end as usize;
+        tensors.push(Entry { name, shape, dtype, range });
+    }
+    if let Some(last) = tensors.last().filter(|_| size - end >= alignment) {
+        let field = format!("type, shape or place of tensor `{}`", last.name);
+        let found = format!("such that it ends at byte {end}");
+        let expected = format!("less than {alignment} bytes behind it in a file of {size} bytes");
+        return Err(Wrong::new(field, found, expected));
+    }
+    Ok(tensors)
 }
 
 fn alignment(metadata: &Metadata) -> Result<u64, Wrong> {
@@ -88,21 +125,6 @@ fn alignment(metadata: &Metadata) -> Result<u64, Wrong> {
     }
 }
 
-fn check_overlaps(tensors: &[Entry]) -> Result<(), Wrong> {
-    let mut order: Vec<&Entry> = tensors.iter().collect();
-    order.sort_by_key(|entry| (entry.range.start, entry.range.end));
-    for pair in order.windows(2) {
-        if pair[1].range.start < pair[0].range.end {
-            let field = format!("offset of tensor `{}`", pair[1].name);
-            let (found, name) = (pair[1].range.start, &pair[0].name);
-            let found = format!("byte {found} of the file");
-            let end = pair[0].range.end;
-            return Err(Wrong::new(field, found, format!("{end} or more, behind `{name}`")));
-        }
-    }
-    Ok(())
-}
-
 /// A tensor as the header has it.
 struct Info {
     name: String,
@@ -110,32 +132,6 @@ struct Info {
     dtype: DType,
     bytes: u64,
     offset: u64,
-}
-
-impl Info {
-    /// Where it is, if it is in the file.
-    fn place(self, start: u64, alignment: u64, size: u64) -> Result<Entry, Wrong> {
-        let Self { name, shape, dtype, bytes, offset } = self;
-        let field = || format!("offset of tensor `{name}`");
-        if !offset.is_multiple_of(alignment) {
-            let expected = format!("a multiple of the alignment, {alignment}");
-            return Err(Wrong::new(field(), offset, expected));
-        }
-        let begin = start.checked_add(offset);
-        match begin.and_then(|begin| Some(begin..begin.checked_add(bytes)?)) {
-            Some(range) if range.end <= size => {
-                let range = range.start as usize..range.end as usize;
-                Ok(Entry { name, shape, dtype, range })
-            }
-            _ => {
-                let expected = format!(
-                    "{bytes} bytes within the file, which has {} for data; it may be cut short",
-                    size.saturating_sub(start)
-                );
-                Err(Wrong::new(field(), offset, expected))
-            }
-        }
-    }
 }
 
 struct Reader<'a> {
@@ -179,6 +175,15 @@ impl<'a> Reader<'a> {
         Ok(count as usize)
     }
 
+    /// A number of elements of an array, of which each takes `least` bytes or more.
+    fn elements(&mut self, field: &str, least: usize) -> Result<usize, Wrong> {
+        let count = self.count(field, least)?;
+        if count > MAX_ELEMENTS {
+            return Err(Wrong::new(field, count, format!("at most {MAX_ELEMENTS}")));
+        }
+        Ok(count)
+    }
+
     fn string(&mut self, field: &str, most: u64) -> Result<String, Wrong> {
         let len_field = || format!("length of {field}");
         let len = self.u64(&len_field())?;
@@ -195,11 +200,11 @@ impl<'a> Reader<'a> {
         let field = format!("`{key}`");
         let id = self.u32(&format!("type of {field}"))?;
         match id {
-            STRING => Ok(Value::String(self.string(&field, u64::MAX)?)),
+            STRING => Ok(Value::String(self.string(&field, MAX_TEXT)?)),
             ARRAY => Ok(Value::Array(self.array(&field)?)),
             _ => {
                 let Some(size) = scalar_bytes(id) else {
-                    return Err(Wrong::new(format!("type of {field}"), id, "0 to 12"));
+                    return Err(Wrong::new(format!("type of {field}"), id, known_types(true)));
                 };
                 let bytes = self.take(&field, size)?;
                 scalar(id, bytes).ok_or_else(|| Wrong::new(field, bytes[0], "0 or 1"))
@@ -211,19 +216,19 @@ impl<'a> Reader<'a> {
         let id = self.u32(&format!("type of the elements of {field}"))?;
         let count = format!("number of elements of {field}");
         if id == STRING {
-            let count = self.count(&count, 8)?;
+            let count = self.elements(&count, 8)?;
             // Grows as strings are read: a short file cannot ask for much.
             let mut list = Vec::new();
             for i in 0..count {
-                list.push(self.string(&format!("element {i} of {field}"), u64::MAX)?);
+                list.push(self.string(&format!("element {i} of {field}"), MAX_TEXT)?);
             }
             return Ok(Array::String(list));
         }
         let Some(size) = scalar_bytes(id) else {
-            let expected = "0 to 12, and not 9: arrays hold no arrays";
-            return Err(Wrong::new(format!("type of the elements of {field}"), id, expected));
+            let field = format!("type of the elements of {field}");
+            return Err(Wrong::new(field, id, known_types(false)));
         };
-        let count = self.count(&count, size)?;
+        let count = self.elements(&count, size)?;
         let bytes = self.take(field, count * size)?;
         scalars(id, bytes).ok_or_else(|| {
             let other = bytes.iter().max().copied().unwrap_or_default();

@@ -206,7 +206,10 @@ fn damaged_files_say_what_is_wrong() {
             replaced(32, &[0xFF]),
             "key 0 is invalid utf-8 sequence of 1 bytes from index 0, expected UTF-8",
         ),
-        (with(13, &[0]), "type of `k` is 13, expected 0 to 12"),
+        (
+            with(13, &[0]),
+            "type of `k` is 13, expected one of 0 (u8), 1 (i8), 2 (u16), 3 (i16), 4 (u32), 5 (i32), 6 (f32), 7 (bool), 8 (string), 9 (array), 10 (u64), 11 (i64), 12 (f64)",
+        ),
         (with(7, &[2]), "`k` is 2, expected 0 or 1"),
         (
             with(8, &u64::MAX.to_le_bytes()),
@@ -214,7 +217,7 @@ fn damaged_files_say_what_is_wrong() {
         ),
         (
             with(9, &array(9, 1)),
-            "type of the elements of `k` is 9, expected 0 to 12, and not 9: arrays hold no arrays",
+            "type of the elements of `k` is 9, expected one of 0 (u8), 1 (i8), 2 (u16), 3 (i16), 4 (u32), 5 (i32), 6 (f32), 7 (bool), 8 (string), 10 (u64), 11 (i64), 12 (f64)",
         ),
         (
             with(9, &array(4, 1 << 62)),
@@ -223,6 +226,14 @@ fn damaged_files_say_what_is_wrong() {
         (
             with(9, &array(8, 1 << 40)),
             "number of elements of `k` is 1099511627776, expected at most 1 in the 15 bytes that are left",
+        ),
+        (
+            file(&[&key("k", 9, &array(7, (1 << 21) + 1))], &[], 3 << 20),
+            "number of elements of `k` is 2097153, expected at most 2097152",
+        ),
+        (
+            file(&[&key("k", 8, &((64u64 << 20) + 1).to_le_bytes())], &[], 65 << 20),
+            "length of `k` is 67108865, expected at most 67108864",
         ),
         (
             file(&[&key("k", 9, &[&array(7, 2)[..], &[1, 9]].concat())], &[], 0),
@@ -262,7 +273,7 @@ fn damaged_files_say_what_is_wrong() {
         ),
         (
             one(tensor("w", &[1], 0, 4)),
-            "offset of tensor `w` is 4, expected a multiple of the alignment, 32",
+            "offset of tensor `w` is 4, expected 0, where the data begins",
         ),
         (
             one(tensor("w", &[17], 0, 0)),
@@ -270,15 +281,19 @@ fn damaged_files_say_what_is_wrong() {
         ),
         (
             one(tensor("w", &[1], 0, u64::MAX - 31)),
-            "offset of tensor `w` is 18446744073709551584, expected 4 bytes within the file, which has 64 for data; it may be cut short",
+            "offset of tensor `w` is 18446744073709551584, expected 0, where the data begins",
         ),
         (
-            file(&[], &[&tensor("w", &[1], 0, 0), &tensor("w", &[1], 0, 32)], 64),
+            file(&[], &[&tensor("w", &[1], 0, 0), &tensor("w", &[1], 0, 32)], 36),
             "tensor 1 is `w` again, expected another name",
         ),
         (
-            file(&[], &[&tensor("v", &[1], 0, 32), &tensor("w", &[9], 0, 0)], 64),
-            "offset of tensor `v` is byte 128 of the file, expected 132 or more, behind `w`",
+            file(&[], &[&tensor("v", &[9], 0, 0), &tensor("w", &[1], 0, 32)], 68),
+            "offset of tensor `w` is 32, expected 64, behind `v`",
+        ),
+        (
+            one(tensor("w", &[8], 0, 0)),
+            "type, shape or place of tensor `w` is such that it ends at byte 96, expected less than 32 bytes behind it in a file of 128 bytes",
         ),
     ];
     for (bytes, expected) in cases {
@@ -292,9 +307,10 @@ fn the_second_version_and_other_alignments_are_read() {
     old[4] = 2;
     message(&old).unwrap();
     let aligned = key(ALIGNMENT, 4, &[64, 0, 0, 0]);
-    let mut bytes = file(&[&aligned], &[&tensor("w", &[16], 0, 64)], 0);
+    let tensors = [tensor("v", &[1], 0, 0), tensor("w", &[16], 0, 64)];
+    let mut bytes = file(&[&aligned], &[&tensors[0], &tensors[1]], 0);
     bytes.resize(bytes.len().next_multiple_of(64) + 128, 0);
-    assert_eq!(parse(&bytes).unwrap().tensors[0].range, bytes.len() - 64..bytes.len());
+    assert_eq!(parse(&bytes).unwrap().tensors[1].range, bytes.len() - 64..bytes.len());
 }
 
 #[test]

@@ -50,6 +50,20 @@ macro_rules! scalars {
         }
 
         impl Array {
+            /// Number of elements.
+            pub fn len(&self) -> usize {
+                match self {
+                    $(Self::$variant(list) => list.len(),)*
+                    Self::Bool(list) => list.len(),
+                    Self::String(list) => list.len(),
+                }
+            }
+
+            /// Whether there are none.
+            pub fn is_empty(&self) -> bool {
+                self.len() == 0
+            }
+
             fn write(&self, out: &mut Vec<u8>) {
                 let mut head = |id: u32, len: usize| {
                     out.extend(id.to_le_bytes());
@@ -70,6 +84,15 @@ macro_rules! scalars {
                     }
                 }
             }
+        }
+
+        /// The types of values by number and name, arrays only if they are asked for.
+        pub(super) fn known_types(arrays: bool) -> String {
+            let mut known = vec![$(($id, $name),)* (BOOL, "bool"), (STRING, "string")];
+            known.extend(arrays.then_some((ARRAY, "array")));
+            known.sort_unstable();
+            let known: Vec<_> = known.iter().map(|(id, name)| format!("{id} ({name})")).collect();
+            format!("one of {}", known.join(", "))
         }
 
         /// The bytes of a value of the type `id`, if that has a fixed size.

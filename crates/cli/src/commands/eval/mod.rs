@@ -1,6 +1,7 @@
 //! `fulgurite eval`: measures a model.
 
 mod lookup;
+mod perplexity;
 
 use crate::model::Place;
 use anyhow::Context as _;
@@ -18,6 +19,8 @@ pub(crate) enum What {
     Logits(Logits),
     /// Whole answers right, over generated documents of held-out words, or a list of questions
     Lookup(lookup::Arguments),
+    /// How well a text is foreseen, and how far one kind of weights is from another
+    Perplexity(perplexity::Arguments),
 }
 
 #[derive(clap::Args)]
@@ -43,6 +46,7 @@ pub(crate) fn run(what: &What, device: &Device) -> anyhow::Result<()> {
     match what {
         What::Logits(arguments) => logits(arguments, device),
         What::Lookup(arguments) => lookup::run(arguments, device),
+        What::Perplexity(arguments) => perplexity::run(arguments, device),
     }
 }
 
