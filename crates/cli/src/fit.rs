@@ -13,7 +13,7 @@ pub(crate) enum DoesNotFit {
     /// More than the machine holds.
     #[error(
         "{tokens} tokens need {} of KV, {} of state, {} for what is read at once and {} of weights, \
-         {} together, and {} of memory are free: ask about a shorter text",
+         {} together, and {} of memory are free: expected fewer tokens",
         HumanBytes(need.kv), HumanBytes(need.state), HumanBytes(need.chunk),
         HumanBytes(need.weights), HumanBytes(need.total()), HumanBytes(*free)
     )]
