@@ -1,6 +1,7 @@
 //! `fulgurite eval lookup`: whole answers right, over generated documents or a list of questions.
 
-use crate::model::{Place, read_to_string};
+use super::agreement::Agreement;
+use crate::model::{Place, Weights, read_to_string};
 use crate::plot::{self, Group};
 use anyhow::Context as _;
 use clap::builder::RangedU64ValueParser;
@@ -19,6 +20,12 @@ pub(crate) struct Arguments {
     /// The model's folder or GGUF file; the embedded model unless set
     #[arg(long, env = "FULGURITE_MODEL")]
     model: Option<PathBuf>,
+    /// How matrices are kept; as in the file unless set
+    #[arg(long, env = "FULGURITE_WEIGHTS")]
+    weights: Option<Weights>,
+    /// Also say how far the guesses at the right answers' tokens are from those with these weights
+    #[arg(long)]
+    against: Option<Weights>,
     /// Lengths of the documents in bytes, 64 to 64 Mi
     #[arg(
         long,
@@ -79,11 +86,20 @@ struct Question {
 }
 
 pub(crate) fn run(arguments: &Arguments, device: &Device) -> anyhow::Result<()> {
-    let model = Place::of(arguments.model.as_deref()).load(device, None)?;
-    let scores = match &arguments.list {
-        Some(list) => vec![of_list(&model, list, arguments)?],
-        None => generated(&model, arguments)?,
+    let place = Place::of(arguments.model.as_deref());
+    let model = place.load(device, arguments.weights)?;
+    let against = arguments.against.map(|weights| place.load(device, Some(weights))).transpose()?;
+    let mut examiner = Examiner {
+        model: &model,
+        against: against.as_ref(),
+        show_wrong: arguments.show_wrong,
+        agreement: Agreement::default(),
     };
+    let scores = match &arguments.list {
+        Some(list) => vec![of_list(&mut examiner, list, arguments)?],
+        None => generated(&mut examiner, arguments)?,
+    };
+    let agreement = examiner.agreement;
     let mut out = std::io::stdout().lock();
     if arguments.json {
         let scores: Vec<_> = scores.iter().map(Score::to_json).collect();
@@ -91,6 +107,11 @@ pub(crate) fn run(arguments: &Arguments, device: &Device) -> anyhow::Result<()> 
     } else {
         for score in &scores {
             score.print(&mut out)?;
+        }
+        if agreement.positions() > 0 {
+            let (kl, same) = (agreement.kl(), 100.0 * agreement.same_top_1());
+            let n = agreement.positions();
+            writeln!(out, "tokens of answers        {n:>5}: KL {kl:.2e}, same top-1 {same:.2} %")?;
         }
     }
     if let Some(path) = &arguments.plot {
@@ -102,7 +123,7 @@ pub(crate) fn run(arguments: &Arguments, device: &Device) -> anyhow::Result<()> 
 }
 
 /// A score for each length.
-fn generated(model: &MiniMaxText01, arguments: &Arguments) -> anyhow::Result<Vec<Score>> {
+fn generated(examiner: &mut Examiner<'_>, arguments: &Arguments) -> anyhow::Result<Vec<Score>> {
     let bar = bar((arguments.questions * arguments.bytes.len()) as u64)?;
     let mut scores = Vec::new();
     for &bytes in &arguments.bytes {
@@ -133,7 +154,7 @@ fn generated(model: &MiniMaxText01, arguments: &Arguments) -> anyhow::Result<Vec
             } else {
                 document.text
             };
-            examine(model, text.as_bytes(), &questions, arguments.show_wrong, &mut score, &bar);
+            examiner.examine(text.as_bytes(), &questions, &mut score, &bar);
         }
         scores.push(score);
     }
@@ -142,7 +163,11 @@ fn generated(model: &MiniMaxText01, arguments: &Arguments) -> anyhow::Result<Vec
 }
 
 /// The score of a list of questions, by file.
-fn of_list(model: &MiniMaxText01, list: &Path, arguments: &Arguments) -> anyhow::Result<Score> {
+fn of_list(
+    examiner: &mut Examiner<'_>,
+    list: &Path,
+    arguments: &Arguments,
+) -> anyhow::Result<Score> {
     let text = read_to_string(list)?;
     let mut by_file: BTreeMap<&str, Vec<Question>> = BTreeMap::new();
     for (i, line) in text.lines().enumerate().skip(1) {
@@ -170,7 +195,7 @@ fn of_list(model: &MiniMaxText01, list: &Path, arguments: &Arguments) -> anyhow:
         let path = folder.join(file);
         let text =
             std::fs::read(&path).with_context(|| format!("cannot read `{}`", path.display()))?;
-        examine(model, &text, questions, arguments.show_wrong, &mut score, &bar);
+        examiner.examine(&text, questions, &mut score, &bar);
     }
     bar.finish_and_clear();
     Ok(score)
@@ -181,36 +206,86 @@ fn bar(questions: u64) -> anyhow::Result<ProgressBar> {
     Ok(ProgressBar::new(questions).with_style(style))
 }
 
-/// Reads a text once and asks all questions from there.
-fn examine(
-    model: &MiniMaxText01,
-    text: &[u8],
-    questions: &[Question],
+/// Who asks a model, and compares it with another if there is one.
+struct Examiner<'a> {
+    model: &'a MiniMaxText01,
+    against: Option<&'a MiniMaxText01>,
     show_wrong: bool,
-    score: &mut Score,
-    bar: &ProgressBar,
-) {
-    let ids: Vec<u32> =
-        [DOCUMENT].into_iter().chain(text.iter().map(|&byte| byte.into())).collect();
-    let longest = questions.iter().map(|q| q.text.len()).max().unwrap_or(0);
-    let mut read = Cache::new(model.config(), ids.len() + longest + 2 + MAX_ANSWER);
+    agreement: Agreement,
+}
+
+impl Examiner<'_> {
+    /// Reads a text once and asks all questions from there.
+    fn examine(
+        &mut self,
+        text: &[u8],
+        questions: &[Question],
+        score: &mut Score,
+        bar: &ProgressBar,
+    ) {
+        let ids: Vec<u32> =
+            [DOCUMENT].into_iter().chain(text.iter().map(|&byte| byte.into())).collect();
+        let longest = questions.iter().map(|q| q.text.len() + q.answer.len()).max().unwrap_or(0);
+        let room = ids.len() + longest + 3 + MAX_ANSWER;
+        let mut read = after(self.model, &ids, room);
+        let mut other = self.against.map(|model| (model, after(model, &ids, room)));
+        let end = read.mark();
+        let bytes = |text: &[u8]| text.iter().map(|&byte| u32::from(byte)).collect::<Vec<_>>();
+        let extract = Extract::new(bytes(text), bytes(ABSENT.as_bytes()), vec![END]);
+        for question in questions {
+            let Question { kind, text, answer: expected } = question;
+            let answer = answer(self.model, &mut read, text, extract.clone());
+            read.rewind(&end);
+            if let Some((model, other)) = &mut other {
+                let start = other.mark();
+                let next = foreseen(question);
+                let [q, p] = [(self.model, &mut read), (*model, &mut *other)]
+                    .map(|(model, cache)| guesses(model, cache, question));
+                let vocab = q.len() / next.len();
+                let rows = q.chunks_exact(vocab).zip(p.chunks_exact(vocab)).zip(next);
+                rows.for_each(|((q, p), next)| self.agreement.add(q, p, next));
+                read.rewind(&end);
+                other.rewind(&start);
+            }
+            let right = answer == *expected;
+            if !right && self.show_wrong {
+                bar.suspend(|| eprintln!("[{kind}] {text} => {answer:?}, expected {expected:?}"));
+            }
+            score.add(kind, expected == ABSENT, right);
+            bar.inc(1);
+            bar.set_message(format!("{:.1} % right", score.total.percent()));
+        }
+    }
+}
+
+/// What a model has read after `ids`, with room for `room` tokens.
+fn after(model: &MiniMaxText01, ids: &[u32], room: usize) -> Cache {
+    let mut read = Cache::new(model.config(), room);
     for chunk in ids.chunks(CHUNK) {
         model.logits(&Batch::single(chunk, read.tokens(), &[]), &mut [&mut read]);
     }
-    let end = read.mark();
-    let bytes = |text: &[u8]| text.iter().map(|&byte| u32::from(byte)).collect::<Vec<_>>();
-    let extract = Extract::new(bytes(text), bytes(ABSENT.as_bytes()), vec![END]);
-    for Question { kind, text, answer: expected } in questions {
-        let answer = answer(model, &mut read, text, extract.clone());
-        read.rewind(&end);
-        let right = answer == *expected;
-        if !right && show_wrong {
-            bar.suspend(|| eprintln!("[{kind}] {text} => {answer:?}, expected {expected:?}"));
-        }
-        score.add(kind, expected == ABSENT, right);
-        bar.inc(1);
-        bar.set_message(format!("{:.1} % right", score.total.percent()));
-    }
+    read
+}
+
+/// The question as it is read, up to where the answer begins.
+fn asked(question: &str) -> Vec<u32> {
+    let bytes = question.bytes().map(u32::from);
+    [QUESTION].into_iter().chain(bytes).chain([ANSWER]).collect()
+}
+
+/// The right answer's tokens and the end.
+fn foreseen(question: &Question) -> Vec<u32> {
+    question.answer.bytes().map(u32::from).chain([END]).collect()
+}
+
+/// Logits for each token of the right answer, `[tokens, vocab_size]`, those before it given.
+fn guesses(model: &MiniMaxText01, cache: &mut Cache, question: &Question) -> Vec<f32> {
+    let mut piece = asked(&question.text);
+    let first = piece.len() - 1;
+    piece.extend(foreseen(question));
+    piece.pop();
+    let rows: Vec<usize> = (first..piece.len()).collect();
+    model.logits(&Batch::single(&piece, cache.tokens(), &rows), &mut [cache]).to_vec()
 }
 
 /// The likeliest answer of those that `extract` allows.
@@ -220,9 +295,7 @@ fn answer(
     question: &str,
     mut extract: Extract,
 ) -> String {
-    let mut piece = vec![QUESTION];
-    piece.extend(question.bytes().map(u32::from));
-    piece.push(ANSWER);
+    let mut piece = asked(question);
     let mut bytes = Vec::new();
     while bytes.len() < MAX_ANSWER {
         let batch = Batch::single(&piece, cache.tokens(), &[piece.len() - 1]);

@@ -1,5 +1,6 @@
 //! `fulgurite eval`: measures a model.
 
+mod agreement;
 mod lookup;
 mod perplexity;
 

@@ -1,12 +1,7 @@
 //! `fulgurite eval perplexity`: how well a model foresees a text, and how far one kind of weights is
-//! from another.
-//!
-//! ```text
-//! perplexity = exp(mean of -ln p(token | those before))
-//! KL         = mean of sum over v of p(v) ln(p(v) / q(v))      p: `--against`, q: `--weights`
-//! top-1      = share of positions where p and q have their largest at the same token
-//! ```
+//! from another: see [`Agreement`].
 
+use super::agreement::Agreement;
 use crate::model::{Place, Weights, read_to_string};
 use crate::table::markdown;
 use clap::ValueEnum as _;
@@ -39,15 +34,6 @@ pub(crate) struct Arguments {
     /// Print the table as JSON
     #[arg(long)]
     json: bool,
-}
-
-/// Sums over the positions of one model and its comparison.
-#[derive(Clone, Copy, Debug, Default)]
-struct Sums {
-    loss: f64,
-    kl: f64,
-    same: usize,
-    positions: usize,
 }
 
 pub(crate) fn run(arguments: &Arguments, device: &Device) -> anyhow::Result<()> {
@@ -87,13 +73,12 @@ pub(crate) fn run(arguments: &Arguments, device: &Device) -> anyhow::Result<()> 
     }
     bar.finish_and_clear();
     let mut out = std::io::stdout().lock();
-    let per = |sum: f64, sums: &Sums| sum / sums.positions as f64;
     if arguments.json {
         let rows = rows.iter().map(|(weights, sums)| {
             serde_json::json!({
-                "weights": weights, "against": name(against), "positions": sums.positions,
-                "perplexity": per(sums.loss, sums).exp(), "kl": per(sums.kl, sums),
-                "same_top_1": per(sums.same as f64, sums),
+                "weights": weights, "against": name(against), "positions": sums.positions(),
+                "perplexity": sums.perplexity(), "kl": sums.kl(),
+                "same_top_1": sums.same_top_1(),
             })
         });
         return Ok(writeln!(out, "{:#}", serde_json::Value::from_iter(rows))?);
@@ -103,10 +88,10 @@ pub(crate) fn run(arguments: &Arguments, device: &Device) -> anyhow::Result<()> 
     let rows = rows.iter().map(|(weights, sums)| {
         vec![
             weights.clone(),
-            sums.positions.to_string(),
-            format!("{:.4}", per(sums.loss, sums).exp()),
-            format!("{:.2e}", per(sums.kl, sums)),
-            format!("{:.2} %", 100.0 * per(sums.same as f64, sums)),
+            sums.positions().to_string(),
+            format!("{:.4}", sums.perplexity()),
+            format!("{:.2e}", sums.kl()),
+            format!("{:.2} %", 100.0 * sums.same_top_1()),
         ]
     });
     writeln!(out, "KL and top-1 against {}\n", name(against))?;
@@ -120,9 +105,9 @@ fn compare(
     ids: &[u32],
     chunk: usize,
     bar: &ProgressBar,
-) -> Sums {
+) -> Agreement {
     let mut caches = [model, reference].map(|model| Cache::new(model.config(), ids.len()));
-    let mut sums = Sums::default();
+    let mut sums = Agreement::default();
     let vocab = model.config().vocab_size;
     for (i, part) in ids.chunks(chunk).enumerate() {
         let rows: Vec<usize> = (0..part.len()).collect();
@@ -132,36 +117,9 @@ fn compare(
         let next = ids.iter().skip(i * chunk + 1);
         let rows = q.data().chunks_exact(vocab).zip(p.data().chunks_exact(vocab));
         for ((q, p), &next) in rows.zip(next) {
-            let (q, p) = (log_softmax(q), log_softmax(p));
-            sums.loss -= q[next as usize];
-            sums.kl += p.iter().zip(&q).map(|(p, q)| p.exp() * (p - q)).sum::<f64>();
-            sums.same += usize::from(largest(&p) == largest(&q));
-            sums.positions += 1;
+            sums.add(q, p, next);
         }
         bar.inc(part.len() as u64);
     }
     sums
-}
-
-fn log_softmax(logits: &[f32]) -> Vec<f64> {
-    let most = f64::from(logits.iter().copied().fold(f32::NEG_INFINITY, f32::max));
-    let sum: f64 = logits.iter().map(|x| (f64::from(*x) - most).exp()).sum();
-    logits.iter().map(|x| f64::from(*x) - most - sum.ln()).collect()
-}
-
-fn largest(x: &[f64]) -> Option<usize> {
-    (0..x.len()).max_by(|&a, &b| x[a].total_cmp(&x[b]))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn probabilities_sum_to_one() {
-        let p = log_softmax(&[1.0, 2.0, -1000.0, 88.0, 88.0]);
-        assert!((p.iter().map(|p| p.exp()).sum::<f64>() - 1.0).abs() < 1e-12);
-        assert!((p[3] - 0.5f64.ln()).abs() < 1e-9, "{p:?}");
-        assert_eq!(largest(&[0.0, 3.0, 1.0]), Some(1));
-    }
 }
