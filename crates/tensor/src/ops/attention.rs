@@ -1,7 +1,7 @@
 //! The two kinds of attention, over whole sequences (with a tape) or over kept state.
 
 use crate::Tensor;
-use kernels::attention::{self, Attention, AttentionSpan, Forward};
+use kernels::attention::{self, Attention, AttentionSpan, Forward, Kv};
 use kernels::cuda;
 use kernels::lightning_attention::{Lightning, lightning_attention, lightning_attention_backward};
 use std::ops::Range;
@@ -135,8 +135,8 @@ impl Tensor {
                 &self.data()[r.start * q_width..r.end * q_width],
                 &rows.positions[r.clone()],
                 &rows.scales[r.clone()],
-                &k.data()[keys.start * kv_width..keys.end * kv_width],
-                &v.data()[keys.start * kv_width..keys.end * kv_width],
+                k.data()[keys.start * kv_width..keys.end * kv_width].into(),
+                v.data()[keys.start * kv_width..keys.end * kv_width].into(),
                 &mut out[r.start * q_width..r.end * q_width],
                 Some(&mut lse[r.start * shape.heads..r.end * shape.heads]),
             );
@@ -224,12 +224,12 @@ impl Tensor {
         &self,
         shape: Attention,
         rows: &AttentionRows,
-        kv: &[[&[f32]; 2]],
+        kv: &[[Kv<'_>; 2]],
     ) -> Self {
         assert_eq!(kv.len(), rows.spans.len(), "keys and values of each sequence");
         let mut out = self.output(self.len());
         let width = self.last_dim();
-        for (AttentionSpan { rows: r, .. }, [k, v]) in rows.spans.iter().zip(kv) {
+        for (AttentionSpan { rows: r, .. }, &[k, v]) in rows.spans.iter().zip(kv) {
             attention::attention(
                 self.device().exec(),
                 &shape,
