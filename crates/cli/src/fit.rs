@@ -4,7 +4,7 @@ use crate::model::Place;
 use indicatif::HumanBytes;
 use models::{Config, weights};
 use std::path::PathBuf;
-use tensor::{Checkpoint, Device, Precision};
+use tensor::{Checkpoint, Device, KvType, Precision};
 
 /// A request that is too large.
 #[derive(Debug, thiserror::Error)]
@@ -45,19 +45,20 @@ pub(crate) struct Need {
 }
 
 impl Need {
-    /// For `tokens` of one sequence, read `chunk` at a time, by the model of `checkpoint` at
-    /// `place`.
+    /// For `tokens` of one sequence, read `chunk` at a time and kept as `kv`, by the model of
+    /// `checkpoint` at `place`.
     pub(crate) fn of(
         place: &Place,
         checkpoint: &Checkpoint,
         device: &Device,
         precision: Option<Precision>,
+        kv: KvType,
         [tokens, chunk]: [usize; 2],
     ) -> anyhow::Result<Self> {
         let config = place.config()?;
         Ok(Self {
             weights: weights::loaded_bytes(&config, checkpoint, device, precision)?,
-            kv: config.kv_bytes(tokens),
+            kv: config.kv_bytes(tokens, kv),
             state: config.state_bytes(),
             chunk: config.chunk_bytes(chunk),
             mapped: checkpoint.total_bytes() as u64,

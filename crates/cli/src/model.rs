@@ -4,7 +4,7 @@ use crate::{embedded, gguf};
 use anyhow::Context as _;
 use models::{Config, MiniMaxText01};
 use std::path::{Path, PathBuf};
-use tensor::{Checkpoint, Device, Precision};
+use tensor::{Checkpoint, Device, KvType, Precision};
 use text::{ChatTemplate, GgufTokenizer, Tokenizer};
 
 /// In what precision weights take part in products.
@@ -21,6 +21,34 @@ impl From<Weights> for Precision {
         match weights {
             Weights::F32 => Self::F32,
             Weights::Bf16 => Self::Bf16,
+        }
+    }
+}
+
+/// How keys and values are kept.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub(crate) enum Kv {
+    /// As they are computed
+    F32,
+    /// Rounded to bf16, half the memory
+    Bf16,
+    /// 8 bits and a scale for 32 of them, 27 % of the memory
+    Q8,
+}
+
+impl Kv {
+    /// What is said, or else what goes with the weights.
+    pub(crate) fn or_default(
+        said: Option<Self>,
+        checkpoint: &Checkpoint,
+        device: &Device,
+        weights: Option<Weights>,
+    ) -> KvType {
+        match said {
+            Some(Self::F32) => KvType::F32,
+            Some(Self::Bf16) => KvType::Bf16,
+            Some(Self::Q8) => KvType::Q8,
+            None => models::default_kv(checkpoint, device, weights.map(Precision::from)),
         }
     }
 }
@@ -99,14 +127,6 @@ impl Place {
             Self::Folder(folder) => Ok(ChatTemplate::open(folder)?),
             Self::Gguf(file) => Ok(gguf::tokenizer(&Checkpoint::open(file)?)?.template()?),
         }
-    }
-
-    pub(crate) fn load(
-        &self,
-        device: &Device,
-        weights: Option<Weights>,
-    ) -> anyhow::Result<MiniMaxText01> {
-        self.load_from(&self.checkpoint()?, device, weights)
     }
 
     /// The weights, not loaded yet.

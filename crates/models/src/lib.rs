@@ -13,7 +13,7 @@ mod memory;
 pub mod weights;
 
 pub use batch::Batch;
-pub use cache::{Cache, LayerCache, Mark};
+pub use cache::{Cache, LayerCache, Mark, default_kv};
 pub use config::{Config, LayerType, ResidualFactors, SlopeRule};
 pub use error::Error;
 pub use layers::moe::RouterOutput;

@@ -4,7 +4,7 @@
 
 use models::{Batch, Cache, CausalLm, Config, MiniMaxText01};
 use std::path::{Path, PathBuf};
-use tensor::{Checkpoint, Device, Precision, Tensor};
+use tensor::{Checkpoint, Device, KvType, Precision, Tensor};
 
 /// A checkpoint with what the reference computed.
 struct Golden {
@@ -84,7 +84,7 @@ fn top_k(logits: &[f32], width: usize, k: usize) -> Vec<Vec<usize>> {
 
 fn logits_of(model: &MiniMaxText01, ids: &[u32]) -> Tensor {
     let all: Vec<usize> = (0..ids.len()).collect();
-    let mut cache = Cache::new(model.config(), ids.len());
+    let mut cache = Cache::new(model.config(), ids.len(), KvType::F32);
     model.logits(&Batch::single(ids, 0, &all), &mut [&mut cache])
 }
 

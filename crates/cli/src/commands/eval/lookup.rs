@@ -1,6 +1,6 @@
 //! `fulgurite eval lookup`: whole answers right, over generated documents or a list of questions.
 
-use crate::model::{Place, read_to_string};
+use crate::model::{Kv, Place, read_to_string};
 use crate::plot::{self, Group};
 use anyhow::Context as _;
 use clap::builder::RangedU64ValueParser;
@@ -9,7 +9,7 @@ use models::{Batch, Cache, CausalLm, MiniMaxText01};
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use tensor::{Device, Rng, atomic, sampling};
+use tensor::{Device, KvType, Rng, atomic, sampling};
 use train::extract::Extract;
 use train::lookup::{self, ABSENT, Spec, Split};
 use train::tokens::{ANSWER, DOCUMENT, END, QUESTION};
@@ -41,6 +41,9 @@ pub(crate) struct Arguments {
     /// separated by tabs
     #[arg(long, conflicts_with = "bytes")]
     list: Option<PathBuf>,
+    /// How keys and values are kept; as bf16 unless the weights are f32
+    #[arg(long, env = "FULGURITE_KV")]
+    kv: Option<Kv>,
     /// Read another document than the one that is asked about: what is right then is chance
     #[arg(long)]
     shuffled: bool,
@@ -71,6 +74,12 @@ const MAX_ANSWER: usize = 96;
 /// Tokens read at once.
 const CHUNK: usize = 4096;
 
+/// A model, and how what it reads is kept.
+struct Examined {
+    model: MiniMaxText01,
+    kv: KvType,
+}
+
 /// A question, what kind it counts as, and its answer.
 struct Question {
     kind: String,
@@ -79,7 +88,10 @@ struct Question {
 }
 
 pub(crate) fn run(arguments: &Arguments, device: &Device) -> anyhow::Result<()> {
-    let model = Place::of(arguments.model.as_deref()).load(device, None)?;
+    let place = Place::of(arguments.model.as_deref());
+    let checkpoint = place.checkpoint()?;
+    let kv = Kv::or_default(arguments.kv, &checkpoint, device, None);
+    let model = Examined { model: place.load_from(&checkpoint, device, None)?, kv };
     let scores = match &arguments.list {
         Some(list) => vec![of_list(&model, list, arguments)?],
         None => generated(&model, arguments)?,
@@ -102,7 +114,7 @@ pub(crate) fn run(arguments: &Arguments, device: &Device) -> anyhow::Result<()> 
 }
 
 /// A score for each length.
-fn generated(model: &MiniMaxText01, arguments: &Arguments) -> anyhow::Result<Vec<Score>> {
+fn generated(model: &Examined, arguments: &Arguments) -> anyhow::Result<Vec<Score>> {
     let bar = bar((arguments.questions * arguments.bytes.len()) as u64)?;
     let mut scores = Vec::new();
     for &bytes in &arguments.bytes {
@@ -142,7 +154,7 @@ fn generated(model: &MiniMaxText01, arguments: &Arguments) -> anyhow::Result<Vec
 }
 
 /// The score of a list of questions, by file.
-fn of_list(model: &MiniMaxText01, list: &Path, arguments: &Arguments) -> anyhow::Result<Score> {
+fn of_list(model: &Examined, list: &Path, arguments: &Arguments) -> anyhow::Result<Score> {
     let text = read_to_string(list)?;
     let mut by_file: BTreeMap<&str, Vec<Question>> = BTreeMap::new();
     for (i, line) in text.lines().enumerate().skip(1) {
@@ -183,7 +195,7 @@ fn bar(questions: u64) -> anyhow::Result<ProgressBar> {
 
 /// Reads a text once and asks all questions from there.
 fn examine(
-    model: &MiniMaxText01,
+    Examined { model, kv }: &Examined,
     text: &[u8],
     questions: &[Question],
     show_wrong: bool,
@@ -193,7 +205,7 @@ fn examine(
     let ids: Vec<u32> =
         [DOCUMENT].into_iter().chain(text.iter().map(|&byte| byte.into())).collect();
     let longest = questions.iter().map(|q| q.text.len()).max().unwrap_or(0);
-    let mut read = Cache::new(model.config(), ids.len() + longest + 2 + MAX_ANSWER);
+    let mut read = Cache::new(model.config(), ids.len() + longest + 2 + MAX_ANSWER, *kv);
     for chunk in ids.chunks(CHUNK) {
         model.logits(&Batch::single(chunk, read.tokens(), &[]), &mut [&mut read]);
     }
