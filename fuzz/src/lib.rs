@@ -37,7 +37,7 @@ pub fn config(bytes: &[u8]) {
     assert!(slopes.iter().all(|slope| slope.is_finite() && *slope > 0.0), "{slopes:?}");
     assert!(config.num_active_parameters() <= config.num_parameters());
     config.state_bytes();
-    config.kv_bytes(config.max_position_embeddings);
+    config.kv_bytes(config.max_position_embeddings, tensor::KvType::Q8);
     let device = Device::cpu(1);
     let empty = open_header(b"{}").unwrap_or_else(|error| panic!("an empty file: {error}"));
     let Err(error) = models::load(config, &empty, &device, None) else {

@@ -5,7 +5,7 @@ use indicatif::HumanBytes;
 use models::Config;
 use models::weights::{self, Policy};
 use std::path::PathBuf;
-use tensor::{Checkpoint, Device};
+use tensor::{Checkpoint, Device, KvType};
 
 /// A request that is too large.
 #[derive(Debug, thiserror::Error)]
@@ -46,19 +46,20 @@ pub(crate) struct Need {
 }
 
 impl Need {
-    /// For `tokens` of one sequence, read `chunk` at a time, by the model of `checkpoint` at
-    /// `place`.
+    /// For `tokens` of one sequence, read `chunk` at a time and kept as `kv`, by the model of
+    /// `checkpoint` at `place`.
     pub(crate) fn of(
         place: &Place,
         checkpoint: &Checkpoint,
         device: &Device,
         policy: Option<Policy>,
+        kv: KvType,
         [tokens, chunk]: [usize; 2],
     ) -> anyhow::Result<Self> {
         let config = place.config()?;
         Ok(Self {
             weights: weights::loaded_bytes(&config, checkpoint, device, policy)?,
-            kv: config.kv_bytes(tokens),
+            kv: config.kv_bytes(tokens, kv),
             state: config.state_bytes(),
             chunk: config.chunk_bytes(chunk),
             mapped: checkpoint.total_bytes() as u64,

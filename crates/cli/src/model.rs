@@ -5,7 +5,7 @@ use anyhow::Context as _;
 use models::weights::Policy;
 use models::{Config, MiniMaxText01};
 use std::path::{Path, PathBuf};
-use tensor::{Checkpoint, Device};
+use tensor::{Checkpoint, Device, KvType};
 use text::{ChatTemplate, GgufTokenizer, Tokenizer};
 
 /// How the matrices of a model are kept: the names of [`Policy`].
@@ -34,6 +34,34 @@ impl From<Weights> for Policy {
             Weights::Q4 => Self::Q4,
             Weights::Q4k => Self::Q4K,
             Weights::Q4Lean => Self::Q4Lean,
+        }
+    }
+}
+
+/// How keys and values are kept.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub(crate) enum Kv {
+    /// As they are computed
+    F32,
+    /// Rounded to bf16, half the memory
+    Bf16,
+    /// 8 bits and a scale for 32 of them, 27 % of the memory
+    Q8,
+}
+
+impl Kv {
+    /// What is said, or else what goes with the weights.
+    pub(crate) fn or_default(
+        said: Option<Self>,
+        checkpoint: &Checkpoint,
+        device: &Device,
+        weights: Option<Weights>,
+    ) -> KvType {
+        match said {
+            Some(Self::F32) => KvType::F32,
+            Some(Self::Bf16) => KvType::Bf16,
+            Some(Self::Q8) => KvType::Q8,
+            None => models::default_kv(checkpoint, device, weights.map(Policy::from)),
         }
     }
 }

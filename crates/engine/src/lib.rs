@@ -4,8 +4,8 @@
 //! one token. It runs one sequence at a time and owns nothing but that sequence's memory.
 
 use models::{Batch, Cache, CausalLm};
-use tensor::Rng;
 use tensor::sampling::{Sampling, sample};
+use tensor::{KvType, Rng};
 
 /// Which tokens may be written next.
 pub trait TokenMask: std::fmt::Debug + Send {
@@ -30,6 +30,8 @@ pub struct Request {
     pub max_tokens: usize,
     /// Tokens that end the answer; they are not part of it.
     pub stop_ids: Vec<u32>,
+    /// How keys and values are kept.
+    pub kv: KvType,
     /// What may be written; anything if not set.
     pub mask: Option<Box<dyn TokenMask>>,
 }
@@ -128,7 +130,7 @@ impl<'a, M: CausalLm + ?Sized> Engine<'a, M> {
         if let Some(&id) = request.input_ids.iter().find(|&&id| id as usize >= vocab_size) {
             return Err(Refused::UnknownToken { id, vocab_size });
         }
-        let cache = Cache::new(config, prompt + answer);
+        let cache = Cache::new(config, prompt + answer, request.kv);
         let rng = Rng(request.seed);
         let finished = (answer == 0).then_some(FinishReason::Length);
         Ok(Self { model, request, cache, read: 0, written: 0, last: None, rng, chunk, finished })

@@ -7,6 +7,7 @@
 //! Memory-bound: 12 bytes per element.
 
 use crate::Exec;
+use crate::lanes;
 use fearless_simd::{dispatch, prelude::*};
 
 /// Elements per task: 64 KiB of each operand.
@@ -53,17 +54,19 @@ pub fn sum_of_squares(exec: &Exec, x: &[f32]) -> f64 {
 
 #[inline(always)]
 fn simd_scaled_sum<S: Simd>(simd: S, alpha: f32, a: &[f32], beta: f32, b: &[f32], out: &mut [f32]) {
-    let lanes = S::f32s::LEN;
-    let whole = out.len() / lanes * lanes;
+    let width = S::f32s::LEN;
+    let whole = out.len() / width * width;
     let (va, vb) = (S::f32s::splat(simd, alpha), S::f32s::splat(simd, beta));
     for ((out, a), b) in
-        out.chunks_exact_mut(lanes).zip(a.chunks_exact(lanes)).zip(b.chunks_exact(lanes))
+        out.chunks_exact_mut(width).zip(a.chunks_exact(width)).zip(b.chunks_exact(width))
     {
         let (a, b) = (S::f32s::from_slice(simd, a), S::f32s::from_slice(simd, b));
         a.mul_add(va, b * vb).store_slice(out);
     }
-    for i in whole..out.len() {
-        out[i] = alpha * a[i] + beta * b[i];
+    // The same operations, or an element's bits would depend on where it stands.
+    if whole < out.len() {
+        let (a, b) = (lanes::load(simd, &a[whole..]), lanes::load(simd, &b[whole..]));
+        lanes::store::<S>(a.mul_add(va, b * vb), &mut out[whole..]);
     }
 }
 
@@ -72,6 +75,21 @@ mod tests {
     use super::*;
     use crate::Rng;
     use crate::testing::{assert_close, execs, random};
+
+    /// What stood at the end of a batch was computed without the fused operation of the rest.
+    #[test]
+    fn bits_do_not_depend_on_the_place() {
+        let (a, b) = (random(&mut Rng(1), 63), random(&mut Rng(2), 63));
+        for exec in execs() {
+            let mut whole = vec![f32::NAN; 63];
+            scaled_sum(&exec, 1.3, &a, -0.7, &b, &mut whole);
+            for i in 0..63 {
+                let mut alone = [f32::NAN];
+                scaled_sum(&exec, 1.3, &a[i..=i], -0.7, &b[i..=i], &mut alone);
+                assert_eq!(whole[i], alone[0], "element {i}, {exec:?}");
+            }
+        }
+    }
 
     #[test]
     fn sums_of_any_length() {

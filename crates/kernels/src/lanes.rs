@@ -39,16 +39,16 @@ pub(crate) fn dot<S: Simd>(simd: S, a: &[f32], b: &[f32]) -> f32 {
     sum.reduce_sum()
 }
 
-/// Asks for the line of memory `ahead` elements behind the start of `x` to be brought into the
-/// second-level cache, where there is a way to ask. It may lie anywhere, also where nothing is.
+/// Asks for the line of memory at `x` to be brought into the second-level cache, where there is a way
+/// to ask. It may lie anywhere, also where nothing is.
 #[inline(always)]
-pub(crate) fn prefetch<T>(x: &[T], ahead: usize) {
+pub(crate) fn prefetch<T>(x: *const T) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a prefetch may be of any address, and SSE is part of the architecture.
     unsafe {
         use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T1>(x.as_ptr().wrapping_add(ahead).cast());
+        _mm_prefetch::<_MM_HINT_T1>(x.cast());
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = (x, ahead);
+    let _ = x;
 }

@@ -1,6 +1,8 @@
 //! What a sequence has read: a state per lightning layer, keys and values per softmax layer.
 
+use crate::weights::Policy;
 use crate::{Config, LayerType};
+use tensor::{Checkpoint, Device, Kv, KvRows, KvType};
 
 /// The memory of one sequence. `state` does not grow; `kv` grows with every token.
 #[derive(Clone, Debug)]
@@ -19,9 +21,9 @@ pub enum LayerCache {
     /// Keys and values, each `[tokens, kv_heads, head_dim]`.
     Kv {
         /// Keys, after rotation.
-        k: Vec<f32>,
+        k: KvRows,
         /// Values.
-        v: Vec<f32>,
+        v: KvRows,
     },
 }
 
@@ -33,17 +35,28 @@ pub struct Mark {
     relevant: bool,
 }
 
+/// How keys and values are kept unless somebody says: as f32 where everything else is, as bf16 where
+/// weights are no more precise, in the file of `checkpoint` or by `policy`. Arithmetic in f64 is
+/// for comparisons, which what is rounded would spoil.
+pub fn default_kv(checkpoint: &Checkpoint, device: &Device, policy: Option<Policy>) -> KvType {
+    let mut dtypes = checkpoint.names().filter_map(|name| checkpoint.dtype(name));
+    let in_f32 = match policy {
+        Some(policy) => policy == Policy::F32,
+        None => dtypes.all(|dtype| dtype == "F32"),
+    };
+    if in_f32 || device.computes_in_f64() { KvType::F32 } else { KvType::Bf16 }
+}
+
 impl Cache {
-    /// The memory of a sequence that has read nothing, with room for `tokens`: as long as there
-    /// are no more, its size is what [`Config::state_bytes`] and [`Config::kv_bytes`] say.
-    pub fn new(config: &Config, tokens: usize) -> Self {
+    /// The memory of a sequence that has read nothing, with room for `tokens`, keys and values kept as
+    /// `kv`: as long as there are no more, its size is what [`Config::state_bytes`] and
+    /// [`Config::kv_bytes`] say.
+    pub fn new(config: &Config, tokens: usize, kv: KvType) -> Self {
         let state = config.num_attention_heads * config.head_dim * config.head_dim;
-        let kv = tokens * config.num_key_value_heads * config.head_dim;
+        let rows = || KvRows::new(kv, config.head_dim, tokens * config.num_key_value_heads);
         let layer = |kind: &LayerType| match kind {
             LayerType::LinearAttention => LayerCache::State(vec![0.0; state]),
-            LayerType::FullAttention => {
-                LayerCache::Kv { k: Vec::with_capacity(kv), v: Vec::with_capacity(kv) }
-            }
+            LayerType::FullAttention => LayerCache::Kv { k: rows(), v: rows() },
         };
         Self { layers: config.layer_types.iter().map(layer).collect(), tokens: 0, relevant: false }
     }
@@ -66,7 +79,7 @@ impl Cache {
     pub fn kv_bytes(&self) -> usize {
         let bytes = |layer: &LayerCache| match layer {
             LayerCache::State(_) => 0,
-            LayerCache::Kv { k, v } => size_of_val(&k[..]) + size_of_val(&v[..]),
+            LayerCache::Kv { k, v } => k.bytes() + v.bytes(),
         };
         self.layers.iter().map(bytes).sum()
     }
@@ -99,7 +112,7 @@ impl Cache {
                 }
                 LayerCache::Kv { k, v } => {
                     for x in [k, v] {
-                        x.truncate(x.len() / self.tokens.max(1) * mark.tokens);
+                        x.truncate(x.heads() / self.tokens.max(1) * mark.tokens);
                     }
                 }
             }
@@ -131,19 +144,19 @@ impl LayerCache {
         }
     }
 
-    /// Appends keys and values and returns all of them.
+    /// Appends keys and values, `[tokens, kv_heads, head_dim]`, and returns all of them.
     ///
     /// # Panics
     ///
     /// If this belongs to a lightning layer.
     #[track_caller]
-    pub(crate) fn append(&mut self, new_k: &[f32], new_v: &[f32]) -> [&[f32]; 2] {
+    pub(crate) fn append(&mut self, device: &Device, new_k: &[f32], new_v: &[f32]) -> [Kv<'_>; 2] {
         match self {
             Self::State(_) => panic!("a state where keys and values are needed"),
             Self::Kv { k, v } => {
-                k.extend_from_slice(new_k);
-                v.extend_from_slice(new_v);
-                [k, v]
+                k.append(device.exec().cpu, new_k);
+                v.append(device.exec().cpu, new_v);
+                [k.view(), v.view()]
             }
         }
     }

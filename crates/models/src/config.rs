@@ -13,6 +13,7 @@ use crate::Error;
 use fields::Fields;
 use serde_json::{Value, json};
 use std::path::Path;
+use tensor::KvType;
 
 /// The kind of attention of a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -287,11 +288,11 @@ impl Config {
         [heads, dim, dim, 4].into_iter().fold(layers, u64::saturating_mul)
     }
 
-    /// Bytes of the keys and values of `tokens` tokens, in f32; `u64::MAX` if there are more.
-    pub fn kv_bytes(&self, tokens: usize) -> u64 {
+    /// Bytes of the keys and values of `tokens` tokens, kept as `kv`; `u64::MAX` if there are more.
+    pub fn kv_bytes(&self, tokens: usize, kv: KvType) -> u64 {
         let layers = self.count(LayerType::FullAttention);
-        let (heads, dim) = (self.num_key_value_heads as u64, self.head_dim as u64);
-        [2, heads, dim, 4, tokens as u64].into_iter().fold(layers, u64::saturating_mul)
+        let (heads, head) = (self.num_key_value_heads as u64, kv.head_bytes(self.head_dim) as u64);
+        [2, heads, head, tokens as u64].into_iter().fold(layers, u64::saturating_mul)
     }
 
     /// Number of layers of a kind.

@@ -6,6 +6,7 @@
 //! Norms, activations, rotation and decay are left out; they are a hundredth of the rest.
 
 use crate::{Config, LayerType};
+use tensor::KvType;
 
 /// A run of tokens of one sequence, as far as its cost goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,9 +71,9 @@ impl Config {
 
     /// Bytes of a sequence's memory that a token moves which is read after `past` others: states
     /// are read and written, all keys and values read and its own written; saturates.
-    pub fn cache_bytes_per_token(&self, past: usize) -> u64 {
-        let read = self.kv_bytes(past.saturating_add(1));
-        [self.state_bytes(), self.state_bytes(), read, self.kv_bytes(1)]
+    pub fn cache_bytes_per_token(&self, past: usize, kv: KvType) -> u64 {
+        let read = self.kv_bytes(past.saturating_add(1), kv);
+        [self.state_bytes(), self.state_bytes(), read, self.kv_bytes(1, kv)]
             .into_iter()
             .fold(0, u64::saturating_add)
     }
@@ -147,8 +148,8 @@ mod tests {
     fn a_token_moves_state_and_kv() {
         let config = config("0, 0, 1");
         let (state, kv) = (2 * 4 * 48 * 48 * 4, 2 * 2 * 48 * 4);
-        assert_eq!(config.cache_bytes_per_token(9), 2 * state + 10 * kv + kv);
-        assert_eq!(config.cache_bytes_per_token(usize::MAX), u64::MAX);
+        assert_eq!(config.cache_bytes_per_token(9, KvType::F32), 2 * state + 10 * kv + kv);
+        assert_eq!(config.cache_bytes_per_token(usize::MAX, KvType::F32), u64::MAX);
     }
 
     /// Of 96 experts two take part, of the embedding one row; the router and the head are f32.

@@ -14,7 +14,7 @@ mod memory;
 pub mod weights;
 
 pub use batch::Batch;
-pub use cache::{Cache, LayerCache, Mark};
+pub use cache::{Cache, LayerCache, Mark, default_kv};
 pub use config::{Config, LayerType, ResidualFactors, SlopeRule};
 pub use cost::{WeightBytes, Work};
 pub use error::Error;

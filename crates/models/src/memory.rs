@@ -140,7 +140,7 @@ mod tests {
     use crate::weights::Random;
     use crate::{Batch, Cache, MiniMaxText01};
     use std::path::Path;
-    use tensor::{Device, Precision};
+    use tensor::{Device, KvType, Precision};
 
     /// The store of a device after some chunks is as large as planned.
     #[test]
@@ -166,7 +166,7 @@ mod tests {
             model.freeze();
             device.release_memory();
             let (tokens, chunks) = (1000, 3);
-            let mut cache = Cache::new(&config, chunks * tokens);
+            let mut cache = Cache::new(&config, chunks * tokens, KvType::F32);
             for _ in 0..chunks {
                 let batch = Batch::single(&vec![7; tokens], cache.tokens(), &[]);
                 model.forward(&batch, Some(&mut [&mut cache]));

@@ -5,7 +5,7 @@
 use models::weights::Policy;
 use models::{Batch, Cache, CausalLm, Config, MiniMaxText01};
 use std::path::{Path, PathBuf};
-use tensor::{Checkpoint, Device, Tensor};
+use tensor::{Checkpoint, Device, KvType, Tensor};
 
 /// A checkpoint with what the reference computed.
 struct Golden {
@@ -85,7 +85,7 @@ fn top_k(logits: &[f32], width: usize, k: usize) -> Vec<Vec<usize>> {
 
 fn logits_of(model: &MiniMaxText01, ids: &[u32]) -> Tensor {
     let all: Vec<usize> = (0..ids.len()).collect();
-    let mut cache = Cache::new(model.config(), ids.len());
+    let mut cache = Cache::new(model.config(), ids.len(), KvType::F32);
     model.logits(&Batch::single(ids, 0, &all), &mut [&mut cache])
 }
 

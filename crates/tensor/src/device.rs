@@ -54,6 +54,11 @@ impl Device {
         self
     }
 
+    /// Whether kernels compute in f64.
+    pub fn computes_in_f64(&self) -> bool {
+        self.exec.cpu.arithmetic == Arithmetic::F64
+    }
+
     /// Levels that [`cpu_with_level`](Self::cpu_with_level) accepts here, narrowest first.
     pub fn levels() -> Vec<&'static str> {
         Cpu::variants().into_iter().map(Cpu::name).collect()

@@ -17,7 +17,7 @@ pub mod weight;
 
 pub use device::Device;
 pub use error::Error;
-pub use kernels::attention::{Attention, AttentionSpan};
+pub use kernels::attention::{Attention, AttentionSpan, Kv, KvRows, KvType};
 pub use kernels::cuda::{Cuda, Unavailable};
 pub use kernels::lightning_attention::Lightning;
 pub use kernels::rope::Rope;

@@ -4,8 +4,8 @@ use crate::model::Place;
 use models::Config;
 use std::io::Write as _;
 use std::path::PathBuf;
-use tensor::Checkpoint;
 use tensor::gguf::Value;
+use tensor::{Checkpoint, KvType};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -63,12 +63,13 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if let Some(config) = config {
         writeln!(
             out,
-            "{} parameters, {} used per token; {} layers; state {} bytes, KV {} bytes per token",
+            "{} parameters, {} used per token; {} layers; state {} bytes, KV {} bytes per token in \
+             bf16",
             config.num_parameters(),
             config.num_active_parameters(),
             config.num_hidden_layers,
             config.state_bytes(),
-            config.kv_bytes(1),
+            config.kv_bytes(1, KvType::Bf16),
         )?;
     }
     Ok(())

@@ -1,7 +1,7 @@
 //! `fulgurite run`: one answer.
 
 use crate::fit::{self, Need};
-use crate::model::{Place, Weights};
+use crate::model::{Kv, Place, Weights};
 use crate::prompt::Form;
 use engine::{Engine, Event, Request};
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
@@ -38,6 +38,9 @@ pub(crate) struct Arguments {
     /// How matrices are kept; as in the file unless set
     #[arg(long, env = "FULGURITE_WEIGHTS")]
     weights: Option<Weights>,
+    /// How keys and values are kept; as bf16 unless the weights are f32
+    #[arg(long, env = "FULGURITE_KV")]
+    kv: Option<Kv>,
     /// Tokens read at once
     #[arg(long, env = "FULGURITE_CHUNK", default_value = "4096")]
     chunk: std::num::NonZeroUsize,
@@ -64,7 +67,8 @@ pub(crate) fn run(arguments: &Arguments, device: &Device) -> anyhow::Result<()> 
     let tokens = prompt_tokens.saturating_add(arguments.max_tokens);
     let chunk = arguments.chunk.get().min(prompt_tokens);
     let policy = arguments.weights.map(Policy::from);
-    let need = Need::of(&place, &checkpoint, device, policy, [tokens, chunk])?;
+    let kv = Kv::or_default(arguments.kv, &checkpoint, device, arguments.weights);
+    let need = Need::of(&place, &checkpoint, device, policy, kv, [tokens, chunk])?;
     need.check(tokens)?;
     let expected_peak = fit::rss_bytes().map(|held| need.peak(held));
     let model = place.load_from(&checkpoint, device, arguments.weights)?;
@@ -75,6 +79,7 @@ pub(crate) fn run(arguments: &Arguments, device: &Device) -> anyhow::Result<()> 
         seed: arguments.seed,
         max_tokens: arguments.max_tokens,
         stop_ids,
+        kv,
         mask,
     };
     let mut engine = Engine::new(&model, request, arguments.chunk.get())?;

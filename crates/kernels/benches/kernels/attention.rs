@@ -1,8 +1,11 @@
 //! Softmax attention and lightning attention: whole prompts, one token, and their derivatives.
 
-use crate::harness::Work::{Bytes, Flops};
+use crate::harness::Work::{Bf16Flops, Bytes, Flops};
 use crate::harness::{Harness, floats};
-use kernels::attention::{Attention, AttentionSpan, Forward, attention, attention_backward};
+use kernels::Exec;
+use kernels::attention::{
+    Attention, AttentionSpan, Forward, KvRows, KvType, attention, attention_backward,
+};
 use kernels::lightning_attention::{Lightning, lightning_attention, lightning_attention_backward};
 
 pub(crate) fn all(harness: &Harness) {
@@ -10,13 +13,22 @@ pub(crate) fn all(harness: &Harness) {
     let prefill = [(16, 2, 128, 512), (4, 4, 64, 512), (3, 1, 50, 301)];
     for (heads, kv_heads, head_dim, tokens) in prefill {
         let shape = Attention { heads, kv_heads, head_dim };
-        prompt(harness, shape, tokens);
+        for kind in KvType::ALL {
+            prompt(harness, shape, kind, [tokens, tokens]);
+        }
         prompt_backward(harness, shape, tokens);
     }
-    // The last is that of the embedded model after a megabyte, all heads of a key in 512 bytes.
-    let decoding = [(16, 2, 128, 16_384), (4, 1, 50, 100_003), (4, 4, 32, 1 << 20)];
+    // A chunk of a long prompt, one group of heads as wide as those of the published model.
+    for kind in KvType::ALL {
+        prompt(harness, Attention { heads: 2, kv_heads: 1, head_dim: 128 }, kind, [4096, 32_768]);
+    }
+    // The shape of the published model; the last is that of the embedded model after a megabyte.
+    let decoding =
+        [(16, 2, 128, 16_384), (64, 8, 128, 1 << 16), (4, 1, 50, 100_003), (4, 4, 32, 1 << 20)];
     for (heads, kv_heads, head_dim, keys) in decoding {
-        decode(harness, Attention { heads, kv_heads, head_dim }, keys);
+        for kind in KvType::ALL {
+            decode(harness, Attention { heads, kv_heads, head_dim }, kind, keys);
+        }
     }
     for (heads, head_dim) in [(64, 128), (16, 64), (3, 100)] {
         recurrent(harness, heads, head_dim);
@@ -28,38 +40,67 @@ pub(crate) fn all(harness: &Harness) {
     chunks(harness, Lightning { heads: 3, head_dim: 50, chunk_size: 50 }, 999);
 }
 
-fn name(kind: &str, shape: Attention, tokens: usize) -> String {
+fn name(what: &str, kind: KvType, shape: Attention, tokens: impl std::fmt::Display) -> String {
     let Attention { heads, kv_heads, head_dim } = shape;
-    format!("attention/{kind}/{tokens}x{heads}:{kv_heads}x{head_dim}")
+    format!("attention/{what}/{}/{tokens}x{heads}:{kv_heads}x{head_dim}", kind.name())
 }
 
-/// Flops of the two products, visible pairs only.
-fn forward_flops(shape: Attention, tokens: usize) -> usize {
-    4 * shape.head_dim * shape.heads * (tokens * (tokens + 1) / 2)
+/// Flops of the two products of the last `rows` of `keys` tokens, visible pairs only.
+fn forward_flops(shape: Attention, [rows, keys]: [usize; 2]) -> usize {
+    let pairs = |n: usize| n * (n + 1) / 2;
+    4 * shape.head_dim * shape.heads * (pairs(keys) - pairs(keys - rows))
 }
 
 /// Factor of the scores: keeps them far from overflow for the numbers used here.
 const SCALE: f32 = 0.1;
 
-fn prompt(harness: &Harness, shape: Attention, tokens: usize) {
-    let work = Flops(forward_flops(shape, tokens));
-    harness.bench(&name("prefill", shape, tokens), work, |exec| {
-        let (q_len, kv_len) = lens(shape, tokens);
-        let (q, k, v, mut out) = (floats(q_len), floats(kv_len), floats(kv_len), vec![0.0; q_len]);
-        let (positions, scales): (Vec<_>, _) = ((0..tokens).collect(), vec![SCALE; tokens]);
-        move || attention(&exec, &shape, &q, &positions, &scales, &k, &v, &mut out, None)
+/// Keys or values, kept in some form.
+fn kept(exec: &Exec, kind: KvType, shape: Attention, tokens: usize) -> KvRows {
+    let Attention { kv_heads, head_dim, .. } = shape;
+    let mut rows = KvRows::new(kind, head_dim, tokens * kv_heads);
+    rows.append(exec.cpu, &floats(tokens * kv_heads * head_dim));
+    rows
+}
+
+fn prompt(harness: &Harness, shape: Attention, kind: KvType, [rows, keys]: [usize; 2]) {
+    let flops = forward_flops(shape, [rows, keys]);
+    let name = match rows == keys {
+        true => name("prefill", kind, shape, rows),
+        false => name("prefill", kind, shape, format_args!("{rows}of{keys}")),
+    };
+    // What is kept in less than f32 may be multiplied by a unit for bf16.
+    let work = if kind == KvType::F32 { Flops(flops) } else { Bf16Flops(flops) };
+    harness.bench(&name, work, |exec| {
+        let q_len = rows * shape.heads * shape.head_dim;
+        let [k, v] = [0; 2].map(|_| kept(&exec, kind, shape, keys));
+        let (q, mut out) = (floats(q_len), vec![0.0; q_len]);
+        let (positions, scales): (Vec<_>, _) = ((keys - rows..keys).collect(), vec![SCALE; rows]);
+        move || {
+            let (k, v) = (k.view(), v.view());
+            attention(&exec, &shape, &q, &positions, &scales, k, v, &mut out, None);
+        }
     });
 }
 
 fn prompt_backward(harness: &Harness, shape: Attention, tokens: usize) {
     // Five products instead of two.
-    let work = Flops(forward_flops(shape, tokens) / 2 * 5);
-    harness.bench(&name("backward", shape, tokens), work, |exec| {
+    let work = Flops(forward_flops(shape, [tokens; 2]) / 2 * 5);
+    harness.bench(&name("backward", KvType::F32, shape, tokens), work, |exec| {
         let (q_len, kv_len) = lens(shape, tokens);
         let (q, k, v) = (floats(q_len), floats(kv_len), floats(kv_len));
         let (positions, scales): (Vec<_>, _) = ((0..tokens).collect(), vec![SCALE; tokens]);
         let (mut out, mut lse) = (vec![0.0; q_len], vec![0.0; tokens * shape.heads]);
-        attention(&exec, &shape, &q, &positions, &scales, &k, &v, &mut out, Some(&mut lse));
+        attention(
+            &exec,
+            &shape,
+            &q,
+            &positions,
+            &scales,
+            (&k).into(),
+            (&v).into(),
+            &mut out,
+            Some(&mut lse),
+        );
         let (grad, spans) = (floats(q_len), [AttentionSpan { rows: 0..tokens, keys: 0..tokens }]);
         let (mut gq, mut gk, mut gv) = (vec![0.0; q_len], vec![0.0; kv_len], vec![0.0; kv_len]);
         move || {
@@ -72,12 +113,16 @@ fn prompt_backward(harness: &Harness, shape: Attention, tokens: usize) {
 }
 
 /// One row over many keys: bound by reading them.
-fn decode(harness: &Harness, shape: Attention, keys: usize) {
-    let (_, kv_len) = lens(shape, keys);
-    harness.bench(&name("decode", shape, keys), Bytes(8 * kv_len), |exec| {
-        let (q, k, v) = (floats(shape.heads * shape.head_dim), floats(kv_len), floats(kv_len));
+fn decode(harness: &Harness, shape: Attention, kind: KvType, keys: usize) {
+    let bytes = 2 * keys * shape.kv_heads * kind.head_bytes(shape.head_dim);
+    harness.bench(&name("decode", kind, shape, keys), Bytes(bytes), |exec| {
+        let [k, v] = [0; 2].map(|_| kept(&exec, kind, shape, keys));
+        let q = floats(shape.heads * shape.head_dim);
         let mut out = vec![0.0; q.len()];
-        move || attention(&exec, &shape, &q, &[keys - 1], &[SCALE], &k, &v, &mut out, None)
+        move || {
+            let (k, v) = (k.view(), v.view());
+            attention(&exec, &shape, &q, &[keys - 1], &[SCALE], k, v, &mut out, None);
+        }
     });
 }
 

@@ -8,7 +8,7 @@
 //! ```
 
 use super::rows::Tile;
-use super::{Attention, TILE_KEYS, TILE_ROWS};
+use super::{Attention, Call, TILE_KEYS, TILE_ROWS};
 use crate::Exec;
 use crate::exp::simd_exp_sum;
 use crate::matmul::{Mat, MatMut, Scratch, serial};
@@ -176,7 +176,9 @@ impl HeadBackward<'_> {
 
     fn tile(&self, rows: Range<usize>) -> Tile<'_> {
         let Forward { q, positions, scales, k, v, .. } = self.forward;
-        Tile { shape: self.shape, q, positions, scales, k, v, kv_head: self.kv_head, rows }
+        let (k, v, keys) = (k.into(), v.into(), self.span.keys.len());
+        let call = Call { shape: self.shape, q, positions, scales, k, v, keys };
+        Tile { call, kv_head: self.kv_head, rows }
     }
 
     /// Copies the rows of the output's gradient and returns `sum(dO * O)` for each.

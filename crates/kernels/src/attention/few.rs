@@ -2,10 +2,11 @@
 //! it lies in memory, all heads of a key together.
 //!
 //! A tile of keys gives scores for all rows and heads, then weights, then the tile of values goes by
-//! in the same way. Queries, running sums and weighted values stay in the first-level cache.
+//! in the same way. Queries, running sums and weighted values stay in the first-level cache, and so
+//! do the few keys or values of a head that are widened at a time if they are not kept as f32.
 
 use super::rows::simd_weights;
-use super::{Attention, TILE_KEYS};
+use super::{Attention, Call, Kv, KvType, TILE_KEYS};
 use crate::Exec;
 use crate::lanes;
 use fearless_simd::{dispatch, prelude::*};
@@ -14,23 +15,19 @@ use std::ops::Range;
 /// Keys and values of a task take about so many bytes: far more than is asked for beyond its end.
 const RUN_BYTES: usize = 2 << 20;
 /// About so many tasks at most: all partial results are small beside what was read.
-const MAX_RUNS: usize = 512;
-/// Elements between what is computed with and what is asked for, 16 KiB (`docs/perf/LOG.md`,
-/// 2026-11-26).
-const AHEAD: usize = 4096;
-/// Elements of a line of memory.
+const MAX_RUNS: usize = 128;
+/// Bytes between what is computed with and what is asked for (`docs/perf/LOG.md`, 2026-11-26).
+const AHEAD: usize = 16 << 10;
+/// Elements of f32 in a line of memory.
 const LINE: usize = 16;
+/// Keys or values of a head that are widened at once: 8 KiB where a head is 128 wide.
+const WIDENED: usize = 16;
 /// Values that share a load and a store of the weighted sum.
 const VALUES: usize = 4;
 
 /// The rows of one call, with all keys and values.
 pub(super) struct FewRows<'a> {
-    pub(super) shape: &'a Attention,
-    pub(super) q: &'a [f32],
-    pub(super) positions: &'a [usize],
-    pub(super) scales: &'a [f32],
-    pub(super) k: &'a [f32],
-    pub(super) v: &'a [f32],
+    pub(super) call: Call<'a>,
 }
 
 /// Memory of one task. A query row is one row of one head; those that share a key head are
@@ -42,13 +39,15 @@ struct Work {
     o: Vec<f32>,
     /// `[query rows, TILE_KEYS]`.
     scores: Vec<f32>,
+    /// `[WIDENED, head_dim]`, if keys and values are not f32.
+    widened: Vec<f32>,
     /// Maximum and sum of each query row.
     stats: Vec<(f32, f32)>,
 }
 
 /// Keys per task for a total of `keys`.
-pub(super) fn run_keys(shape: &Attention, keys: usize) -> usize {
-    let bytes_per_key = 8 * shape.kv_heads * shape.head_dim;
+pub(super) fn run_keys(shape: &Attention, kind: KvType, keys: usize) -> usize {
+    let bytes_per_key = 2 * shape.kv_heads * kind.head_bytes(shape.head_dim);
     (RUN_BYTES / bytes_per_key.max(1))
         .max(keys / MAX_RUNS)
         .next_multiple_of(TILE_KEYS)
@@ -65,19 +64,23 @@ impl FewRows<'_> {
     #[inline(always)]
     fn simd_attend<S: Simd>(&self, simd: S, exec: &Exec, keys: Range<usize>, results: &mut [f32]) {
         let lanes = S::f32s::LEN;
-        let Attention { heads, head_dim: dim, .. } = *self.shape;
-        let query_rows = self.positions.len() * heads;
+        let Attention { heads, head_dim: dim, .. } = *self.call.shape;
+        let query_rows = self.call.positions.len() * heads;
         let padded = dim.next_multiple_of(lanes);
         let take = |len: usize| exec.buffers.take(query_rows * len);
         let mut work = Work {
             q: take(padded),
             o: take(padded),
             scores: take(TILE_KEYS),
+            widened: match self.call.k {
+                Kv::F32(_) => Vec::new(),
+                _ => exec.buffers.take(WIDENED * dim),
+            },
             stats: vec![(f32::NEG_INFINITY, 0.0); query_rows],
         };
         self.scaled_queries(lanes, &mut work.q);
         work.o.fill(0.0);
-        let last = self.positions.iter().max().copied().unwrap_or(0);
+        let last = self.call.positions.iter().max().copied().unwrap_or(0);
         let keys = keys.start..keys.end.min(last + 1);
         for start in keys.clone().step_by(TILE_KEYS) {
             let tile = start..keys.end.min(start + TILE_KEYS);
@@ -97,38 +100,53 @@ impl FewRows<'_> {
                 );
             }
         }
-        for buffer in [work.q, work.o, work.scores] {
+        for buffer in [work.q, work.o, work.scores, work.widened] {
             exec.buffers.give(buffer);
         }
     }
 
-    /// The keys or values of `keys`, all heads.
-    fn part<'b>(&self, x: &'b [f32], keys: Range<usize>) -> &'b [f32] {
-        let stride = self.shape.kv_heads * self.shape.head_dim;
-        &x[keys.start * stride..keys.end * stride]
+    /// Keys or values `keys` of a head as f32: where they are, or in `widened`.
+    #[inline(always)]
+    fn run<'b>(
+        &self,
+        x: Kv<'b>,
+        keys: Range<usize>,
+        head: usize,
+        widened: &'b mut [f32],
+    ) -> Run<'b> {
+        let Attention { kv_heads, head_dim: dim, .. } = *self.call.shape;
+        if let Kv::F32(x) = x {
+            let x = &x[(keys.start * kv_heads + head) * dim..];
+            return Run { x, stride: kv_heads * dim, dim, ahead: AHEAD / size_of::<f32>() };
+        }
+        for (key, out) in keys.zip(widened.chunks_exact_mut(dim)) {
+            x.prefetch_head(key * kv_heads + head, dim, AHEAD);
+            x.widen_head(key * kv_heads + head, out);
+        }
+        Run { x: widened, stride: dim, dim, ahead: 0 }
     }
 
     /// Query rows of one key head.
     fn rows_per_key_head(&self) -> usize {
-        self.positions.len() * self.shape.group()
+        self.call.positions.len() * self.call.shape.group()
     }
 
     /// Row of the call and head of query row `i`.
     fn row_and_head(&self, i: usize) -> (usize, usize) {
-        let (group, n) = (self.shape.group(), self.rows_per_key_head());
+        let (group, n) = (self.call.shape.group(), self.rows_per_key_head());
         (i % n / group, i / n * group + i % group)
     }
 
     fn scaled_queries(&self, lanes: usize, out: &mut [f32]) {
-        let Attention { heads, head_dim: dim, .. } = *self.shape;
+        let Attention { heads, head_dim: dim, .. } = *self.call.shape;
         for (i, out) in out.chunks_exact_mut(dim.next_multiple_of(lanes)).enumerate() {
             let (row, head) = self.row_and_head(i);
-            let q = &self.q[(row * heads + head) * dim..][..dim];
+            let q = &self.call.q[(row * heads + head) * dim..][..dim];
             for (c, out) in out.chunks_exact_mut(lanes).enumerate() {
                 let at = offset(c, lanes, dim);
                 for (lane, out) in out.iter_mut().enumerate() {
                     let own = at + lane >= c * lanes && at + lane < dim;
-                    *out = if own { self.scales[row] * q[at + lane] } else { 0.0 };
+                    *out = if own { self.call.scales[row] * q[at + lane] } else { 0.0 };
                 }
             }
         }
@@ -137,15 +155,14 @@ impl FewRows<'_> {
     /// `scores = q . k` of the tile.
     #[inline(always)]
     fn simd_scores<S: Simd>(&self, simd: S, tile: Range<usize>, work: &mut Work) {
-        let (lanes, dim) = (S::f32s::LEN, self.shape.head_dim);
-        let (stride, n) = (self.shape.kv_heads * dim, self.rows_per_key_head());
-        let padded = dim.next_multiple_of(lanes);
-        let keys = self.part(self.k, tile.clone());
+        let (lanes, n) = (S::f32s::LEN, self.rows_per_key_head());
+        let padded = self.call.shape.head_dim.next_multiple_of(lanes);
         for first in (0..tile.len()).step_by(lanes) {
-            for head in 0..self.shape.kv_heads {
-                let x = &keys[first * stride + head * dim..];
-                let mut keys = Run { x, stride, dim, ahead: AHEAD };
+            for head in 0..self.call.shape.kv_heads {
                 let num_keys = lanes.min(tile.len() - first);
+                let from = tile.start + first;
+                let mut keys =
+                    self.run(self.call.k, from..from + num_keys, head, &mut work.widened);
                 let (mut row, end) = (head * n, (head + 1) * n);
                 while row < end {
                     let q = &work.q[row * padded..];
@@ -171,10 +188,10 @@ impl FewRows<'_> {
     /// Scores to weights, 0 for keys that the row does not see.
     #[inline(always)]
     fn simd_softmax<S: Simd>(&self, simd: S, tile: Range<usize>, work: &mut Work) {
-        let padded = self.shape.head_dim.next_multiple_of(S::f32s::LEN);
+        let padded = self.call.shape.head_dim.next_multiple_of(S::f32s::LEN);
         let rows = work.scores.chunks_exact_mut(TILE_KEYS).zip(&mut work.stats);
         for (i, ((scores, stats), o)) in rows.zip(work.o.chunks_exact_mut(padded)).enumerate() {
-            let position = self.positions[self.row_and_head(i).0];
+            let position = self.call.positions[self.row_and_head(i).0];
             let visible = (position + 1).saturating_sub(tile.start).min(tile.len());
             scores[visible..].fill(0.0);
             simd_weights(simd, &mut scores[..visible], stats, o);
@@ -184,28 +201,29 @@ impl FewRows<'_> {
     /// `o += weights . v` of the tile.
     #[inline(always)]
     fn simd_values<S: Simd>(&self, simd: S, tile: Range<usize>, work: &mut Work) {
-        let (lanes, dim) = (S::f32s::LEN, self.shape.head_dim);
-        let (stride, n) = (self.shape.kv_heads * dim, self.rows_per_key_head());
-        let padded = dim.next_multiple_of(lanes);
-        let values = self.part(self.v, tile.clone());
-        let mut first = 0;
-        while first < tile.len() {
-            let step = if tile.len() - first < VALUES { 1 } else { VALUES };
-            for head in 0..self.shape.kv_heads {
-                let x = &values[first * stride + head * dim..];
-                let mut values = Run { x, stride, dim, ahead: AHEAD };
+        let n = self.rows_per_key_head();
+        let padded = self.call.shape.head_dim.next_multiple_of(S::f32s::LEN);
+        // f32 is read as it lies; what is widened is used for as long as it is there.
+        let at_once = if matches!(self.call.v, Kv::F32(_)) { VALUES } else { WIDENED };
+        for first in (0..tile.len()).step_by(at_once) {
+            let count = at_once.min(tile.len() - first);
+            for head in 0..self.call.shape.kv_heads {
+                let from = tile.start + first;
+                let mut values = self.run(self.call.v, from..from + count, head, &mut work.widened);
                 for row in head * n..(head + 1) * n {
-                    let weights = &work.scores[row * TILE_KEYS + first..][..step];
+                    let weights = &work.scores[row * TILE_KEYS + first..][..count];
                     let o = &mut work.o[row * padded..][..padded];
-                    if step == VALUES {
-                        simd_add::<S, VALUES>(simd, weights, values, o);
-                    } else {
-                        simd_add::<S, 1>(simd, weights, values, o);
+                    let (fours, ones) = weights.as_chunks::<VALUES>();
+                    for (i, weights) in fours.iter().enumerate() {
+                        simd_add::<S, VALUES>(simd, weights, values.from(i * VALUES), o);
+                    }
+                    for (i, weight) in ones.iter().enumerate() {
+                        let values = values.from(fours.len() * VALUES + i);
+                        simd_add::<S, 1>(simd, &[*weight], values, o);
                     }
                     values.ahead = 0;
                 }
             }
-            first += step;
         }
     }
 }
@@ -221,6 +239,12 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
+    /// Those from number `first` on.
+    #[inline(always)]
+    fn from(self, first: usize) -> Self {
+        Self { x: &self.x[first * self.stride..], ..self }
+    }
+
     #[inline(always)]
     fn rows<const N: usize>(self) -> [&'a [f32]; N] {
         // Closures are compiled without the instructions of the level, so loops do it here.
@@ -284,7 +308,7 @@ fn simd_four<S: Simd, const R: usize>(
         for (j, key) in key_rows.iter().enumerate() {
             let key = &key[c..][..lanes];
             if c % LINE == 0 {
-                lanes::prefetch(key, ahead);
+                lanes::prefetch(key.as_ptr().wrapping_add(ahead));
             }
             let key = S::f32s::from_slice(simd, key);
             for (r, sums) in sums.iter_mut().enumerate() {
@@ -340,7 +364,7 @@ fn simd_add<S: Simd, const N: usize>(simd: S, weights: &[f32], values: Run<'_>, 
         for (value, factor) in values.iter().zip(factors) {
             let value = &value[c * lanes..][..lanes];
             if c * lanes % LINE == 0 {
-                lanes::prefetch(value, ahead);
+                lanes::prefetch(value.as_ptr().wrapping_add(ahead));
             }
             sum = S::f32s::from_slice(simd, value).mul_add(factor, sum);
         }

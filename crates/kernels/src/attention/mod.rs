@@ -15,14 +15,20 @@
 
 #![expect(unsafe_code, reason = "heads write interleaved columns of one output")]
 
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 mod backward;
 mod few;
+mod kv;
 mod reference;
 mod rows;
 #[cfg(test)]
 mod tests;
+#[cfg(target_arch = "x86_64")]
+mod tiles;
 
 pub use backward::{AttentionSpan, Forward, attention_backward};
+pub use kv::{Kv, KvRows, KvType, Q8_BLOCK, Q8_ERROR};
 pub use reference::reference;
 
 use crate::cpu::{narrow, wide};
@@ -30,11 +36,15 @@ use crate::threads::SharedMut;
 use crate::{Arithmetic, Exec};
 use few::FewRows;
 use rows::Tile;
+#[cfg(target_arch = "x86_64")]
+use tiles::TileRows;
 
 /// Keys per tile: 128 keys of 128 features take a quarter of a 256 KiB L2.
 const TILE_KEYS: usize = 128;
 /// Rows per tile; query heads that share a key head count as rows.
 const TILE_ROWS: usize = 48;
+/// Rows per tile when it is counted how many tasks there are.
+const SPLIT_ROWS: usize = 48;
 /// Keys per task, at least, of a tile of rows.
 const SPLIT_KEYS: usize = 16 * 1024;
 /// Keys are cut into runs until there are so many tasks.
@@ -71,7 +81,7 @@ impl Attention {
 }
 
 /// Attends with `q: [rows, heads, head_dim]` over one sequence, `k` and `v`
-/// `[keys, kv_heads, head_dim]`, and writes `out: [rows, heads, head_dim]`.
+/// `[keys, kv_heads, head_dim]`, both kept alike, and writes `out: [rows, heads, head_dim]`.
 ///
 /// Row `r` sees keys `0..=positions[r]`; rows may be any subset of the positions, in any order.
 /// `scales[r]` multiplies its scores. `lse: [rows, heads]`, if given, gets the logarithm of the sum
@@ -88,8 +98,8 @@ pub fn attention(
     q: &[f32],
     positions: &[usize],
     scales: &[f32],
-    k: &[f32],
-    v: &[f32],
+    k: Kv<'_>,
+    v: Kv<'_>,
     out: &mut [f32],
     lse: Option<&mut [f32]>,
 ) {
@@ -99,7 +109,8 @@ pub fn attention(
     assert_eq!(scales.len(), num_rows, "one scale per row");
     assert_eq!(q.len(), num_rows * heads * head_dim, "q must be [rows, heads, head_dim]");
     assert_eq!(out.len(), q.len(), "out must be [rows, heads, head_dim]");
-    assert_eq!(k.len(), v.len(), "k and v");
+    assert_eq!((k.kind(), k.len()), (v.kind(), v.len()), "k and v");
+    [k, v].iter().for_each(|x| x.check(head_dim));
     let keys = positions.iter().map(|&p| p + 1).max().unwrap_or(0);
     assert!(keys * kv_heads * head_dim <= k.len(), "a position beyond the keys");
     if let Some(lse) = &lse {
@@ -111,50 +122,137 @@ pub fn attention(
     if exec.cpu.arithmetic == Arithmetic::F64 && lse.is_none() {
         return in_f64(exec, shape, q, positions, scales, [k, v], out);
     }
-    // The partial result of a run of keys is one row of `[maximum, sum, o]` per row and query head.
-    let group = shape.group();
-    let width = head_dim + 2;
-    if num_rows * group <= FEW_ROWS {
-        let run = few::run_keys(shape, keys);
-        let splits = keys.div_ceil(run);
-        let mut partial = exec.buffers.take(splits * num_rows * heads * width);
-        let rows = FewRows { shape, q, positions, scales, k, v };
-        exec.threads.for_each_chunk(&mut partial, num_rows * heads * width, |split, results| {
-            rows.attend(exec, split * run..keys.min((split + 1) * run), results);
-        });
-        merge(&partial, splits, width, out, lse);
-        return exec.buffers.give(partial);
+    let call = Call { shape, q, positions, scales, k, v, keys };
+    #[cfg(target_arch = "x86_64")]
+    if let Some(rows) = TileRows::new(exec.cpu, call) {
+        return with_tiles(exec, call, &rows, out, lse);
     }
-    // A task is one tile of rows, one key head, one run of keys. Tiles are work enough if there are
-    // many of them; then runs would only make more partial results.
+    if num_rows * shape.group() <= FEW_ROWS {
+        few_rows(exec, call, out, lse);
+    } else {
+        many_rows(exec, call, out, lse);
+    }
+}
+
+/// What a call was given.
+#[derive(Clone, Copy)]
+struct Call<'a> {
+    shape: &'a Attention,
+    /// `[rows, heads, head_dim]`.
+    q: &'a [f32],
+    positions: &'a [usize],
+    scales: &'a [f32],
+    k: Kv<'a>,
+    v: Kv<'a>,
+    /// How many keys any row sees.
+    keys: usize,
+}
+
+impl Call<'_> {
+    /// Length of a partial result: `[maximum, sum, o]` for each row and query head over a run of
+    /// keys.
+    fn partial_len(&self) -> usize {
+        self.positions.len() * self.shape.heads * (self.shape.head_dim + 2)
+    }
+
+    /// Into how many runs keys are cut, and how long these are, when there are many rows. Tiles of
+    /// rows are work enough if there are many of them; then runs would only make more partial
+    /// results.
+    fn runs(&self) -> (usize, usize) {
+        let tiles = self.positions.len().div_ceil((SPLIT_ROWS / self.shape.group()).max(1));
+        let tasks = tiles * self.shape.kv_heads;
+        let splits = self.keys.div_ceil(SPLIT_KEYS).min(ENOUGH_TASKS.div_ceil(tasks));
+        let run = self.keys.div_ceil(splits).next_multiple_of(TILE_KEYS);
+        (self.keys.div_ceil(run), run)
+    }
+}
+
+/// A task is a run of keys.
+fn few_rows(exec: &Exec, call: Call<'_>, out: &mut [f32], lse: Option<&mut [f32]>) {
+    let run = few::run_keys(call.shape, call.k.kind(), call.keys);
+    let splits = call.keys.div_ceil(run);
+    let mut partial = exec.buffers.take(splits * call.partial_len());
+    exec.threads.for_each_chunk(&mut partial, call.partial_len(), |split, results| {
+        let keys = split * run..call.keys.min((split + 1) * run);
+        FewRows { call }.attend(exec, keys, results);
+    });
+    merge(&partial, splits, call.shape.head_dim, out, lse);
+    exec.buffers.give(partial);
+}
+
+/// A task is one tile of rows, one key head, one run of keys.
+fn many_rows(exec: &Exec, call: Call<'_>, out: &mut [f32], lse: Option<&mut [f32]>) {
+    let Attention { heads, kv_heads, head_dim } = *call.shape;
+    let (group, num_rows, width) = (call.shape.group(), call.positions.len(), head_dim + 2);
     let rows_per_tile = (TILE_ROWS / group).max(1);
     let tiles = num_rows.div_ceil(rows_per_tile);
-    let splits = keys.div_ceil(SPLIT_KEYS).min(ENOUGH_TASKS.div_ceil(tiles * kv_heads));
-    let run = keys.div_ceil(splits).next_multiple_of(TILE_KEYS);
-    let splits = keys.div_ceil(run);
-    let mut partial = exec.buffers.take(splits * num_rows * heads * width);
-    {
-        let shared = SharedMut(partial.as_mut_ptr());
-        exec.threads.run(tiles * kv_heads * splits, |task| {
-            let (tile, kv_head, split) =
-                (task / kv_heads / splits, task / splits % kv_heads, task % splits);
-            let first = tile * rows_per_tile;
-            let rows = first..num_rows.min(first + rows_per_tile);
-            let keys = split * run..keys.min((split + 1) * run);
-            let tile = Tile { shape, q, positions, scales, k, v, kv_head, rows: rows.clone() };
-            let results = tile.attend(exec, keys);
-            for (i, result) in results.chunks_exact(width).enumerate() {
-                let (row, head) = (rows.start + i / group, kv_head * group + i % group);
-                let at = ((split * num_rows + row) * heads + head) * width;
-                // SAFETY: `partial` has a row for each (split, row, head), and each of them belongs
-                // to one task.
-                unsafe { std::slice::from_raw_parts_mut(shared.at(at), width) }
-                    .copy_from_slice(result);
-            }
-            exec.buffers.give(results);
+    let (splits, run) = call.runs();
+    let mut partial = exec.buffers.take(splits * call.partial_len());
+    let shared = SharedMut(partial.as_mut_ptr());
+    exec.threads.run(tiles * kv_heads * splits, |task| {
+        let (tile, kv_head, split) =
+            (task / kv_heads / splits, task / splits % kv_heads, task % splits);
+        let first = tile * rows_per_tile;
+        let rows = first..num_rows.min(first + rows_per_tile);
+        let keys = split * run..call.keys.min((split + 1) * run);
+        let tile = Tile { call, kv_head, rows: rows.clone() };
+        let results = tile.attend(exec, keys);
+        for (i, result) in results.chunks_exact(width).enumerate() {
+            let (row, head) = (rows.start + i / group, kv_head * group + i % group);
+            let at = ((split * num_rows + row) * heads + head) * width;
+            // SAFETY: `partial` has a row for each (split, row, head), and each of them belongs
+            // to one task.
+            unsafe { std::slice::from_raw_parts_mut(shared.at(at), width) }.copy_from_slice(result);
+        }
+        exec.buffers.give(results);
+    });
+    merge(&partial, splits, head_dim, out, lse);
+    exec.buffers.give(partial);
+}
+
+/// A task is a run of keys; of many rows also a part of them and one key head.
+#[cfg(target_arch = "x86_64")]
+fn with_tiles(
+    exec: &Exec,
+    call: Call<'_>,
+    rows: &TileRows<'_>,
+    out: &mut [f32],
+    lse: Option<&mut [f32]>,
+) {
+    let Attention { heads, kv_heads, head_dim } = *call.shape;
+    let (group, num_rows, width) = (call.shape.group(), call.positions.len(), head_dim + 2);
+    let few = num_rows * group <= tiles::FEW_ROWS;
+    let (splits, run) = match few {
+        true => {
+            let run = few::run_keys(call.shape, call.k.kind(), call.keys);
+            (call.keys.div_ceil(run), run)
+        }
+        false => call.runs(),
+    };
+    let (heads_at_once, rows_at_once) = match few {
+        true => (kv_heads, num_rows),
+        false => (1, rows.rows_per_task(exec.threads.num_threads(), splits)),
+    };
+    let (parts, parts_of_heads) =
+        (num_rows.div_ceil(rows_at_once), kv_heads.div_ceil(heads_at_once));
+    let mut partial = exec.buffers.take(splits * call.partial_len());
+    let shared = SharedMut(partial.as_mut_ptr());
+    exec.threads.run(parts * parts_of_heads * splits, |task| {
+        let (part, head, split) =
+            (task / parts_of_heads / splits, task / splits % parts_of_heads, task % splits);
+        let first = part * rows_at_once;
+        let part = first..num_rows.min(first + rows_at_once);
+        let part_heads = head * heads_at_once..(head + 1) * heads_at_once;
+        let keys = split * run..call.keys.min((split + 1) * run);
+        rows.attend(exec, part, part_heads, keys, |row, head, max, sum, o| {
+            let at = ((split * num_rows + row) * heads + head) * width;
+            // SAFETY: as in `many_rows`.
+            let result = unsafe { std::slice::from_raw_parts_mut(shared.at(at), width) };
+            (result[0], result[1]) = (max, sum);
+            result[2..].copy_from_slice(o);
         });
-    }
-    merge(&partial, splits, width, out, lse);
+    });
+    merge(&partial, splits, head_dim, out, lse);
     exec.buffers.give(partial);
 }
 
@@ -165,10 +263,13 @@ fn in_f64(
     q: &[f32],
     positions: &[usize],
     scales: &[f32],
-    kv: [&[f32]; 2],
+    kv: [Kv<'_>; 2],
     out: &mut [f32],
 ) {
-    let [k, v] = kv.map(wide);
+    let [k, v] = kv.map(|x| match x {
+        Kv::F32(x) => wide(x),
+        x => wide(&x.widen(shape.head_dim)),
+    });
     let width = shape.heads * shape.head_dim;
     let rows = exec.threads.rows_per_task(positions.len(), 1);
     exec.threads.for_each_chunk(out, rows * width, |task, out| {
@@ -184,11 +285,11 @@ fn in_f64(
 fn merge(
     partial: &[f32],
     splits: usize,
-    width: usize,
+    head_dim: usize,
     out: &mut [f32],
     mut lse: Option<&mut [f32]>,
 ) {
-    let head_dim = width - 2;
+    let width = head_dim + 2;
     let stride = partial.len() / splits;
     for (i, out) in out.chunks_exact_mut(head_dim).enumerate() {
         let parts = || (0..splits).map(|split| &partial[split * stride + i * width..][..width]);

@@ -1,6 +1,6 @@
 //! One tile: the rows of the query heads that share a key head, over one run of keys.
 
-use super::{Attention, TILE_KEYS};
+use super::{Attention, Call, Kv, TILE_KEYS};
 use crate::Exec;
 use crate::exp::simd_exp_sum;
 use crate::matmul::{Mat, MatMut, Scratch, serial};
@@ -12,39 +12,52 @@ use std::ops::Range;
 const MIN_PRODUCT_ROWS: usize = 6;
 
 pub(super) struct Tile<'a> {
-    pub(super) shape: &'a Attention,
-    pub(super) q: &'a [f32],
-    pub(super) positions: &'a [usize],
-    pub(super) scales: &'a [f32],
-    pub(super) k: &'a [f32],
-    pub(super) v: &'a [f32],
+    pub(super) call: Call<'a>,
     pub(super) kv_head: usize,
     pub(super) rows: Range<usize>,
+}
+
+/// Keys or values of a tile and head, `[keys, head_dim]`, `stride` apart.
+#[derive(Clone, Copy)]
+struct Rows<'a> {
+    x: &'a [f32],
+    stride: usize,
 }
 
 impl Tile<'_> {
     /// `[rows, group, 2 + head_dim]`: maximum, sum, weighted values (not yet divided by the sum).
     pub(super) fn attend(&self, exec: &Exec, keys: Range<usize>) -> Vec<f32> {
-        let dim = self.shape.head_dim;
-        let num_rows = self.rows.len() * self.shape.group();
+        let dim = self.call.shape.head_dim;
+        let group = self.call.shape.group();
+        let num_rows = self.rows.len() * group;
         let mut q = exec.buffers.take(num_rows * dim);
         self.scaled_queries(&mut q);
         let mut scores = exec.buffers.take(num_rows * TILE_KEYS);
         let mut o = exec.buffers.take(num_rows * dim);
         o.fill(0.0);
+        let mut widened = match self.call.k {
+            Kv::F32(_) => Vec::new(),
+            _ => exec.buffers.take(TILE_KEYS * dim),
+        };
         let mut stats = vec![(f32::NEG_INFINITY, 0.0f32); num_rows];
         let mut scratch = Scratch::default();
-        let last = self.positions[self.rows.clone()].iter().max().copied().unwrap_or(0);
+        let positions = &self.call.positions[self.rows.clone()];
+        let last = positions.iter().max().copied().unwrap_or(0);
         for start in keys.clone().step_by(TILE_KEYS) {
             let end = keys.end.min(start + TILE_KEYS).min(last + 1);
             if start >= end {
                 break;
             }
             let tile = start..end;
-            let scores = &mut scores[..num_rows * tile.len()];
-            self.scores(exec, &q, tile.clone(), scores, &mut scratch);
-            self.softmax(exec, tile.clone(), scores, &mut stats, &mut o);
-            self.add_values(exec, scores, tile, &mut o, &mut scratch);
+            // Rows usually are in the order of their positions: the first ones may be done.
+            let done = group * positions.iter().take_while(|&&position| position < start).count();
+            let (stats, o) = (&mut stats[done..], &mut o[done * dim..]);
+            let scores = &mut scores[..(num_rows - done) * tile.len()];
+            let k = self.rows_of(exec, self.call.k, tile.clone(), &mut widened);
+            self.scores(exec, &q[done * dim..], k, scores, &mut scratch);
+            self.softmax(exec, done, tile.clone(), scores, stats, o);
+            let v = self.rows_of(exec, self.call.v, tile.clone(), &mut widened);
+            self.add_values(exec, scores, tile.len(), v, o, &mut scratch);
         }
         let mut results = exec.buffers.take(num_rows * (dim + 2));
         for ((result, (max, sum)), o) in
@@ -53,7 +66,7 @@ impl Tile<'_> {
             (result[0], result[1]) = (max, sum);
             result[2..].copy_from_slice(o);
         }
-        for buffer in [q, scores, o] {
+        for buffer in [q, scores, o, widened] {
             exec.buffers.give(buffer);
         }
         results
@@ -61,66 +74,83 @@ impl Tile<'_> {
 
     /// The tile's queries times their scales, `[rows * group, head_dim]`.
     pub(super) fn scaled_queries(&self, out: &mut [f32]) {
-        let Attention { heads, head_dim, .. } = *self.shape;
-        let group = self.shape.group();
+        let Attention { heads, head_dim, .. } = *self.call.shape;
+        let group = self.call.shape.group();
         for (row, out) in self.rows.clone().zip(out.chunks_exact_mut(group * head_dim)) {
-            let q = &self.q[(row * heads + self.kv_head * group) * head_dim..];
-            let scale = self.scales[row];
+            let q = &self.call.q[(row * heads + self.kv_head * group) * head_dim..];
+            let scale = self.call.scales[row];
             out.iter_mut().zip(q).for_each(|(out, q)| *out = scale * q);
         }
     }
 
-    /// The keys or values of the tile's head as a matrix `[keys, head_dim]`.
+    /// Keys or values of the tile's head as a matrix `[keys, head_dim]`.
     pub(super) fn of_head<'b>(&self, x: &'b [f32], keys: Range<usize>) -> Mat<'b> {
-        let Attention { kv_heads, head_dim, .. } = *self.shape;
+        let Attention { kv_heads, head_dim, .. } = *self.call.shape;
         let stride = kv_heads * head_dim;
         let data = &x[keys.start * stride + self.kv_head * head_dim..];
         Mat::new(data, keys.len(), head_dim, stride, 1)
     }
 
+    /// Keys or values of the tile's head as f32: where they are, or in `widened`.
+    fn rows_of<'b>(
+        &self,
+        exec: &Exec,
+        x: Kv<'b>,
+        keys: Range<usize>,
+        widened: &'b mut [f32],
+    ) -> Rows<'b> {
+        let Attention { kv_heads, head_dim: dim, .. } = *self.call.shape;
+        let first = keys.start * kv_heads + self.kv_head;
+        if let Kv::F32(x) = x {
+            return Rows { x: &x[first * dim..], stride: kv_heads * dim };
+        }
+        let out = &mut widened[..keys.len() * dim];
+        dispatch!(exec.cpu.level, simd => simd_widen(simd, x, first, kv_heads, dim, out));
+        Rows { x: out, stride: dim }
+    }
+
     /// Position of row `i` of the tile, where heads of a group count as rows.
     fn position(&self, i: usize) -> usize {
-        self.positions[self.rows.start + i / self.shape.group()]
+        self.call.positions[self.rows.start + i / self.call.shape.group()]
     }
 
     fn scores(
         &self,
         exec: &Exec,
         q: &[f32],
-        keys: Range<usize>,
+        k: Rows<'_>,
         scores: &mut [f32],
         scratch: &mut Scratch,
     ) {
-        let (dim, n) = (self.shape.head_dim, keys.len());
-        let rows = scores.len() / n;
+        let dim = self.call.shape.head_dim;
+        let rows = q.len() / dim;
+        let n = scores.len() / rows;
         if rows >= MIN_PRODUCT_ROWS {
-            let k = self.of_head(self.k, keys);
-            let (q, out) =
-                (Mat::row_major(&q[..rows * dim], rows, dim), MatMut::row_major(scores, rows, n));
-            serial(exec.cpu, q, k.t(), out, false, scratch);
+            let (q, k) = (Mat::row_major(q, rows, dim), Mat::new(k.x, n, dim, k.stride, 1));
+            serial(exec.cpu, q, k.t(), MatMut::row_major(scores, rows, n), false, scratch);
             return;
         }
-        let stride = self.shape.kv_heads * dim;
-        let k = &self.k[keys.start * stride + self.kv_head * dim..];
         for (q, scores) in q.chunks_exact(dim).zip(scores.chunks_exact_mut(n)) {
-            dispatch!(exec.cpu.level, simd => simd_dots(simd, q, k, stride, scores));
+            dispatch!(exec.cpu.level, simd => simd_dots(simd, q, k.x, k.stride, scores));
         }
     }
 
-    /// Scores to weights, the row's maximum and sum brought up to date, its values rescaled.
+    /// Scores of rows from `first` on to weights, the row's maximum and sum brought up to date, its
+    /// values rescaled.
     fn softmax(
         &self,
         exec: &Exec,
+        first: usize,
         keys: Range<usize>,
         scores: &mut [f32],
         stats: &mut [(f32, f32)],
         o: &mut [f32],
     ) {
-        let (dim, n) = (self.shape.head_dim, keys.len());
+        let (dim, n) = (self.call.shape.head_dim, keys.len());
         for (i, ((row, stats), o)) in
             scores.chunks_exact_mut(n).zip(stats).zip(o.chunks_exact_mut(dim)).enumerate()
         {
-            let visible = (self.position(i) + 1).saturating_sub(keys.start).min(n);
+            let visible = (self.position(first + i) + 1).saturating_sub(keys.start).min(n);
             row[visible..].fill(0.0);
             let row = &mut row[..visible];
             dispatch!(exec.cpu.level, simd => simd_weights(simd, row, stats, o));
@@ -131,22 +161,36 @@ impl Tile<'_> {
         &self,
         exec: &Exec,
         weights: &[f32],
-        keys: Range<usize>,
+        n: usize,
+        v: Rows<'_>,
         o: &mut [f32],
         scratch: &mut Scratch,
     ) {
-        let (dim, n) = (self.shape.head_dim, keys.len());
+        let dim = self.call.shape.head_dim;
         let rows = weights.len() / n;
         if rows >= MIN_PRODUCT_ROWS {
-            let (weights, v) = (Mat::row_major(weights, rows, n), self.of_head(self.v, keys));
-            serial(exec.cpu, weights, v, MatMut::row_major(o, rows, dim), true, scratch);
+            let (p, v) = (Mat::row_major(weights, rows, n), Mat::new(v.x, n, dim, v.stride, 1));
+            serial(exec.cpu, p, v, MatMut::row_major(o, rows, dim), true, scratch);
             return;
         }
-        let stride = self.shape.kv_heads * dim;
-        let v = &self.v[keys.start * stride + self.kv_head * dim..];
         for (weights, o) in weights.chunks_exact(n).zip(o.chunks_exact_mut(dim)) {
-            dispatch!(exec.cpu.level, simd => simd_weighted_sum(simd, weights, v, stride, o));
+            dispatch!(exec.cpu.level, simd => simd_weighted_sum(simd, weights, v.x, v.stride, o));
         }
+    }
+}
+
+/// Every `kv_heads`th head from `first` on as f32, `out: [keys, head_dim]`.
+#[inline(always)]
+fn simd_widen<S: Simd>(
+    _: S,
+    x: Kv<'_>,
+    first: usize,
+    kv_heads: usize,
+    dim: usize,
+    out: &mut [f32],
+) {
+    for (key, out) in out.chunks_exact_mut(dim).enumerate() {
+        x.widen_head(first + key * kv_heads, out);
     }
 }
 

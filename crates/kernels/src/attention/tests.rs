@@ -1,7 +1,9 @@
 use super::backward::Forward;
 use super::*;
-use crate::Rng;
+use crate::cpu::Bf16Unit;
+use crate::half::round_to_bf16;
 use crate::testing::{assert_close, assert_gradient, execs, random};
+use crate::{Cpu, Rng};
 use proptest::prelude::*;
 
 fn wide(x: &[f32]) -> Vec<f64> {
@@ -31,27 +33,81 @@ impl Case {
         }
     }
 
-    fn want(&self) -> Vec<f32> {
-        let mut out = vec![f64::NAN; self.q.len()];
-        let [q, k, v] = [&self.q, &self.k, &self.v].map(|x| wide(x));
-        reference(&self.shape, &q, &self.positions, &self.scales, &k, &v, &mut out);
+    /// `k` and `v` as they are kept.
+    fn kept(&self, kind: KvType) -> [KvRows; 2] {
+        [&self.k, &self.v].map(|x| {
+            let dim = self.shape.head_dim;
+            let mut rows = KvRows::new(kind, dim, x.len() / dim);
+            rows.append(Cpu::detect(), x);
+            rows
+        })
+    }
+
+    /// The definition, over the values that are kept.
+    fn want(&self, kind: KvType) -> Vec<f32> {
+        let [k, v] = self.kept(kind).map(|x| wide(&x.view().widen(self.shape.head_dim)));
+        self.reference(&wide(&self.q), &self.scales, &k, &v)
+    }
+
+    /// The definition, over what the first of the products on tiles is given.
+    fn want_of_tiles(&self, kind: KvType) -> Vec<f32> {
+        let Self { shape, q, scales, .. } = self;
+        let [k, v] = self.kept(kind).map(|x| {
+            let x = x.view().widen(shape.head_dim);
+            wide(&x.into_iter().map(round_to_bf16).collect::<Vec<_>>())
+        });
+        let row = (shape.heads * shape.head_dim).max(1);
+        let scaled = q.iter().enumerate().map(|(i, q)| {
+            let factor = scales[i / row] * std::f32::consts::LOG2_E;
+            f64::from(round_to_bf16(q * factor)) / f64::from(std::f32::consts::LOG2_E)
+        });
+        self.reference(&scaled.collect::<Vec<_>>(), &vec![1.0; scales.len()], &k, &v)
+    }
+
+    fn reference(&self, q: &[f64], scales: &[f32], k: &[f64], v: &[f64]) -> Vec<f32> {
+        let mut out = vec![f64::NAN; q.len()];
+        reference(&self.shape, q, &self.positions, scales, k, v, &mut out);
         out.iter().map(|&x| x as f32).collect()
     }
 
-    fn run(&self, exec: &Exec, lse: Option<&mut [f32]>) -> Vec<f32> {
+    fn run(&self, exec: &Exec, [k, v]: &[KvRows; 2], lse: Option<&mut [f32]>) -> Vec<f32> {
         let mut out = vec![f32::NAN; self.q.len()];
-        let Self { shape, q, positions, scales, k, v } = self;
-        attention(exec, shape, q, positions, scales, k, v, &mut out, lse);
+        let Self { shape, q, positions, scales, .. } = self;
+        attention(exec, shape, q, positions, scales, k.view(), v.view(), &mut out, lse);
         out
     }
 
     fn check(&self) {
-        let want = self.want();
-        for exec in execs() {
-            let rows = self.positions.len();
-            let what = format!("{:?}, {rows} rows, {exec:?}", self.shape);
-            assert_close(&what, &want, &self.run(&exec, None), 1e-5);
+        for kind in KvType::ALL {
+            let (kept, want) = (self.kept(kind), self.want(kind));
+            let of_tiles = self.want_of_tiles(kind);
+            for exec in execs() {
+                let got = self.run(&exec, &kept, None);
+                let rows = self.positions.len();
+                let what = format!("{:?}, {rows} rows, {kind:?}, {exec:?}", self.shape);
+                if on_tiles(&exec, kind) {
+                    assert_within_rounded_weights(&what, &of_tiles, &got);
+                } else {
+                    assert_close(&what, &want, &got, 1e-5);
+                }
+            }
         }
+    }
+}
+
+fn on_tiles(exec: &Exec, kind: KvType) -> bool {
+    let tiles = matches!(exec.cpu.bf16, Some(Bf16Unit::Tiles(_)));
+    tiles && kind != KvType::F32 && exec.cpu.arithmetic == Arithmetic::F32
+}
+
+/// Rounding each weight to bf16 changes it by at most 2^-9 of itself, and so their mean of values up
+/// to 1 by at most 2^-9.
+#[track_caller]
+fn assert_within_rounded_weights(what: &str, want: &[f32], got: &[f32]) {
+    assert_eq!(want.len(), got.len(), "{what}: length");
+    for (want, got) in want.iter().zip(got) {
+        let error = (want - got).abs();
+        assert!(error <= 2f32.powi(-9) * 1.01 + 1e-5, "{what}: {got}, expected {want}");
     }
 }
 
@@ -78,10 +134,13 @@ fn few_rows_read_all_heads_together() {
                 Case::new(shape, rows, keys, 17).check();
             }
         }
-        let run = few::run_keys(&shape, 0);
-        let mut case = Case::new(shape, 1, run + 77, 19);
-        case.positions[0] = run + 76;
-        case.check();
+        // Runs of f32 are the shortest, those of q8 the longest.
+        for kind in [KvType::F32, KvType::Q8] {
+            let run = few::run_keys(&shape, kind, 0);
+            let mut case = Case::new(shape, 1, run + 77, 19);
+            case.positions[0] = run + 76;
+            case.check();
+        }
     }
 }
 
@@ -124,9 +183,15 @@ fn bits_do_not_depend_on_threads() {
     let shape = Attention { heads: 4, kv_heads: 2, head_dim: 16 };
     for (rows, keys) in [(60, 500), (2, 40_000)] {
         let case = Case::new(shape, rows, keys, 11);
-        let want = case.run(&Exec::new(1), None);
-        for threads in [2, 5] {
-            assert_eq!(want, case.run(&Exec::new(threads), None));
+        for kind in KvType::ALL {
+            let kept = case.kept(kind);
+            for cpu in Cpu::variants() {
+                let with = |threads| Exec { cpu, ..Exec::new(threads) };
+                let want = case.run(&with(1), &kept, None);
+                for threads in [2, 5] {
+                    assert_eq!(want, case.run(&with(threads), &kept, None), "{kind:?} {cpu}");
+                }
+            }
         }
     }
 }
@@ -170,8 +235,8 @@ fn backward_is_the_gradient() {
                     &case.q[rows.start * row..rows.end * row],
                     &case.positions[rows.clone()],
                     &case.scales[rows.clone()],
-                    &case.k[keys.start * key..keys.end * key],
-                    &case.v[keys.start * key..keys.end * key],
+                    case.k[keys.start * key..keys.end * key].into(),
+                    case.v[keys.start * key..keys.end * key].into(),
                     &mut out[rows.start * row..rows.end * row],
                     Some(&mut lse[rows.start * heads..rows.end * heads]),
                 );

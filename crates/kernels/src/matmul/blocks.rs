@@ -240,7 +240,7 @@ unsafe fn simd_tile<S: Simd, T: Element, const ROWS: usize>(
     for (k, b) in panel.chunks_exact(per_row).enumerate() {
         if streamed {
             for line in 0..per_row.div_ceil(LINE) {
-                prefetch(&b[line * LINE..], AHEAD);
+                prefetch(b[line * LINE..].as_ptr().wrapping_add(AHEAD));
             }
         }
         let [b0, b1] = T::widen(simd, b);

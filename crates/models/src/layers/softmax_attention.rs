@@ -3,7 +3,7 @@
 use super::{Caches, Rows, layer_of};
 use crate::Batch;
 use std::sync::Arc;
-use tensor::{Attention, AttentionRows, AttentionSpan, Rope, Tensor, Weight};
+use tensor::{Attention, AttentionRows, AttentionSpan, Kv, Rope, Tensor, Weight};
 
 /// One softmax attention layer.
 #[derive(Debug)]
@@ -48,12 +48,12 @@ impl SoftmaxAttention {
                 let width = k.last_dim();
                 let (k, v) = (k.data(), v.data());
                 let mut layers = layer_of(caches, layer);
-                let kv: Vec<[&[f32]; 2]> = layers
+                let kv: Vec<[Kv<'_>; 2]> = layers
                     .iter_mut()
                     .zip(batch.spans.iter())
                     .map(|(cache, span)| {
                         let part = span.start * width..span.end * width;
-                        cache.append(&k[part.clone()], &v[part])
+                        cache.append(x.device(), &k[part.clone()], &v[part])
                     })
                     .collect();
                 q.attention_over(self.shape, &queries, &kv)

@@ -2,7 +2,7 @@
 
 use crate::Tensor;
 use crate::profile::Class;
-use kernels::attention::{self, Attention, AttentionSpan, Forward};
+use kernels::attention::{self, Attention, AttentionSpan, Forward, Kv};
 use kernels::cuda;
 use kernels::lightning_attention::{Lightning, lightning_attention, lightning_attention_backward};
 use std::ops::Range;
@@ -139,8 +139,8 @@ impl Tensor {
                 &self.data()[r.start * q_width..r.end * q_width],
                 &rows.positions[r.clone()],
                 &rows.scales[r.clone()],
-                &k.data()[keys.start * kv_width..keys.end * kv_width],
-                &v.data()[keys.start * kv_width..keys.end * kv_width],
+                k.data()[keys.start * kv_width..keys.end * kv_width].into(),
+                v.data()[keys.start * kv_width..keys.end * kv_width].into(),
                 &mut out[r.start * q_width..r.end * q_width],
                 Some(&mut lse[r.start * shape.heads..r.end * shape.heads]),
             );
@@ -228,13 +228,13 @@ impl Tensor {
         &self,
         shape: Attention,
         rows: &AttentionRows,
-        kv: &[[&[f32]; 2]],
+        kv: &[[Kv<'_>; 2]],
     ) -> Self {
         let _timed = self.device().timed(Class::SoftmaxAttention);
         assert_eq!(kv.len(), rows.spans.len(), "keys and values of each sequence");
         let mut out = self.output(self.len());
         let width = self.last_dim();
-        for (AttentionSpan { rows: r, .. }, [k, v]) in rows.spans.iter().zip(kv) {
+        for (AttentionSpan { rows: r, .. }, &[k, v]) in rows.spans.iter().zip(kv) {
             attention::attention(
                 self.device().exec(),
                 &shape,

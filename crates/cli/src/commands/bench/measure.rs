@@ -6,7 +6,7 @@ use models::{Batch, Cache, CausalLm as _, MiniMaxText01, Work};
 use std::time::{Duration, Instant};
 use tensor::gguf::DType;
 use tensor::profile::Class;
-use tensor::{Device, Profile, Rng, peak};
+use tensor::{Device, KvType, Profile, Rng, peak};
 
 /// Tokens read before the first one of a decode test.
 pub(super) const SHORT_PROMPT: usize = 8;
@@ -110,12 +110,17 @@ impl<'a> Limits<'a> {
             }
             Test::Decode { tokens } => {
                 // The mean over the tokens: keys and values grow evenly.
-                let cache = config.cache_bytes_per_token(SHORT_PROMPT + tokens / 2);
+                let cache = config.cache_bytes_per_token(SHORT_PROMPT + tokens / 2, kv(model));
                 let bytes = model.weight_bytes().per_token as f64 + cache as f64;
                 Some(bytes * tokens as f64 / seconds / self.bytes_per_second)
             }
         }
     }
+}
+
+/// How keys and values are kept: what goes with the weights, as `run` does it.
+fn kv(model: &MiniMaxText01) -> KvType {
+    if model.dtype() == DType::F32 { KvType::F32 } else { KvType::Bf16 }
 }
 
 /// What came of a test.
@@ -174,13 +179,13 @@ impl Setup<'_> {
             Test::Prompt { tokens } => tokens.min(self.chunk),
             Test::Decode { .. } => SHORT_PROMPT + 1,
         };
-        let mut cache = Cache::new(model.config(), tokens);
+        let mut cache = Cache::new(model.config(), tokens, kv(model));
         read(model, &ids[..tokens], self.chunk, &mut cache, |_| ());
     }
 
     /// Seconds of one run, the only ones in the profile.
     fn once(&self, model: &MiniMaxText01, test: Test, ids: &[u32]) -> f64 {
-        let mut cache = Cache::new(model.config(), ids.len());
+        let mut cache = Cache::new(model.config(), ids.len(), kv(model));
         // What is read at once, and what was read before.
         let (timed, chunk) = match test {
             Test::Prompt { .. } => (ids, self.chunk),

@@ -8,7 +8,7 @@ mod report;
 
 use crate::failure::Misuse;
 use crate::fit::Need;
-use crate::model::{Place, Weights};
+use crate::model::{Kv, Place, Weights};
 use clap::ValueEnum as _;
 use engine::Refused;
 use measure::{Limits, SHORT_PROMPT, Setup, Test};
@@ -137,7 +137,8 @@ fn check_fits(
             let tokens = test.all_tokens();
             let chunk = arguments.chunk.get().min(tokens);
             let policy = weights.map(Policy::from);
-            Need::of(place, &checkpoint, device, policy, [tokens, chunk])?.check(tokens)?;
+            let kv = Kv::or_default(None, &checkpoint, device, weights);
+            Need::of(place, &checkpoint, device, policy, kv, [tokens, chunk])?.check(tokens)?;
         }
     }
     Ok(())

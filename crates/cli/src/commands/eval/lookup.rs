@@ -1,7 +1,7 @@
 //! `fulgurite eval lookup`: whole answers right, over generated documents or a list of questions.
 
 use super::agreement::Agreement;
-use crate::model::{Place, Weights, read_to_string};
+use crate::model::{Kv, Place, Weights, read_to_string};
 use crate::plot::{self, Group};
 use anyhow::Context as _;
 use clap::builder::RangedU64ValueParser;
@@ -10,7 +10,7 @@ use models::{Batch, Cache, CausalLm, MiniMaxText01};
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use tensor::{Device, Rng, atomic, sampling};
+use tensor::{Device, KvType, Rng, atomic, sampling};
 use train::extract::Extract;
 use train::lookup::{self, ABSENT, Spec, Split};
 use train::tokens::{ANSWER, DOCUMENT, END, QUESTION};
@@ -48,6 +48,9 @@ pub(crate) struct Arguments {
     /// separated by tabs
     #[arg(long, conflicts_with = "bytes")]
     list: Option<PathBuf>,
+    /// How keys and values are kept; as bf16 unless the weights are f32
+    #[arg(long, env = "FULGURITE_KV")]
+    kv: Option<Kv>,
     /// Read another document than the one that is asked about: what is right then is chance
     #[arg(long)]
     shuffled: bool,
@@ -87,11 +90,14 @@ struct Question {
 
 pub(crate) fn run(arguments: &Arguments, device: &Device) -> anyhow::Result<()> {
     let place = Place::of(arguments.model.as_deref());
-    let model = place.load(device, arguments.weights)?;
+    let checkpoint = place.checkpoint()?;
+    let kv = Kv::or_default(arguments.kv, &checkpoint, device, arguments.weights);
+    let model = place.load_from(&checkpoint, device, arguments.weights)?;
     let against = arguments.against.map(|weights| place.load(device, Some(weights))).transpose()?;
     let mut examiner = Examiner {
         model: &model,
         against: against.as_ref(),
+        kv,
         show_wrong: arguments.show_wrong,
         agreement: Agreement::default(),
     };
@@ -210,6 +216,7 @@ fn bar(questions: u64) -> anyhow::Result<ProgressBar> {
 struct Examiner<'a> {
     model: &'a MiniMaxText01,
     against: Option<&'a MiniMaxText01>,
+    kv: KvType,
     show_wrong: bool,
     agreement: Agreement,
 }
@@ -227,8 +234,8 @@ impl Examiner<'_> {
             [DOCUMENT].into_iter().chain(text.iter().map(|&byte| byte.into())).collect();
         let longest = questions.iter().map(|q| q.text.len() + q.answer.len()).max().unwrap_or(0);
         let room = ids.len() + longest + 3 + MAX_ANSWER;
-        let mut read = after(self.model, &ids, room);
-        let mut other = self.against.map(|model| (model, after(model, &ids, room)));
+        let mut read = after(self.model, &ids, room, self.kv);
+        let mut other = self.against.map(|model| (model, after(model, &ids, room, self.kv)));
         let end = read.mark();
         let bytes = |text: &[u8]| text.iter().map(|&byte| u32::from(byte)).collect::<Vec<_>>();
         let extract = Extract::new(bytes(text), bytes(ABSENT.as_bytes()), vec![END]);
@@ -259,8 +266,8 @@ impl Examiner<'_> {
 }
 
 /// What a model has read after `ids`, with room for `room` tokens.
-fn after(model: &MiniMaxText01, ids: &[u32], room: usize) -> Cache {
-    let mut read = Cache::new(model.config(), room);
+fn after(model: &MiniMaxText01, ids: &[u32], room: usize, kv: KvType) -> Cache {
+    let mut read = Cache::new(model.config(), room, kv);
     for chunk in ids.chunks(CHUNK) {
         model.logits(&Batch::single(chunk, read.tokens(), &[]), &mut [&mut read]);
     }

@@ -38,6 +38,9 @@ pub(crate) struct Logits {
     /// How matrices are kept; as in the file unless set
     #[arg(long, env = "FULGURITE_WEIGHTS")]
     weights: Option<crate::model::Weights>,
+    /// How keys and values are kept; unless set as f32, since this is for comparisons
+    #[arg(long, env = "FULGURITE_KV")]
+    kv: Option<crate::model::Kv>,
     /// Tokens computed at once
     #[arg(long, env = "FULGURITE_CHUNK", default_value = "4096")]
     chunk: std::num::NonZeroUsize,
@@ -58,7 +61,10 @@ fn logits(arguments: &Logits, device: &Device) -> anyhow::Result<()> {
         true => device.clone(),
         false => device.clone().with_f64_arithmetic(),
     };
-    let model = Place::of(arguments.model.as_deref()).load(device, arguments.weights)?;
+    let place = Place::of(arguments.model.as_deref());
+    let checkpoint = place.checkpoint()?;
+    let kv = crate::model::Kv::or_default(arguments.kv, &checkpoint, device, arguments.weights);
+    let model = place.load_from(&checkpoint, device, arguments.weights)?;
     let vocab_size = model.config().vocab_size;
     let input = Checkpoint::open(&arguments.input)?;
     let mut outputs = BTreeMap::new();
@@ -73,7 +79,7 @@ fn logits(arguments: &Logits, device: &Device) -> anyhow::Result<()> {
                 arguments.input.display()
             )
         })?;
-        let mut cache = Cache::new(model.config(), ids.len());
+        let mut cache = Cache::new(model.config(), ids.len(), kv);
         let mut logits = Vec::with_capacity(ids.len() * vocab_size);
         for chunk in ids.chunks(arguments.chunk.get()) {
             let rows: Vec<usize> = (0..chunk.len()).collect();

@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use models::{Batch, Cache, CausalLm, MiniMaxText01};
 use std::io::Write as _;
 use std::path::PathBuf;
-use tensor::Device;
+use tensor::{Device, KvType};
 use text::Specials;
 
 #[derive(clap::Args)]
@@ -106,7 +106,8 @@ fn compare(
     chunk: usize,
     bar: &ProgressBar,
 ) -> Agreement {
-    let mut caches = [model, reference].map(|model| Cache::new(model.config(), ids.len()));
+    let mut caches =
+        [model, reference].map(|model| Cache::new(model.config(), ids.len(), KvType::F32));
     let mut sums = Agreement::default();
     let vocab = model.config().vocab_size;
     for (i, part) in ids.chunks(chunk).enumerate() {

@@ -19,7 +19,7 @@
 //! pass by, and a part of a panel in the first while the rows do.
 
 mod avx512;
-mod tiles;
+pub(crate) mod tiles;
 
 use super::Mat;
 use crate::cpu::Bf16Unit;

@@ -20,7 +20,7 @@ use std::marker::PhantomData;
 
 /// Tiles of this thread are in use; they are given back to their initial state at the end, or
 /// every switch of threads would save 8 KiB.
-pub(super) struct Tiles {
+pub(crate) struct Tiles {
     /// Bound to the thread.
     _thread: PhantomData<*const ()>,
 }
@@ -43,7 +43,7 @@ impl Tiles {
     /// # Panics
     ///
     /// If `rows` is 0 or above 16.
-    pub(super) fn new(_: AmxBf16, rows: usize) -> Self {
+    pub(crate) fn new(_: AmxBf16, rows: usize) -> Self {
         assert!((1..=16).contains(&rows), "{rows} rows in a tile");
         let (mut row_bytes, mut num_rows) = ([0; 16], [0; 16]);
         row_bytes[..8].fill(64);
@@ -222,7 +222,7 @@ impl Drop for Tiles {
 #[cfg(not(target_arch = "x86_64"))]
 impl Tiles {
     /// There is no such unit here, as nobody can have the token.
-    pub(super) fn new(_: AmxBf16, _: usize) -> Self {
+    pub(crate) fn new(_: AmxBf16, _: usize) -> Self {
         unreachable!("a unit of x86")
     }
 

@@ -153,7 +153,7 @@ fn simd_unpack<S: Simd>(
         let (start, common) = places(format, b);
         let block = &panel[start..start + block_lines(format)];
         // Weights are read in order, but faster than the CPU would foresee.
-        (0..block.len()).for_each(|line| prefetch(&block[line..], AHEAD));
+        block.iter().for_each(|line| prefetch(std::ptr::from_ref(line).wrapping_add(AHEAD)));
         match format {
             Format::Q8_0 => simd_q8_0(simd, block, bias, out),
             Format::Q4_0 => simd_q4_0(simd, block, bias, out),
