@@ -79,7 +79,7 @@ struct Question {
 }
 
 pub(crate) fn run(arguments: &Arguments, device: &Device) -> anyhow::Result<()> {
-    let model = Place::of(arguments.model.as_deref()).load(device, None)?;
+    let model = Place::of(arguments.model.as_deref())?.load(device, None)?;
     let scores = match &arguments.list {
         Some(list) => vec![of_list(&model, list, arguments)?],
         None => generated(&model, arguments)?,

@@ -57,7 +57,7 @@ fn logits(arguments: &Logits, device: &Device) -> anyhow::Result<()> {
         true => device.clone(),
         false => device.clone().with_f64_arithmetic(),
     };
-    let model = Place::of(arguments.model.as_deref()).load(device, arguments.weights)?;
+    let model = Place::of(arguments.model.as_deref())?.load(device, arguments.weights)?;
     let vocab_size = model.config().vocab_size;
     let input = Checkpoint::open(&arguments.input)?;
     let mut outputs = BTreeMap::new();
