@@ -5,6 +5,7 @@ use anyhow::Context as _;
 use models::weights::Policy;
 use models::{Config, MiniMaxText01};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use tensor::{Checkpoint, Device, KvType};
 use text::{ChatTemplate, GgufTokenizer, Tokenizer};
 
@@ -73,27 +74,34 @@ pub(crate) enum Place {
     Embedded,
     /// A folder with `config.json`, weights and a tokenizer.
     Folder(PathBuf),
-    /// A file with all of it.
-    Gguf(PathBuf),
+    /// A file with all of it, opened once and mapped as long as the place is held.
+    Gguf(Arc<Checkpoint>),
 }
 
 impl Place {
     /// What `--model` means: a folder, a GGUF file, or the embedded model's name, which is also the
     /// default.
-    pub(crate) fn of(name: Option<&Path>) -> Self {
-        match name {
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read.
+    pub(crate) fn of(name: Option<&Path>) -> anyhow::Result<Self> {
+        Ok(match name {
             None => Self::Embedded,
             Some(name) if name == Path::new(embedded::NAME) && !name.exists() => Self::Embedded,
-            Some(file) if gguf::is_named(file) && !file.is_dir() => Self::Gguf(file.to_owned()),
+            Some(file) if gguf::is_named(file) && !file.is_dir() => {
+                Self::Gguf(Arc::new(Checkpoint::open(file)?))
+            }
             Some(folder) => Self::Folder(folder.to_owned()),
-        }
+        })
     }
 
     /// What `--model` would call it.
     pub(crate) fn name(&self) -> String {
         match self {
             Self::Embedded => embedded::NAME.to_owned(),
-            Self::Folder(path) | Self::Gguf(path) => path.display().to_string(),
+            Self::Folder(folder) => folder.display().to_string(),
+            Self::Gguf(file) => file.path().display().to_string(),
         }
     }
 
@@ -102,14 +110,14 @@ impl Place {
         match self {
             Self::Embedded => PathBuf::from(embedded::CONFIG_PATH),
             Self::Folder(folder) => folder.join("config.json"),
-            Self::Gguf(file) => file.clone(),
+            Self::Gguf(file) => file.path().to_owned(),
         }
     }
 
     pub(crate) fn config(&self) -> anyhow::Result<Config> {
         match self {
             Self::Embedded => Ok(Config::from_json(embedded::CONFIG, &self.config_path())?),
-            Self::Gguf(file) => Ok(Config::from_gguf(&Checkpoint::open(file)?)?),
+            Self::Gguf(file) => Ok(Config::from_gguf(file)?),
             Self::Folder(_) => {
                 let path = self.config_path();
                 let text = std::fs::read(&path)
@@ -125,7 +133,7 @@ impl Place {
                 Tokenizer::from_json(embedded::TOKENIZER, Path::new(text::BYTE_TOKENIZER))?
             }
             Self::Folder(folder) => Tokenizer::open(folder)?,
-            Self::Gguf(file) => gguf::tokenizer(&Checkpoint::open(file)?)?.tokenizer()?,
+            Self::Gguf(file) => gguf::tokenizer(file)?.tokenizer()?,
         })
     }
 
@@ -137,7 +145,7 @@ impl Place {
                 Some(GgufTokenizer::bytes(&special, vocab, Path::new(text::BYTE_TOKENIZER))?)
             }
             Self::Folder(folder) => GgufTokenizer::open(folder, vocab)?,
-            Self::Gguf(file) => gguf::tokenizer_or_none(&Checkpoint::open(file)?)?,
+            Self::Gguf(file) => gguf::tokenizer_or_none(file)?,
         })
     }
 
@@ -146,7 +154,7 @@ impl Place {
         match self {
             Self::Embedded => Ok(None),
             Self::Folder(folder) => Ok(ChatTemplate::open(folder)?),
-            Self::Gguf(file) => Ok(gguf::tokenizer(&Checkpoint::open(file)?)?.template()?),
+            Self::Gguf(file) => Ok(gguf::tokenizer(file)?.template()?),
         }
     }
 
@@ -155,14 +163,16 @@ impl Place {
         device: &Device,
         weights: Option<Weights>,
     ) -> anyhow::Result<MiniMaxText01> {
-        self.load_from(&self.checkpoint()?, device, weights)
+        let checkpoint = self.checkpoint()?;
+        self.load_from(&checkpoint, device, weights)
     }
 
     /// The weights, not loaded yet.
-    pub(crate) fn checkpoint(&self) -> anyhow::Result<Checkpoint> {
+    pub(crate) fn checkpoint(&self) -> anyhow::Result<Arc<Checkpoint>> {
         Ok(match self {
-            Self::Embedded => Checkpoint::from_static(embedded::NAME, embedded::WEIGHTS)?,
-            Self::Folder(path) | Self::Gguf(path) => Checkpoint::open(path)?,
+            Self::Embedded => Arc::new(Checkpoint::from_static(embedded::NAME, embedded::WEIGHTS)?),
+            Self::Folder(folder) => Arc::new(Checkpoint::open(folder)?),
+            Self::Gguf(file) => Arc::clone(file),
         })
     }
 

@@ -54,7 +54,7 @@ impl From<Kind> for Policy {
 }
 
 pub(crate) fn run(arguments: &Arguments, device: &Device) -> anyhow::Result<()> {
-    let place = Place::of(Some(&arguments.from));
+    let place = Place::of(Some(&arguments.from))?;
     let (config, checkpoint) = (place.config()?, place.checkpoint()?);
     if gguf::is_named(&arguments.to) {
         let policy = arguments.kind.map(Policy::from);

@@ -27,7 +27,7 @@ pub(crate) fn run(arguments: &Arguments, device: &Device) -> anyhow::Result<()> 
         policy.is_quantizing(),
         "`{policy}` is not in blocks: expected q8, q4, q4k or q4-lean, or use `fulgurite convert`"
     );
-    let place = Place::of(Some(&arguments.from));
+    let place = Place::of(Some(&arguments.from))?;
     let (config, checkpoint) = (place.config()?, place.checkpoint()?);
     let to = &arguments.to;
     if gguf::is_named(to) {

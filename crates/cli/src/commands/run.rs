@@ -53,7 +53,7 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments, device: &Device) -> anyhow::Result<()> {
-    let place = Place::of(arguments.model.as_deref());
+    let place = Place::of(arguments.model.as_deref())?;
     let tokenizer = place.tokenizer()?;
     let config = place.config()?;
     let template = if arguments.raw { None } else { place.template()? };
@@ -72,7 +72,8 @@ pub(crate) fn run(arguments: &Arguments, device: &Device) -> anyhow::Result<()> 
     need.check(tokens)?;
     let expected_peak = fit::rss_bytes().map(|held| need.peak(held));
     let model = place.load_from(&checkpoint, device, arguments.weights)?;
-    drop(checkpoint);
+    // So that what is mapped is given back.
+    drop((checkpoint, place));
     let request = Request {
         input_ids,
         sampling: Sampling { temperature: arguments.temperature, ..Sampling::GREEDY },

@@ -84,8 +84,7 @@ impl Arguments {
 
 pub(crate) fn run(arguments: &Arguments, device: &Device) -> anyhow::Result<()> {
     let tests = arguments.tests()?;
-    let place = Place::of(arguments.model.as_deref());
-    check_fits(arguments, &tests, &place, device)?;
+    check_fits(arguments, &tests, device)?;
     let profile = arguments.profile.then(|| Arc::new(Profile::default()));
     let device = match &profile {
         Some(profile) => device.clone().with_profile(profile),
@@ -105,7 +104,11 @@ pub(crate) fn run(arguments: &Arguments, device: &Device) -> anyhow::Result<()> 
     let mut limits = Limits::new(&device);
     let mut rows = Vec::new();
     for weights in variants {
-        let model = place.load(&device, weights)?;
+        // Closed before anything is measured: what is mapped counts as memory.
+        let (model, place) = {
+            let place = Place::of(arguments.model.as_deref())?;
+            (place.load(&device, weights)?, place.name())
+        };
         let dtype = model.dtype();
         let name = match weights.and_then(|weights| weights.to_possible_value()) {
             Some(value) => value.get_name().to_owned(),
@@ -123,12 +126,8 @@ pub(crate) fn run(arguments: &Arguments, device: &Device) -> anyhow::Result<()> 
 }
 
 /// Checks all tests before the first one is run: what does not fit is refused at the start.
-fn check_fits(
-    arguments: &Arguments,
-    tests: &[Test],
-    place: &Place,
-    device: &Device,
-) -> anyhow::Result<()> {
+fn check_fits(arguments: &Arguments, tests: &[Test], device: &Device) -> anyhow::Result<()> {
+    let place = Place::of(arguments.model.as_deref())?;
     let config = place.config()?;
     let checkpoint = place.checkpoint()?;
     for test in tests {
@@ -138,7 +137,7 @@ fn check_fits(
             let chunk = arguments.chunk.get().min(tokens);
             let policy = weights.map(Policy::from);
             let kv = Kv::or_default(None, &checkpoint, device, weights);
-            Need::of(place, &checkpoint, device, policy, kv, [tokens, chunk])?.check(tokens)?;
+            Need::of(&place, &checkpoint, device, policy, kv, [tokens, chunk])?.check(tokens)?;
         }
     }
     Ok(())

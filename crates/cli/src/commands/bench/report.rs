@@ -1,7 +1,6 @@
 //! What was measured, as tables and as JSON.
 
 use super::measure::{Limits, Measured, Split};
-use crate::model::Place;
 use crate::table;
 use indicatif::HumanBytes;
 use models::{CausalLm as _, MiniMaxText01};
@@ -28,7 +27,7 @@ pub(super) struct Row {
 
 impl Row {
     pub(super) fn new(
-        place: &Place,
+        place: &str,
         model: &MiniMaxText01,
         weights: &str,
         device: &Device,
@@ -39,7 +38,7 @@ impl Row {
         let rates: Vec<f64> = seconds.iter().map(|s| test.tokens() as f64 / s).collect();
         let share_of_peak = limits.share(model, test, test.tokens() as f64 / median(&rates));
         Self {
-            model: place.name(),
+            model: place.to_owned(),
             model_bytes: model.weight_bytes().total,
             parameters: model.config().num_parameters(),
             weights: weights.to_owned(),

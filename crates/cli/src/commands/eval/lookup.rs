@@ -89,7 +89,7 @@ struct Question {
 }
 
 pub(crate) fn run(arguments: &Arguments, device: &Device) -> anyhow::Result<()> {
-    let place = Place::of(arguments.model.as_deref());
+    let place = Place::of(arguments.model.as_deref())?;
     let checkpoint = place.checkpoint()?;
     let kv = Kv::or_default(arguments.kv, &checkpoint, device, arguments.weights);
     let model = place.load_from(&checkpoint, device, arguments.weights)?;

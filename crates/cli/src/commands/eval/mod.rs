@@ -61,7 +61,7 @@ fn logits(arguments: &Logits, device: &Device) -> anyhow::Result<()> {
         true => device.clone(),
         false => device.clone().with_f64_arithmetic(),
     };
-    let place = Place::of(arguments.model.as_deref());
+    let place = Place::of(arguments.model.as_deref())?;
     let checkpoint = place.checkpoint()?;
     let kv = crate::model::Kv::or_default(arguments.kv, &checkpoint, device, arguments.weights);
     let model = place.load_from(&checkpoint, device, arguments.weights)?;

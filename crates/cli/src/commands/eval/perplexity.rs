@@ -37,7 +37,7 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments, device: &Device) -> anyhow::Result<()> {
-    let place = Place::of(arguments.model.as_deref());
+    let place = Place::of(arguments.model.as_deref())?;
     let ids = place.tokenizer()?.encode(&read_to_string(&arguments.file)?, Specials::AsText)?;
     let ids = &ids[..arguments.tokens.unwrap_or(ids.len()).min(ids.len())];
     anyhow::ensure!(
