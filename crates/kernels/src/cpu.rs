@@ -135,6 +135,13 @@ impl Bf16Unit {
     }
 }
 
+impl AmxBf16 {
+    /// The proof of what it has beside tiles.
+    pub(crate) fn avx512(self) -> Avx512Bf16 {
+        self.0
+    }
+}
+
 impl Avx512Bf16 {
     #[cfg(target_arch = "x86_64")]
     fn detect() -> Option<Self> {
