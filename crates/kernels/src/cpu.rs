@@ -136,7 +136,7 @@ impl Bf16Unit {
 }
 
 impl AmxBf16 {
-    /// What is proved beside tiles.
+    /// The proof of what it has beside tiles.
     pub(crate) fn avx512(self) -> Avx512Bf16 {
         self.0
     }

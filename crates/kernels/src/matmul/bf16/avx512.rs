@@ -5,7 +5,9 @@
     allow(dead_code, unused_imports, reason = "nobody can have the token elsewhere")
 )]
 
-use super::{Line, STEP, TILE_ROWS, Task};
+use super::dot::Task;
+use super::tiles::Pending;
+use super::{Line, STEP, TILE_ROWS, WIDTH};
 use crate::cpu::Avx512Bf16;
 
 /// How far ahead of its use B is asked for, in lines: 16 KiB, as measured for decode over a long
@@ -16,35 +18,79 @@ const ROWS: usize = 8;
 /// Vectors of sums in [`chains`].
 pub(super) const CHAINS: usize = 2 * ROWS;
 
-/// `len` numbers of each row of `x` rounded to bf16, up to 32, zeros behind them.
+/// `x` rounded to bf16, 32 numbers to a line, zeros behind the last.
 ///
 /// # Panics
 ///
-/// If `x` has not as many rows, `stride` apart, as `out` has lines.
+/// If there are fewer lines.
 #[cfg(target_arch = "x86_64")]
-pub(super) fn round(_: Avx512Bf16, x: &[f32], stride: usize, len: usize, out: &mut [Line]) {
+pub(super) fn round<'a>(_: Avx512Bf16, x: &[f32], out: impl Iterator<Item = &'a mut Line>) {
     use std::arch::x86_64::*;
 
     #[target_feature(enable = "avx512f,avx512bf16")]
-    fn inner(x: &[f32], stride: usize, len: usize, out: &mut [Line]) {
-        // Lanes of either half that exist.
-        let lanes = (1u64 << len) - 1;
-        let (low, high) = (lanes as u16, (lanes >> 16) as u16);
-        for (i, out) in out.iter_mut().enumerate() {
-            let x = x[i * stride..][..len].as_ptr();
-            // SAFETY: only lanes below `len` are read; a line is 64 bytes.
+    fn inner<'a>(x: &[f32], mut out: impl Iterator<Item = &'a mut Line>) {
+        for x in x.chunks(STEP) {
+            let out = out.next().expect("a line for 32 numbers");
+            // Lanes of either half that exist.
+            let lanes = (1u64 << x.len()) - 1;
+            let (low, high) = (lanes as u16, (lanes >> 16) as u16);
+            // SAFETY: only lanes that `x` has are read; a line is 64 bytes.
             unsafe {
-                let low = _mm512_maskz_loadu_ps(low, x);
-                let high = _mm512_maskz_loadu_ps(high, x.wrapping_add(16));
+                let low = _mm512_maskz_loadu_ps(low, x.as_ptr());
+                let high = _mm512_maskz_loadu_ps(high, x.as_ptr().wrapping_add(16));
                 let rounded: __m512i = std::mem::transmute(_mm512_cvtne2ps_pbh(high, low));
                 _mm512_store_si512(out.0.as_mut_ptr().cast(), rounded);
             }
         }
     }
 
-    assert!(len <= STEP, "{len} numbers in a line");
     // SAFETY: the token proves that these features are available.
-    unsafe { inner(x, stride, len, out) }
+    unsafe { inner(x, out) }
+}
+
+/// Adds up all rows of what is pending.
+///
+/// # Safety
+///
+/// * What it names is there, see [`Pending`].
+#[cfg(target_arch = "x86_64")]
+pub(super) unsafe fn add_rows(_: Avx512Bf16, pending: &Pending) {
+    use std::arch::x86_64::*;
+
+    /// # Safety
+    ///
+    /// As for the function around it, and the features are available.
+    #[target_feature(enable = "avx512f")]
+    unsafe fn inner(pending: &Pending) {
+        for i in 0..pending.rows {
+            // SAFETY: row `i` of each has 32 elements.
+            unsafe {
+                let sums = pending.sums.add(i * WIDTH);
+                let add = pending.add.add(i * pending.add_stride);
+                let to = pending.to.add(i * pending.to_stride);
+                for half in [0, 16] {
+                    let sum = _mm512_add_ps(
+                        _mm512_loadu_ps(sums.add(half)),
+                        _mm512_loadu_ps(add.add(half)),
+                    );
+                    _mm512_storeu_ps(to.add(half), sum);
+                }
+            }
+        }
+    }
+
+    // SAFETY: the token proves that the feature is available; the rest is the caller's promise.
+    unsafe { inner(pending) }
+}
+
+/// There is no such unit here, as nobody can have the token.
+///
+/// # Safety
+///
+/// None needed.
+#[cfg(not(target_arch = "x86_64"))]
+pub(super) unsafe fn add_rows(_: Avx512Bf16, _: &Pending) {
+    unreachable!("a unit of x86")
 }
 
 /// Asks for a line that will be read; it may lie anywhere, also where nothing is.
@@ -203,7 +249,7 @@ pub(super) fn chains(_: Avx512Bf16, _: usize) {
 
 /// There is no such unit here, as nobody can have the token.
 #[cfg(not(target_arch = "x86_64"))]
-pub(super) fn round(_: Avx512Bf16, _: &[f32], _: usize, _: usize, _: &mut [Line]) {
+pub(super) fn round<'a>(_: Avx512Bf16, _: &[f32], _: impl Iterator<Item = &'a mut Line>) {
     unreachable!("a unit of x86")
 }
 

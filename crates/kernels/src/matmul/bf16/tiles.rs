@@ -14,7 +14,7 @@
     allow(dead_code, unused_imports, reason = "nobody can have the token elsewhere")
 )]
 
-use super::Task;
+use super::{Line, STEP, TILE_ROWS, WIDTH, avx512};
 use crate::cpu::AmxBf16;
 use std::marker::PhantomData;
 
@@ -23,6 +23,60 @@ use std::marker::PhantomData;
 pub(crate) struct Tiles {
     /// Bound to the thread.
     _thread: PhantomData<*const ()>,
+}
+
+/// Sums of a part that are to be added up: `to = add + sums`, rows of 32. Whoever makes one promises
+/// that `rows` rows of all three exist as long as they are pending, and that nobody else uses those
+/// of `to`; these may be those of `add`.
+pub(super) struct Pending {
+    /// Rows that follow each other.
+    pub(super) sums: *const f32,
+    /// Rows `add_stride` elements apart.
+    pub(super) add: *mut f32,
+    pub(super) add_stride: usize,
+    /// Rows `to_stride` elements apart.
+    pub(super) to: *mut f32,
+    pub(super) to_stride: usize,
+    pub(super) rows: usize,
+}
+
+impl Pending {
+    pub(super) fn none() -> Self {
+        let nothing = std::ptr::null_mut();
+        Self { sums: nothing, add: nothing, add_stride: 0, to: nothing, to_stride: 0, rows: 0 }
+    }
+
+    /// The same where only `columns` of each row exist.
+    ///
+    /// # Safety
+    ///
+    /// * What it names is there.
+    pub(super) unsafe fn finish_edge(&mut self, columns: usize) {
+        for i in 0..self.rows {
+            for j in 0..columns {
+                // SAFETY: row `i` and column `j` of each.
+                unsafe {
+                    let sum =
+                        *self.sums.add(i * WIDTH + j) + *self.add.add(i * self.add_stride + j);
+                    *self.to.add(i * self.to_stride + j) = sum;
+                }
+            }
+        }
+        self.rows = 0;
+    }
+
+    /// Adds up the rows that are left.
+    ///
+    /// # Safety
+    ///
+    /// * What it names is there.
+    pub(super) unsafe fn finish(&mut self, token: AmxBf16) {
+        if self.rows > 0 {
+            // SAFETY: the caller's promise, passed on.
+            unsafe { avx512::add_rows(token.avx512(), self) };
+            self.rows = 0;
+        }
+    }
 }
 
 /// What `ldtilecfg` reads: palette 1 has eight tiles of at most 16 rows of 64 bytes.
@@ -69,7 +123,7 @@ impl Tiles {
             return;
         }
         // Zeros would take less power, and the clock would be faster than it ever is.
-        let halves = [super::Line([0x3F00; super::STEP]); super::TILE_ROWS];
+        let halves = [Line([0x3F00; STEP]); TILE_ROWS];
         // SAFETY: 16 lines are read, and tiles are declared as overwritten.
         unsafe {
             std::arch::asm!(
@@ -98,117 +152,194 @@ impl Tiles {
         }
     }
 
-    /// See [`Task`].
+    /// Two tiles of A times a part of a panel, from zero: `[32, 32]` sums to `to`. Meanwhile two rows
+    /// per step of what is `pending` go where they belong, and about as much as `ahead` is asked
+    /// for.
     ///
     /// # Safety
     ///
-    /// * `task.rows` is what [`Tiles::new`] was given, and 16 if there is a second tile.
-    /// * `task.from` and `task.to` have that many rows of 32 elements that nobody else uses, or 32
-    ///   rows if there is a second tile.
-    pub(super) unsafe fn multiply(&self, task: Task<'_>) {
-        let steps = task.b.len() / super::STEP;
-        assert!(steps > 0 && task.a.len() == 16 * steps, "lines of A and B");
-        let (from, from_stride) = match task.from {
-            Some(place) => (place.data.cast_const(), 4 * place.stride),
-            None => (std::ptr::null(), 0),
-        };
-        let (to, to_stride) = (task.to.data, 4 * task.to.stride);
-        if let Some(below) = task.below {
-            assert!(below.len() == 16 * steps, "lines of A");
-            // SAFETY: 16 lines of both tiles of A and 32 of B are read in each of `steps` steps,
-            // which the assertions show to exist; 2 x 16 rows of 32 sums are read and written at
-            // places that the caller vouches for. Tiles are declared as overwritten.
-            unsafe {
-                std::arch::asm!(
-                    "test {from}, {from}",
-                    "jz 2f",
-                    "tileloadd tmm0, [{from} + {from_stride}]",
-                    "tileloadd tmm1, [{from} + {from_stride} + 64]",
-                    "tileloadd tmm2, [{from2} + {from_stride}]",
-                    "tileloadd tmm3, [{from2} + {from_stride} + 64]",
-                    "jmp 3f",
-                    "2:",
-                    "tilezero tmm0",
-                    "tilezero tmm1",
-                    "tilezero tmm2",
-                    "tilezero tmm3",
-                    "3:",
-                    "tileloadd tmm6, [{b} + 2*{line}]",
-                    "tileloadd tmm4, [{a} + {line}]",
-                    "tdpbf16ps tmm0, tmm4, tmm6",
-                    "tileloadd tmm5, [{a2} + {line}]",
-                    "tdpbf16ps tmm2, tmm5, tmm6",
-                    "tileloadd tmm7, [{b} + 2*{line} + 64]",
-                    "tdpbf16ps tmm1, tmm4, tmm7",
-                    "tdpbf16ps tmm3, tmm5, tmm7",
-                    "add {a}, 1024",
-                    "add {a2}, 1024",
-                    "add {b}, 2048",
-                    "dec {steps}",
-                    "jnz 3b",
-                    "tilestored [{to} + {to_stride}], tmm0",
-                    "tilestored [{to} + {to_stride} + 64], tmm1",
-                    "tilestored [{to2} + {to_stride}], tmm2",
-                    "tilestored [{to2} + {to_stride} + 64], tmm3",
-                    from = in(reg) from,
-                    from2 = in(reg) from.wrapping_byte_add(16 * from_stride),
-                    from_stride = in(reg) from_stride,
-                    to = in(reg) to,
-                    to2 = in(reg) to.wrapping_byte_add(16 * to_stride),
-                    to_stride = in(reg) to_stride,
-                    a = inout(reg) task.a.as_ptr() => _,
-                    a2 = inout(reg) below.as_ptr() => _,
-                    b = inout(reg) task.b.as_ptr() => _,
-                    line = in(reg) 64usize,
-                    steps = inout(reg) steps => _,
-                    out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
-                    out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
-                    options(nostack),
-                );
-            }
-        } else {
-            // SAFETY: as above, with one tile of A and the rows that tiles have.
-            unsafe {
-                std::arch::asm!(
-                    "test {from}, {from}",
-                    "jz 2f",
-                    "tileloadd tmm0, [{from} + {from_stride}]",
-                    "tileloadd tmm1, [{from} + {from_stride} + 64]",
-                    "jmp 3f",
-                    "2:",
-                    "tilezero tmm0",
-                    "tilezero tmm1",
-                    "3:",
-                    // All 32 lines, 16 KiB ahead, as in `avx512`.
-                    ".irp line, 0,64,128,192,256,320,384,448,512,576,640,704,768,832,896,960",
-                    "prefetcht1 [{b} + 16384 + \\line]",
-                    "prefetcht1 [{b} + 17408 + \\line]",
-                    ".endr",
-                    "tileloadd tmm4, [{a} + {line}]",
-                    "tileloadd tmm6, [{b} + 2*{line}]",
-                    "tileloadd tmm7, [{b} + 2*{line} + 64]",
-                    "tdpbf16ps tmm0, tmm4, tmm6",
-                    "tdpbf16ps tmm1, tmm4, tmm7",
-                    "add {a}, 1024",
-                    "add {b}, 2048",
-                    "dec {steps}",
-                    "jnz 3b",
-                    "tilestored [{to} + {to_stride}], tmm0",
-                    "tilestored [{to} + {to_stride} + 64], tmm1",
-                    from = in(reg) from,
-                    from_stride = in(reg) from_stride,
-                    to = in(reg) to,
-                    to_stride = in(reg) to_stride,
-                    a = inout(reg) task.a.as_ptr() => _,
-                    b = inout(reg) task.b.as_ptr() => _,
-                    line = in(reg) 64usize,
-                    steps = inout(reg) steps => _,
-                    out("tmm0") _, out("tmm1") _, out("tmm4") _, out("tmm6") _, out("tmm7") _,
-                    options(nostack),
-                );
+    /// * Tiles have 16 rows.
+    /// * `to` is 4 KiB that nobody else uses, and not what `pending` reads.
+    /// * What `pending` names is there, see [`Pending`].
+    pub(super) unsafe fn pair(
+        &self,
+        a: [&[Line]; 2],
+        b: &[Line],
+        to: *mut f32,
+        pending: &mut Pending,
+        ahead: &[Line],
+    ) {
+        let steps = b.len() / STEP;
+        let lines = steps * TILE_ROWS;
+        assert!(steps > 0 && a[0].len() == lines && a[1].len() == lines, "lines of A and B");
+        // SAFETY: the caller's promise, passed on.
+        unsafe {
+            match ahead.len().div_ceil(steps) {
+                0 => pair::<0>(a, b, to, pending, ahead),
+                1..=2 => pair::<2>(a, b, to, pending, ahead),
+                3..=4 => pair::<4>(a, b, to, pending, ahead),
+                5..=8 => pair::<8>(a, b, to, pending, ahead),
+                _ => pair::<16>(a, b, to, pending, ahead),
             }
         }
     }
+
+    /// One tile of A times a part of a panel that is read once, from zero: sums of as many rows as
+    /// tiles have, 32 each, to `to`.
+    ///
+    /// # Safety
+    ///
+    /// * `to` has as many rows of 128 bytes, which nobody else uses.
+    pub(super) unsafe fn single(&self, a: &[Line], b: &[Line], to: *mut f32) {
+        let steps = b.len() / STEP;
+        assert!(steps > 0 && a.len() == steps * TILE_ROWS, "lines of A and B");
+        // SAFETY: as for `pair`; a prefetch may be of any address.
+        unsafe {
+            std::arch::asm!(
+                "tilezero tmm0",
+                "tilezero tmm1",
+                "3:",
+                // All 32 lines, 16 KiB ahead, as in `avx512`.
+                ".irp line, 0,64,128,192,256,320,384,448,512,576,640,704,768,832,896,960",
+                "prefetcht1 [{b} + 16384 + \\line]",
+                "prefetcht1 [{b} + 17408 + \\line]",
+                ".endr",
+                "tileloadd tmm4, [{a} + {line}]",
+                "tileloadd tmm6, [{b} + 2*{line}]",
+                "tileloadd tmm7, [{b} + 2*{line} + 64]",
+                "tdpbf16ps tmm0, tmm4, tmm6",
+                "tdpbf16ps tmm1, tmm4, tmm7",
+                "add {a}, 1024",
+                "add {b}, 2048",
+                "dec {steps}",
+                "jnz 3b",
+                "tilestored [{to} + 2*{line}], tmm0",
+                "tilestored [{to} + 2*{line} + 64], tmm1",
+                a = inout(reg) a.as_ptr() => _,
+                b = inout(reg) b.as_ptr() => _,
+                to = in(reg) to,
+                line = in(reg) 64usize,
+                steps = inout(reg) steps => _,
+                out("tmm0") _, out("tmm1") _, out("tmm4") _, out("tmm6") _, out("tmm7") _,
+                options(nostack),
+            );
+        }
+    }
+}
+
+/// [`Tiles::pair`] with `AHEAD` lines asked for in each step: all of them in a burst would hold up
+/// what follows.
+///
+/// # Safety
+///
+/// * As there; both tiles of A have as many steps as B, at least one.
+#[cfg(target_arch = "x86_64")]
+unsafe fn pair<const AHEAD: usize>(
+    a: [&[Line]; 2],
+    b: &[Line],
+    to: *mut f32,
+    pending: &mut Pending,
+    ahead: &[Line],
+) {
+    let steps = b.len() / STEP;
+    let busy = steps.min(pending.rows / 2);
+    // SAFETY: 16 lines of both tiles of A and 32 of B are read in each of `steps` steps; two rows of
+    // `pending`, of which there are as many left, in each of `busy` steps; `to` is written, 2 x 16
+    // rows of 128 bytes. A prefetch may be of any address. Tiles are declared as overwritten.
+    unsafe {
+        std::arch::asm!(
+            ".macro ask_for",
+            ".set line_ahead, 0",
+            ".rept {count}",
+            "prefetcht1 [{ahead} + line_ahead]",
+            ".set line_ahead, line_ahead + 64",
+            ".endr",
+            "add {ahead}, 64 * {count}",
+            ".endm",
+            "tilezero tmm0",
+            "tilezero tmm1",
+            "tilezero tmm2",
+            "tilezero tmm3",
+            "test {busy}, {busy}",
+            "jz 3f",
+            "2:",
+            "tileloaddt1 tmm6, [{b} + 2*{line}]",
+            "tileloadd tmm4, [{a} + {line}]",
+            "vmovups zmm0, [{sums}]",
+            "vmovups zmm1, [{sums} + 64]",
+            "vaddps zmm0, zmm0, [{add}]",
+            "vaddps zmm1, zmm1, [{add} + 64]",
+            "vmovups [{out}], zmm0",
+            "vmovups [{out} + 64], zmm1",
+            "tdpbf16ps tmm0, tmm4, tmm6",
+            "tileloadd tmm5, [{a2} + {line}]",
+            "tdpbf16ps tmm2, tmm5, tmm6",
+            "add {add}, {add_stride}",
+            "add {out}, {out_stride}",
+            "vmovups zmm0, [{sums} + 128]",
+            "vmovups zmm1, [{sums} + 192]",
+            "vaddps zmm0, zmm0, [{add}]",
+            "vaddps zmm1, zmm1, [{add} + 64]",
+            "vmovups [{out}], zmm0",
+            "vmovups [{out} + 64], zmm1",
+            "tileloaddt1 tmm7, [{b} + 2*{line} + 64]",
+            "tdpbf16ps tmm1, tmm4, tmm7",
+            "tdpbf16ps tmm3, tmm5, tmm7",
+            "ask_for",
+            "add {add}, {add_stride}",
+            "add {out}, {out_stride}",
+            "add {sums}, 256",
+            "add {a}, 1024",
+            "add {a2}, 1024",
+            "add {b}, 2048",
+            "dec {steps}",
+            "dec {busy}",
+            "jnz 2b",
+            "3:",
+            "test {steps}, {steps}",
+            "jz 5f",
+            "4:",
+            "tileloaddt1 tmm6, [{b} + 2*{line}]",
+            "tileloadd tmm4, [{a} + {line}]",
+            "tdpbf16ps tmm0, tmm4, tmm6",
+            "tileloadd tmm5, [{a2} + {line}]",
+            "tdpbf16ps tmm2, tmm5, tmm6",
+            "tileloaddt1 tmm7, [{b} + 2*{line} + 64]",
+            "tdpbf16ps tmm1, tmm4, tmm7",
+            "tdpbf16ps tmm3, tmm5, tmm7",
+            "ask_for",
+            "add {a}, 1024",
+            "add {a2}, 1024",
+            "add {b}, 2048",
+            "dec {steps}",
+            "jnz 4b",
+            "5:",
+            "tilestored [{to} + 2*{line}], tmm0",
+            "tilestored [{to} + 2*{line} + 64], tmm1",
+            "tilestored [{to} + 2*{line} + 2048], tmm2",
+            "tilestored [{to} + 2*{line} + 2112], tmm3",
+            ".purgem ask_for",
+            count = const AHEAD,
+            ahead = inout(reg) ahead.as_ptr() => _,
+            a = inout(reg) a[0].as_ptr() => _,
+            a2 = inout(reg) a[1].as_ptr() => _,
+            b = inout(reg) b.as_ptr() => _,
+            to = in(reg) to,
+            line = in(reg) 64usize,
+            steps = inout(reg) steps => _,
+            busy = inout(reg) busy => _,
+            sums = inout(reg) pending.sums,
+            add = inout(reg) pending.add,
+            add_stride = in(reg) 4 * pending.add_stride,
+            out = inout(reg) pending.to,
+            out_stride = in(reg) 4 * pending.to_stride,
+            out("zmm0") _, out("zmm1") _,
+            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+            out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+            options(nostack),
+        );
+    }
+    pending.rows -= 2 * busy;
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -236,7 +367,23 @@ impl Tiles {
     /// # Safety
     ///
     /// None needed.
-    pub(super) unsafe fn multiply(&self, _: Task<'_>) {
+    pub(super) unsafe fn pair(
+        &self,
+        _: [&[Line]; 2],
+        _: &[Line],
+        _: *mut f32,
+        _: &mut Pending,
+        _: &[Line],
+    ) {
+        unreachable!("a unit of x86")
+    }
+
+    /// As for [`Tiles::new`].
+    ///
+    /// # Safety
+    ///
+    /// None needed.
+    pub(super) unsafe fn single(&self, _: &[Line], _: &[Line], _: *mut f32) {
         unreachable!("a unit of x86")
     }
 }
