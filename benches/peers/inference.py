@@ -45,7 +45,7 @@ def arguments():
     add = parser.add_argument
     add("--prompt", type=numbers, default=[512, 4096], help="lengths of prompts: 512,4096")
     add("--decode", type=numbers, default=[64], help="numbers of tokens written: 64")
-    add("--weights", type=words, default=["f32", "bf16"], help="ours: f32,bf16")
+    add("--weights", type=words, default=["bf16", "q8", "q4"], help="ours: bf16,q8,q4")
     add("--gguf", type=words, default=list(GGUF), help="llama.cpp's: bf16,q8_0,q4_0")
     add("--no-transformers", action="store_true", help="leave transformers out")
     add("--threads", type=int, default=len(os.sched_getaffinity(0)), help="of every program")
