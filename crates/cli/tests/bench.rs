@@ -43,6 +43,7 @@ fn model(folder: &Path, context: u64) -> PathBuf {
     let made = folder.join("model");
     let status = Command::new(env!("CARGO_BIN_EXE_fulgurite"))
         .args(["init", &path.display().to_string(), &made.display().to_string()])
+        .args(["--weights", "f32"])
         .output()
         .unwrap()
         .status;
