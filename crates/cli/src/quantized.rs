@@ -13,9 +13,8 @@ use tensor::{Checkpoint, Device, Saved, safetensors};
 
 /// The folder in a model's folder that holds what was made of it.
 const FOLDER: &str = ".fulgurite";
-/// What a file says it was made of, and how.
-const SOURCE: &str = "fulgurite.source";
-const POLICY: &str = "fulgurite.weights";
+/// Under this a file says how and of what it was made.
+const MADE: &str = "fulgurite.made";
 
 /// The weights of `checkpoint`, which is the model's `folder`, in blocks as `policy` says: those that
 /// are kept there if they are of this checkpoint, or else made and kept. `None` if there is nothing
@@ -36,13 +35,12 @@ pub(crate) fn of(
         return Ok(None);
     }
     let path = folder.join(FOLDER).join(format!("{policy}.safetensors"));
-    let source = source(folder)?;
-    if let Some(kept) = kept(&path, &source, policy) {
+    let making = format!("{policy} of {}", source(folder)?);
+    if let Some(kept) = kept(&path, &making) {
         return Ok(Some(kept));
     }
     let tensors = made(config, checkpoint, device, policy)?;
-    let notes = [(SOURCE, source), (POLICY, policy.to_string())];
-    let notes = notes.map(|(key, value)| (key.to_owned(), value)).into();
+    let notes = BTreeMap::from([(MADE.to_owned(), making)]);
     let saved = std::fs::create_dir_all(folder.join(FOLDER))
         .map_err(anyhow::Error::from)
         .and_then(|()| Ok(safetensors::save(&path, tensors, &notes)?));
@@ -53,11 +51,10 @@ pub(crate) fn of(
     Ok(Some(Checkpoint::open(&path)?))
 }
 
-/// The file at `path`, if it was made of `source`. One that cannot be read is as good as none.
-fn kept(path: &Path, source: &str, policy: Policy) -> Option<Checkpoint> {
+/// The file at `path`, if it was made so. One that cannot be read is as good as none.
+fn kept(path: &Path, making: &str) -> Option<Checkpoint> {
     let kept = Checkpoint::open(path).ok()?;
-    let says = |key: &str, value: &str| kept.notes().get(key).is_some_and(|found| found == value);
-    (says(SOURCE, source) && says(POLICY, policy.name())).then_some(kept)
+    kept.notes().get(MADE).is_some_and(|found| found == making).then_some(kept)
 }
 
 /// The files of weights in a folder, with their sizes and the times of their last changes: it takes
