@@ -141,7 +141,7 @@ impl DType {
         }
     }
 
-    /// Whether [`bytes_of`](Self::bytes_of) writes it.
+    /// Whether files are written in it, or only read.
     pub fn is_written(self) -> bool {
         match self {
             Self::F32 | Self::Bf16 => true,
