@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 mod bytes;
+mod rules;
 #[cfg(test)]
 mod tests;
 
@@ -21,9 +22,6 @@ const TYPES: &str = "tokenizer.ggml.token_type";
 const MERGES: &str = "tokenizer.ggml.merges";
 const JSON: &str = "tokenizer.huggingface.json";
 const TEMPLATE: &str = "tokenizer.chat_template";
-
-/// The splitting rule of GPT-2, the only one that is read without a `tokenizer.json`.
-const GPT2_PRE: &str = "gpt-2";
 
 /// Values of `tokenizer.ggml.token_type`.
 const NORMAL: i32 = 1;
@@ -85,7 +83,7 @@ impl GgufTokenizer {
     pub fn bytes(special: &[String], vocab_size: usize, path: &Path) -> Result<Self, Error> {
         let tokens = bytes::CHARS.iter().map(char::to_string).chain(special.iter().cloned());
         let types = [vec![NORMAL; 256], vec![CONTROL; special.len()]].concat();
-        let (pre, merges) = (GPT2_PRE.to_owned(), Vec::new());
+        let (pre, merges) = (rules::GPT2.to_owned(), Vec::new());
         let (special, templates) = (BTreeMap::new(), BTreeMap::new());
         let (path, tokens) = (path.to_owned(), tokens.collect());
         let made = Self { path, pre, tokens, types, merges, special, json: None, templates };
@@ -160,8 +158,6 @@ impl GgufTokenizer {
         let merges = model["merges"].as_array().into_iter().flatten().map(merge);
         let merges = merges.collect::<Option<Vec<_>>>();
         let merges = merges.ok_or_else(|| wrong("`merges` has no pairs".to_owned()))?;
-        let gpt2 = &value["pre_tokenizer"];
-        let gpt2 = gpt2["type"] == "ByteLevel" && gpt2["use_regex"] != false;
         let mut tokens = Vec::new();
         let mut types = Vec::new();
         for (id, (token, kind)) in named {
@@ -171,7 +167,7 @@ impl GgufTokenizer {
         }
         let made = Self {
             path: path.to_owned(),
-            pre: if gpt2 { GPT2_PRE } else { "default" }.to_owned(),
+            pre: rules::name_of(&value).to_owned(),
             tokens,
             types,
             merges,
@@ -279,9 +275,8 @@ impl GgufTokenizer {
         let (json, pre) = (text(JSON)?, text(PRE)?.unwrap_or_else(|| "default".to_owned()));
         let path = path.to_owned();
         let made = Self { path, pre, tokens, types, merges, special, json, templates };
-        if made.json.is_none() && made.as_bytes().is_none() && made.pre != GPT2_PRE {
-            let expected = "\"gpt-2\", or a whole tokenizer under `tokenizer.huggingface.json`";
-            return Err(wrong(PRE, expected));
+        if made.json.is_none() && made.as_bytes().is_none() && !rules::is_known(&made.pre) {
+            return Err(wrong(PRE, rules::EXPECTED));
         }
         Ok(made)
     }
@@ -370,9 +365,14 @@ impl GgufTokenizer {
             })
             .collect();
         let level = json!({ "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true });
+        let (pre_tokenizer, ignore_merges) = rules::parts(&self.pre).unwrap_or_default();
         let value = json!({
-            "version": "1.0", "added_tokens": added, "pre_tokenizer": level, "decoder": level,
-            "model": { "type": "BPE", "vocab": vocab, "merges": self.merges },
+            "version": "1.0", "added_tokens": added, "pre_tokenizer": pre_tokenizer,
+            "decoder": level,
+            "model": {
+                "type": "BPE", "vocab": vocab, "merges": self.merges,
+                "ignore_merges": ignore_merges,
+            },
         });
         value.to_string()
     }

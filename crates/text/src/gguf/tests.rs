@@ -176,7 +176,42 @@ fn bad_keys_are_named() {
     let mut keys = good;
     keys.insert(MERGES.to_owned(), json!(["a b"]));
     keys.insert(PRE.to_owned(), json!("other"));
-    let expected = "`x.gguf`: `tokenizer.ggml.pre` is \"other\", expected \"gpt-2\", or a whole \
-                    tokenizer under `tokenizer.huggingface.json`";
+    let expected =
+        format!("`x.gguf`: `tokenizer.ggml.pre` is \"other\", expected {}", rules::EXPECTED);
     assert_eq!(read(&keys).unwrap_err(), expected);
+}
+
+/// Each rule goes by its name into a file without a `tokenizer.json`, and splits as it did.
+#[test]
+fn rules_are_known_by_their_names() {
+    let text = "I've 12345 ABCdef's  /x\n\n ab";
+    let mut seen = Vec::new();
+    for name in ["gpt-2", "gpt-4o", "minimax-m2", "llama-bpe", "dbrx", "qwen2"] {
+        assert!(rules::EXPECTED.contains(&format!("{name:?}")), "{name}");
+        let (pre_tokenizer, ignore_merges) = rules::parts(name).unwrap();
+        let mut value: Value = serde_json::from_str(&bpe(&pre_tokenizer)).unwrap();
+        value["model"]["ignore_merges"] = ignore_merges.into();
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("tokenizer.json"), value.to_string()).unwrap();
+        let mut keys = stored(&GgufTokenizer::open(folder.path(), 262).unwrap().unwrap());
+        let written = if name == "minimax-m2" { "gpt-4o" } else { name };
+        assert_eq!(keys[PRE], written);
+        keys.remove(JSON);
+        keys.insert(PRE.to_owned(), name.into());
+        let encode = |tokenizer: Tokenizer| tokenizer.encode(text, Specials::Parse).unwrap();
+        let want = encode(Tokenizer::open(folder.path()).unwrap());
+        assert_eq!(encode(read(&keys).unwrap().tokenizer().unwrap()), want, "{name}");
+        seen.push(value);
+    }
+    // Almost a rule is none.
+    for (at, other) in [
+        ("/pre_tokenizer/pretokenizers/0/pattern/Regex", json!("x")),
+        ("/pre_tokenizer/pretokenizers/0/behavior", json!("Removed")),
+        ("/pre_tokenizer/pretokenizers/1/use_regex", json!(true)),
+        ("/model/ignore_merges", json!(true)),
+    ] {
+        let mut value = seen[1].clone();
+        *value.pointer_mut(at).unwrap() = other;
+        assert_eq!(rules::name_of(&value), "default", "{at}");
+    }
 }
