@@ -11,7 +11,7 @@ use crate::fit::Need;
 use crate::model::{Kv, Place, Weights};
 use clap::ValueEnum as _;
 use engine::Refused;
-use measure::{Limits, SHORT_PROMPT, Setup, Test};
+use measure::{Limits, Measured, SHORT_PROMPT, Setup, Test};
 use models::Config;
 use models::weights::Policy;
 use std::io::Write as _;
@@ -115,10 +115,11 @@ pub(crate) fn run(arguments: &Arguments, device: &Device) -> anyhow::Result<()> 
             None => dtype.name().to_ascii_lowercase(),
         };
         limits.measure(dtype);
-        for test in &tests {
-            let measured = setup.measure(&model, *test, &name);
-            rows.push(report::Row::new(&place, &model, &name, &device, measured, &limits));
-        }
+        let measured: Vec<Measured> =
+            tests.iter().map(|test| setup.measure(&model, *test, &name)).collect();
+        limits.measure(dtype);
+        let row = |measured| report::Row::new(&place, &model, &name, &device, measured, &limits);
+        rows.extend(measured.into_iter().map(row));
     }
     setup.bar.clear();
     let text = if arguments.json { report::json(&rows) } else { report::tables(&rows) };
