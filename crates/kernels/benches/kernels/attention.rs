@@ -33,11 +33,18 @@ pub(crate) fn all(harness: &Harness) {
     for (heads, head_dim) in [(64, 128), (16, 64), (3, 100)] {
         recurrent(harness, heads, head_dim);
     }
+    // Batches of two prompts and 18 sequences that write.
+    for (heads, head_dim) in [(64, 128), (16, 64)] {
+        mixed(harness, Lightning::new(heads, head_dim));
+    }
     for chunk_size in [32, 64, 128, 256] {
         chunks(harness, Lightning { heads: 8, head_dim: 128, chunk_size }, 1024);
         chunks(harness, Lightning { heads: 4, head_dim: 64, chunk_size }, 1024);
     }
     chunks(harness, Lightning { heads: 3, head_dim: 50, chunk_size: 50 }, 999);
+    // Prompts of a model of a billion parameters and of MiniMax-01.
+    chunks(harness, Lightning::new(16, 64), 4096);
+    chunks(harness, Lightning::new(64, 128), 4096);
 }
 
 fn name(what: &str, kind: KvType, shape: Attention, tokens: impl std::fmt::Display) -> String {
@@ -144,26 +151,67 @@ fn recurrent(harness: &Harness, heads: usize, head_dim: usize) {
         let (qkv, slopes) = (floats(shape.qkv_width()), slopes(heads));
         let (mut state, mut out) = (vec![0.0; shape.state_len()], vec![0.0; heads * head_dim]);
         move || {
-            lightning_attention(&exec, &shape, &slopes, &qkv, &[0..1], &mut state, &mut out);
+            lightning_attention(
+                &exec,
+                &shape,
+                &slopes,
+                &qkv,
+                &[0..1],
+                &mut [&mut state[..]],
+                &mut out,
+            );
         }
     });
 }
 
-/// Many tokens in blocks; the flops are those of the chunk form with this block, so compare the
-/// times of different blocks, not their shares.
+/// Two sequences read 50 tokens, 18 one token, in one call; the states are read and written once.
+fn mixed(harness: &Harness, shape: Lightning) {
+    let Lightning { heads, head_dim, .. } = shape;
+    let work = Bytes(20 * 8 * shape.state_len());
+    harness.bench(
+        &format!("lightning_attention/batch/2x50+18x1x{heads}x{head_dim}"),
+        work,
+        |exec| {
+            let mut end = 0;
+            let spans = [50, 50].into_iter().chain([1; 18]).map(|len| {
+                end += len;
+                end - len..end
+            });
+            let spans: Vec<_> = spans.collect();
+            let (qkv, slopes) = (floats(end * shape.qkv_width()), slopes(heads));
+            let mut states = vec![0.0; spans.len() * shape.state_len()];
+            let mut out = vec![0.0; end * heads * head_dim];
+            move || {
+                let mut each: Vec<_> = states.chunks_exact_mut(shape.state_len()).collect();
+                lightning_attention(&exec, &shape, &slopes, &qkv, &spans, &mut each, &mut out);
+            }
+        },
+    );
+}
+
+/// Many tokens in blocks; the flops are those of the chunk form with this block, visible pairs only,
+/// so compare the times of different blocks, not their shares.
 fn chunks(harness: &Harness, shape: Lightning, tokens: usize) {
     let Lightning { heads, head_dim, chunk_size } = shape;
     let name =
         |kind: &str| format!("lightning_attention/{kind}_{chunk_size}/{tokens}x{heads}x{head_dim}");
-    // Two products with the block, two with the state.
-    let flops = 4 * tokens * heads * head_dim * (chunk_size + head_dim);
+    // Two products with half of the block, two with the state.
+    let flops = 2 * tokens * heads * head_dim * (chunk_size + 1 + 2 * head_dim);
     harness.bench(&name("chunk"), Flops(flops), |exec| {
         let (qkv, slopes) = (floats(tokens * shape.qkv_width()), slopes(heads));
         let mut state = vec![0.0; shape.state_len()];
         let mut out = vec![0.0; tokens * heads * head_dim];
         move || {
             let spans = [0..tokens];
-            lightning_attention(&exec, &shape, &slopes, &qkv, &spans, &mut state, &mut out);
+            lightning_attention(
+                &exec,
+                &shape,
+                &slopes,
+                &qkv,
+                &spans,
+                &mut [&mut state[..]],
+                &mut out,
+            );
         }
     });
     // Five of each kind.

@@ -294,7 +294,8 @@ mod tests {
         let exec = Exec::new(2);
         let mut states = vec![0.0; lengths.len() * shape.state_len()];
         let mut want = vec![f32::NAN; grad.len()];
-        host::lightning_attention(&exec, &shape, &slopes, &qkv, &ranges, &mut states, &mut want);
+        let mut each: Vec<_> = states.chunks_exact_mut(shape.state_len()).collect();
+        host::lightning_attention(&exec, &shape, &slopes, &qkv, &ranges, &mut each, &mut want);
         let mut want_grad = vec![f32::NAN; qkv.len()];
         host::lightning_attention_backward(
             &exec,

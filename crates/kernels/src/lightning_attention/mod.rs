@@ -20,6 +20,7 @@
 #![expect(unsafe_code, reason = "heads write interleaved columns of one output")]
 
 mod backward;
+mod chunk;
 mod reference;
 #[cfg(test)]
 mod tests;
@@ -28,6 +29,7 @@ pub use backward::lightning_attention_backward;
 pub use reference::reference;
 
 use crate::cpu::{narrow, wide};
+use crate::lanes::prefetch;
 use crate::matmul::{Mat, MatMut, Scratch, serial};
 use crate::threads::SharedMut;
 use crate::{Arithmetic, Cpu, Exec};
@@ -46,10 +48,11 @@ pub struct Lightning {
 }
 
 impl Lightning {
-    /// Sizes with the block length that costs least: the work per token inside a block grows with
-    /// the block, that for the state is spread over it; both are equal at `head_dim` tokens.
+    /// Sizes with the block length that costs least on a CPU: the work per token inside a block
+    /// grows with the block, that for the state does not depend on it, and a product with 32 tokens
+    /// is deep enough to be worth its loads and stores (`docs/perf/PADDING.md`).
     pub fn new(heads: usize, head_dim: usize) -> Self {
-        Self { heads, head_dim, chunk_size: head_dim.clamp(32, 128) }
+        Self { heads, head_dim, chunk_size: 32 }
     }
 
     /// Elements of the state of one sequence, `[heads, head_dim, head_dim]`.
@@ -74,9 +77,8 @@ impl Lightning {
 
 /// Reads `qkv: [tokens, heads, 3, head_dim]` and writes `out: [tokens, heads, head_dim]`.
 ///
-/// Each of `spans` is a run of tokens of one sequence, whose state, a piece of
-/// `states: [spans, heads, head_dim, head_dim]`, is carried in and out. Tokens outside all spans
-/// are left alone.
+/// Each of `spans` is a run of tokens of one sequence, whose state, one of `states`, each
+/// `[heads, head_dim, head_dim]`, is carried in and out. Tokens outside all spans are left alone.
 ///
 /// # Panics
 ///
@@ -88,48 +90,83 @@ pub fn lightning_attention(
     slopes: &[f32],
     qkv: &[f32],
     spans: &[Range<usize>],
-    states: &mut [f32],
+    states: &mut [&mut [f32]],
     out: &mut [f32],
 ) {
     shape.check(slopes, qkv, spans);
     let Lightning { heads, head_dim, .. } = *shape;
-    assert_eq!(states.len(), spans.len() * shape.state_len(), "one state per span");
+    assert_eq!(states.len(), spans.len(), "one state per span");
+    assert!(states.iter().all(|s| s.len() == shape.state_len()), "states of another shape");
     let end = spans.iter().map(|span| span.end).max().unwrap_or(0);
     assert!(end * heads * head_dim <= out.len(), "out is shorter than the spans");
     if exec.cpu.arithmetic == Arithmetic::F64 {
         return in_f64(shape, slopes, qkv, spans, states, out);
     }
     let out = SharedMut(out.as_mut_ptr());
-    let state_size = head_dim * head_dim;
-    let states = SharedMut(states.as_mut_ptr());
-    let tokens: usize = spans.iter().map(Range::len).sum();
+    let states: Vec<_> = states.iter_mut().map(|state| SharedMut(state.as_mut_ptr())).collect();
+    let tasks = tasks(exec, shape, spans);
     let task = |i: usize| {
-        let (span, head) = (&spans[i / heads], i % heads);
-        // SAFETY: task `i` alone uses state `i`; `states` holds `spans.len() * heads` of them.
-        let state =
-            unsafe { std::slice::from_raw_parts_mut(states.at(i * state_size), state_size) };
-        let rows = HeadRows::new(shape, qkv, head, slopes[head]);
+        let Task { span, heads: ref range } = tasks[i];
+        let (at, len) = (range.start * head_dim * head_dim, range.len() * head_dim * head_dim);
+        // SAFETY: tasks share no head of a span; each state holds all heads, as checked above.
+        let states = unsafe { std::slice::from_raw_parts_mut(states[span].at(at), len) };
+        let heads: Vec<_> =
+            range.clone().map(|head| HeadRows::new(shape, qkv, head, slopes[head])).collect();
         // SAFETY: tasks of different spans write different rows, of different heads different
         // columns; `span.end` rows of `out` exist.
-        let emit = |token: usize, o: &[f32]| unsafe {
-            let to = out.at((token * heads + head) * head_dim);
-            std::slice::from_raw_parts_mut(to, head_dim).copy_from_slice(o);
+        let row = |token: usize, head: usize| unsafe {
+            let to = out.at((token * shape.heads + head) * head_dim);
+            std::slice::from_raw_parts_mut(to, head_dim)
         };
-        if span.len() == 1 {
-            let mut o = vec![0.0; head_dim];
-            let [q, k, v] = rows.token(span.start);
-            step(exec.cpu, Step { q, k, v, slope: slopes[head] }, state, &mut o);
-            emit(span.start, &o);
+        let span = spans[span].clone();
+        if span.len() <= FEW_TOKENS {
+            for (head, state) in heads.iter().zip(states.chunks_exact_mut(head_dim * head_dim)) {
+                for token in span.clone() {
+                    let [q, k, v] = head.token(token);
+                    let step_of = Step { q, k, v, slope: head.slope };
+                    step(exec.cpu, step_of, state, row(token, head.head));
+                }
+            }
         } else {
-            rows.chunks(exec, span.clone(), state, emit);
+            chunk::chunks(exec, &heads, span, states, |token, head, o| {
+                row(token, head).copy_from_slice(o);
+            });
         }
     };
     // Handing out tasks costs more than a few decode steps of small heads.
-    if tokens * heads * state_size < 50_000 {
-        (0..spans.len() * heads).for_each(task);
+    if spans.iter().map(Range::len).sum::<usize>() * shape.state_len() < 50_000 {
+        (0..tasks.len()).for_each(task);
     } else {
-        exec.threads.run(spans.len() * heads, task);
+        exec.threads.run(tasks.len(), task);
     }
+}
+
+/// What one thread does at a time: some heads of one span.
+struct Task {
+    span: usize,
+    heads: Range<usize>,
+}
+
+/// Spans that are no longer go through the recurrent form, whose state stays in the cache from one
+/// token to the next: for 5 tokens it takes 0.5 to 0.7 of the time of a block, for 10 tokens 0.8
+/// (`head_dim` 64) to 1.2 (128).
+const FEW_TOKENS: usize = 8;
+
+/// The tasks of a call, the longest first, so that none is left to one thread at the end. Spans of
+/// few tokens go through the recurrent form, longer ones through that of chunks, side by side.
+fn tasks(exec: &Exec, shape: &Lightning, spans: &[Range<usize>]) -> Vec<Task> {
+    /// Elements of the states of a task that reads few tokens: some microseconds.
+    const FEW: usize = 32 << 10;
+    let of_few = (FEW / (shape.head_dim * shape.head_dim).max(1)).max(1);
+    let of_chunk = chunk::heads_per_task(exec, shape);
+    let mut order: Vec<usize> = (0..spans.len()).filter(|&i| !spans[i].is_empty()).collect();
+    order.sort_by_key(|&i| std::cmp::Reverse(spans[i].len()));
+    let of_span = |span: usize| {
+        let size = if spans[span].len() <= FEW_TOKENS { of_few } else { of_chunk };
+        let heads = (0..shape.heads).step_by(size);
+        heads.map(move |head| Task { span, heads: head..shape.heads.min(head + size) })
+    };
+    order.into_iter().flat_map(of_span).collect()
 }
 
 /// The reference, span by span.
@@ -138,11 +175,11 @@ fn in_f64(
     slopes: &[f32],
     qkv: &[f32],
     spans: &[Range<usize>],
-    states: &mut [f32],
+    states: &mut [&mut [f32]],
     out: &mut [f32],
 ) {
     let width = shape.heads * shape.head_dim;
-    for (span, state) in spans.iter().zip(states.chunks_exact_mut(shape.state_len())) {
+    for (span, state) in spans.iter().zip(states) {
         let qkv = wide(&qkv[span.start * 3 * width..span.end * 3 * width]);
         let out = &mut out[span.start * width..span.end * width];
         let (mut wide_state, mut wide_out) = (wide(state), vec![0.0; out.len()]);
@@ -184,7 +221,7 @@ fn simd_step<S: Simd>(simd: S, token: Step<'_>, state: &mut [f32], out: &mut [f3
     const VECTORS: usize = 4;
     let (dim, lanes) = (out.len(), S::f32s::LEN);
     let decay = (-token.slope).exp();
-    let vdecay = S::f32s::splat(simd, decay);
+    let [vdecay, nothing] = [decay, NOTHING].map(|x| S::f32s::splat(simd, x));
     let mut col = 0;
     while col + VECTORS * lanes <= dim {
         let mut o = [S::f32s::splat(simd, 0.0); VECTORS];
@@ -196,7 +233,7 @@ fn simd_step<S: Simd>(simd: S, token: Step<'_>, state: &mut [f32], out: &mut [f3
             for ((s, o), v) in
                 row[col..][..VECTORS * lanes].chunks_exact_mut(lanes).zip(&mut o).zip(v)
             {
-                let new = S::f32s::from_slice(simd, s).mul_add(vdecay, k * v);
+                let new = S::f32s::from_slice(simd, s).mul_add(vdecay, k.mul_add(v, nothing));
                 new.store_slice(s);
                 *o = new.mul_add(q, *o);
             }
@@ -209,7 +246,7 @@ fn simd_step<S: Simd>(simd: S, token: Step<'_>, state: &mut [f32], out: &mut [f3
     out[col..].fill(0.0);
     for ((row, &q), &k) in state.chunks_exact_mut(dim).zip(token.q).zip(token.k) {
         for ((s, o), v) in row[col..].iter_mut().zip(&mut out[col..]).zip(&token.v[col..]) {
-            *s = decay.mul_add(*s, k * v);
+            *s = decay.mul_add(*s, k.mul_add(*v, NOTHING));
             *o = q.mul_add(*s, *o);
         }
     }
@@ -236,6 +273,16 @@ impl<'a> HeadRows<'a> {
         [0, 1, 2].map(|part| &self.qkv[start + part * dim..][..dim])
     }
 
+    /// Asks for q, k and v of a token to be brought into the second-level cache.
+    #[inline(always)]
+    fn prefetch(self, token: usize) {
+        let width = 3 * self.shape.head_dim;
+        let row = &self.qkv[(token * self.shape.heads + self.head) * width..][..width];
+        for line in row.chunks(16) {
+            prefetch(line.as_ptr());
+        }
+    }
+
     /// q, k or v (0, 1, 2) of `tokens` as a matrix `[tokens, head_dim]`.
     fn matrix(self, part: usize, tokens: Range<usize>) -> Mat<'a> {
         let Lightning { heads, head_dim, .. } = *self.shape;
@@ -258,56 +305,6 @@ impl<'a> HeadRows<'a> {
                 *out = factor * x;
             }
         }
-    }
-
-    /// The chunk form over `span`; `emit(token, o)` gets each output `[head_dim]`.
-    fn chunks(
-        self,
-        exec: &Exec,
-        span: Range<usize>,
-        state: &mut [f32],
-        emit: impl Fn(usize, &[f32]),
-    ) {
-        let (dim, size) = (self.shape.head_dim, self.shape.chunk_size.min(span.len()).max(1));
-        let decays = decays(self.slope, size);
-        let mut scratch = Scratch::default();
-        let [mut scores, mut rows, mut out] =
-            [size * size, size * dim, size * dim].map(|len| exec.buffers.take(len));
-        for start in span.clone().step_by(size) {
-            let tokens = start..span.end.min(start + size);
-            let m = tokens.len();
-            let (scores, rows, out) =
-                (&mut scores[..m * m], &mut rows[..m * dim], &mut out[..m * dim]);
-            self.scores(exec.cpu, tokens.clone(), &decays, scores, &mut scratch);
-            let (cpu, v) = (exec.cpu, self.matrix(2, tokens.clone()));
-            let intra = Mat::row_major(scores, m, m);
-            serial(cpu, intra, v, MatMut::row_major(out, m, dim), false, &mut scratch);
-            self.scaled(0, tokens.clone(), |i| decays[i + 1], rows);
-            let (q, s) = (Mat::row_major(rows, m, dim), Mat::row_major(state, dim, dim));
-            serial(cpu, q, s, MatMut::row_major(out, m, dim), true, &mut scratch);
-            self.advance(cpu, tokens.clone(), &decays, state, rows, &mut scratch);
-            for (token, o) in tokens.zip(out.chunks_exact(dim)) {
-                emit(token, o);
-            }
-        }
-        for buffer in [scores, rows, out] {
-            exec.buffers.give(buffer);
-        }
-    }
-
-    /// `(Q K^T) * D` of one block, `[m, m]`, zero above the diagonal.
-    fn scores(
-        self,
-        cpu: Cpu,
-        tokens: Range<usize>,
-        decays: &[f32],
-        scores: &mut [f32],
-        scratch: &mut Scratch,
-    ) {
-        let m = tokens.len();
-        let (q, k) = (self.matrix(0, tokens.clone()), self.matrix(1, tokens));
-        serial(cpu, q, k.t(), MatMut::row_major(scores, m, m), false, scratch);
-        mask(scores, m, decays);
     }
 
     /// The state after one block; `rows: [m, head_dim]` is scratch.
@@ -338,7 +335,16 @@ fn mask(x: &mut [f32], m: usize, decays: &[f32]) {
     }
 }
 
-/// `exp(-slope i)` for `i` in `0..=n`, computed in f64.
+/// Decays that are smaller are 0, and states hear this much with every token.
+///
+/// Next to anything else it is nothing: a state whose slope is 1e-7 comes to 1e-18 by it. Without
+/// it, a state decays to the least subnormal number in a long silence and stays there, for its
+/// product with a decay of more than a half rounds up to it again, and a block has decays of that
+/// kind from 87 / slope tokens on; a CPU computes with them up to sixty times as slowly.
+const NOTHING: f32 = 1e-25;
+
+/// `exp(-slope i)` for `i` in `0..=n`, computed in f64; 0 where it is less than [`NOTHING`].
 fn decays(slope: f32, n: usize) -> Vec<f32> {
-    (0..=n).map(|i| (-f64::from(slope) * i as f64).exp() as f32).collect()
+    let decay = |i| (-f64::from(slope) * i as f64).exp() as f32;
+    (0..=n).map(decay).map(|decay| if decay < NOTHING { 0.0 } else { decay }).collect()
 }

@@ -1,6 +1,6 @@
 use super::*;
-use crate::Rng;
 use crate::testing::{assert_close, assert_gradient, execs, random};
+use crate::{Cpu, Rng};
 use proptest::prelude::*;
 
 fn wide(x: &[f32]) -> Vec<f64> {
@@ -37,7 +37,8 @@ fn check(shape: Lightning, lengths: &[usize], seed: u64) {
     for exec in execs() {
         let what = format!("{shape:?}, {lengths:?}, {exec:?}");
         let (mut out, mut states) = (vec![f32::NAN; tokens * width], initial.clone());
-        lightning_attention(&exec, &shape, &slopes, &qkv, &spans, &mut states, &mut out);
+        let mut each: Vec<_> = states.chunks_exact_mut(shape.state_len()).collect();
+        lightning_attention(&exec, &shape, &slopes, &qkv, &spans, &mut each, &mut out);
         assert_close(&what, &want, &out, 1e-5);
         assert_close(&what, &want_states, &states, 1e-5);
     }
@@ -79,7 +80,15 @@ fn any_chunking_is_the_same_sequence() {
         let (mut out, mut state) = (vec![f32::NAN; tokens * 64], vec![0.0; shape.state_len()]);
         for start in (0..tokens).step_by(piece) {
             let span = start..tokens.min(start + piece);
-            lightning_attention(&exec, &shape, &slopes, &qkv, &[span], &mut state, &mut out);
+            lightning_attention(
+                &exec,
+                &shape,
+                &slopes,
+                &qkv,
+                &[span],
+                &mut [&mut state[..]],
+                &mut out,
+            );
         }
         (out, state)
     };
@@ -88,6 +97,92 @@ fn any_chunking_is_the_same_sequence() {
         let (out, state) = run(piece, chunk_size);
         assert_close("out", &want, &out, 1e-5);
         assert_close("state", &want_state, &state, 1e-5);
+    }
+}
+
+/// Sequences in a batch, long and short, give the bits that each gives alone, on any number of
+/// threads.
+#[test]
+fn a_batch_is_its_sequences() {
+    let lengths = [1, 50, 1, 0, 8, 9, 1, 33, 1, 50, 2];
+    for (heads, head_dim) in [(5, 32), (2, 67)] {
+        let shape = Lightning::new(heads, head_dim);
+        let (tokens, width) = (lengths.iter().sum::<usize>(), heads * head_dim);
+        let mut rng = Rng(5);
+        let qkv = random(&mut rng, tokens * shape.qkv_width());
+        let initial = random(&mut rng, lengths.len() * shape.state_len());
+        let (slopes, mut start) = (slopes(heads), 0);
+        let spans = lengths.map(|len| {
+            start += len;
+            start - len..start
+        });
+        for cpu in Cpu::variants() {
+            let run = |num_threads: usize, spans: &[Range<usize>], states: &mut [&mut [f32]]| {
+                let exec = Exec { cpu, ..Exec::new(num_threads) };
+                let mut out = vec![f32::NAN; tokens * width];
+                lightning_attention(&exec, &shape, &slopes, &qkv, spans, states, &mut out);
+                out
+            };
+            let mut states = initial.clone();
+            let mut each: Vec<_> = states.chunks_exact_mut(shape.state_len()).collect();
+            let out = run(3, &spans, &mut each);
+            for (i, span) in spans.iter().enumerate() {
+                let part = i * shape.state_len()..(i + 1) * shape.state_len();
+                let mut state = initial[part.clone()].to_vec();
+                let alone = run(1, std::slice::from_ref(span), &mut [&mut state]);
+                let rows = span.start * width..span.end * width;
+                assert_eq!(alone[rows.clone()], out[rows], "{span:?} on {cpu}");
+                assert_eq!(state, states[part], "{span:?} on {cpu}");
+            }
+        }
+    }
+}
+
+/// Tiles read scores beyond the diagonal: what they find there must not reach earlier tokens. (The
+/// values of a block are all multiplied, by 0 where they come later, so they have to be finite.)
+#[test]
+fn a_token_does_not_see_the_next() {
+    let shape = Lightning { heads: 1, head_dim: 32, chunk_size: 64 };
+    let tokens = 60;
+    let mut rng = Rng(6);
+    let qkv = random(&mut rng, tokens * shape.qkv_width());
+    for exec in execs() {
+        let run = |qkv: &[f32], tokens: usize| {
+            let (mut state, mut out) = (vec![0.0; shape.state_len()], vec![f32::NAN; tokens * 32]);
+            let spans = [0..tokens];
+            lightning_attention(&exec, &shape, &[0.1], qkv, &spans, &mut [&mut state], &mut out);
+            out
+        };
+        for poisoned in [1, 11, 12, 31, 32, 59] {
+            let mut bad = qkv.clone();
+            for token in bad.chunks_exact_mut(shape.qkv_width()).skip(poisoned) {
+                // q and k.
+                token[..64].fill(f32::NAN);
+            }
+            let want = run(&qkv, tokens);
+            assert_eq!(run(&bad, tokens)[..poisoned * 32], want[..poisoned * 32], "{exec:?}");
+        }
+    }
+}
+
+/// States stuck at the least subnormal number, and every step took sixty times as long.
+#[test]
+fn silence_leaves_no_subnormal_numbers() {
+    let shape = Lightning { heads: 2, head_dim: 40, chunk_size: 256 };
+    let tokens = 700;
+    let mut qkv = vec![0.0; tokens * shape.qkv_width()];
+    qkv[..shape.qkv_width()].fill(1.0);
+    for cpu in Cpu::variants() {
+        let exec = Exec { cpu, ..Exec::new(1) };
+        for piece in [1, 256, tokens] {
+            let (mut state, mut out) = (vec![0.0; shape.state_len()], vec![0.0; tokens * 80]);
+            for start in (0..tokens).step_by(piece) {
+                let span = start..tokens.min(start + piece);
+                let states = &mut [&mut state[..]];
+                lightning_attention(&exec, &shape, &[0.3, 0.9], &qkv, &[span], states, &mut out);
+                assert!(!states[0].iter().any(|s| s.is_subnormal()), "{piece} on {cpu}");
+            }
+        }
     }
 }
 
@@ -106,7 +201,15 @@ fn remembers_what_it_was_told() {
     }
     let (mut state, mut out) = (vec![0.0; shape.state_len()], vec![f32::NAN; tokens * 8]);
     let spans = [0..tokens];
-    lightning_attention(&Exec::new(1), &shape, &[0.0, 3.0], &qkv, &spans, &mut state, &mut out);
+    lightning_attention(
+        &Exec::new(1),
+        &shape,
+        &[0.0, 3.0],
+        &qkv,
+        &spans,
+        &mut [&mut state[..]],
+        &mut out,
+    );
     assert_eq!(out[(tokens - 1) * 8..][..4], [1.0, 2.0, 3.0, 4.0]);
     assert!(out[(tokens - 1) * 8 + 4..].iter().all(|x| x.abs() < 1e-20));
 }
@@ -117,7 +220,15 @@ fn fast_decay_does_not_overflow() {
     let shape = Lightning { heads: 1, head_dim: 8, chunk_size: 256 };
     let qkv = vec![1.0; 600 * shape.qkv_width()];
     let (mut state, mut out) = (vec![0.0; 64], vec![f32::NAN; 600 * 8]);
-    lightning_attention(&Exec::new(1), &shape, &[5.0], &qkv, &[0..600], &mut state, &mut out);
+    lightning_attention(
+        &Exec::new(1),
+        &shape,
+        &[5.0],
+        &qkv,
+        &[0..600],
+        &mut [&mut state[..]],
+        &mut out,
+    );
     assert!(out.iter().all(|x| (7.9..8.2).contains(x)));
 }
 

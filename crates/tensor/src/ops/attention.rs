@@ -64,7 +64,8 @@ impl Tensor {
         let exec = self.device().exec();
         let mut states = exec.buffers.take(spans.len() * shape.state_len());
         states.fill(0.0);
-        lightning_attention(exec, &shape, slopes, self.data(), spans, &mut states, &mut out);
+        let mut each: Vec<_> = states.chunks_exact_mut(shape.state_len().max(1)).collect();
+        lightning_attention(exec, &shape, slopes, self.data(), spans, &mut each, &mut out);
         exec.buffers.give(states);
         let (qkv, slopes, spans) = (self.detach(), Arc::clone(slopes), Arc::clone(spans));
         Self::from_op(&[self.rows(), width], out, &[self], move |grad| {
@@ -99,14 +100,10 @@ impl Tensor {
         states: &mut [&mut [f32]],
     ) -> Self {
         let _timed = self.device().timed(Class::LightningAttention);
-        assert_eq!(states.len(), spans.len(), "one state per sequence");
         let width = shape.heads * shape.head_dim;
         let mut out = self.output(self.rows() * width);
         let exec = self.device().exec();
-        for (span, state) in spans.iter().zip(states) {
-            let span = std::slice::from_ref(span);
-            lightning_attention(exec, &shape, slopes, self.data(), span, state, &mut out);
-        }
+        lightning_attention(exec, &shape, slopes, self.data(), spans, states, &mut out);
         Self::new(self.device(), &[self.rows(), width], out)
     }
 
