@@ -21,6 +21,9 @@ const DOES_NOT_FIT: u8 = 4;
 
 /// Prints `error` and chooses the exit code by what it is.
 pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
+    if stdout_is_closed(error) {
+        return ExitCode::SUCCESS;
+    }
     let mut message = error.to_string();
     for cause in error.chain().skip(1).map(ToString::to_string) {
         // Some errors quote their cause themselves.
@@ -45,4 +48,13 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
             || cause.downcast_ref::<tensor::Error>().is_some_and(|error| !error.is_write())
     });
     ExitCode::from(if model { INVALID_MODEL } else { FAILED })
+}
+
+/// Whoever reads stdout has seen enough, as `head` does: no failure. Nothing else is written to
+/// that can close so.
+fn stdout_is_closed(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        let io = cause.downcast_ref::<std::io::Error>();
+        io.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+    })
 }

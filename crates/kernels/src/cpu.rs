@@ -124,13 +124,13 @@ pub struct Avx512Bf16(());
 /// Proof that AMX's tiles and bf16 products are available and that the system lets this process
 /// use them, beside what [`Avx512Bf16`] proves; made where that one is.
 #[derive(Clone, Copy, Debug)]
-pub struct AmxBf16(Avx512Bf16);
+pub struct AmxBf16(AmxTile, Avx512Bf16);
 
 impl Bf16Unit {
     /// The proof that both units have in common.
     pub(crate) fn avx512(self) -> Avx512Bf16 {
         match self {
-            Self::Dot(token) | Self::Tiles(AmxBf16(token)) => token,
+            Self::Dot(token) | Self::Tiles(AmxBf16(_, token)) => token,
         }
     }
 }
@@ -138,6 +138,12 @@ impl Bf16Unit {
 impl AmxBf16 {
     /// The proof of what it has beside tiles.
     pub(crate) fn avx512(self) -> Avx512Bf16 {
+        self.1
+    }
+
+    /// The proof that it has in common with the unit for 8 bits.
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) fn tiles(self) -> AmxTile {
         self.0
     }
 }
@@ -157,7 +163,7 @@ impl Avx512Bf16 {
 impl AmxBf16 {
     fn detect() -> Option<Self> {
         let avx512 = Avx512Bf16::detect()?;
-        AmxTile::detect(AMX_BF16).map(|_| Self(avx512))
+        AmxTile::detect(AMX_BF16).map(|tiles| Self(tiles, avx512))
     }
 }
 

@@ -4,12 +4,12 @@ use crate::model::Place;
 use models::Config;
 use std::io::Write as _;
 use std::path::PathBuf;
+use tensor::KvType;
 use tensor::gguf::Value;
-use tensor::{Checkpoint, KvType};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// A model's folder, a safetensors file or a GGUF file
+    /// A model's folder, a safetensors file, a GGUF file, or an embedded model's name
     path: PathBuf,
     /// Print JSON
     #[arg(long)]
@@ -17,15 +17,14 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let checkpoint = Checkpoint::open(&arguments.path)?;
+    let place = Place::of(Some(&arguments.path))?;
+    let checkpoint = place.checkpoint()?;
     let metadata = checkpoint.metadata();
-    let config = match metadata {
+    let config = match &place {
         // What the file holds is shown even if it is no model of ours.
-        Some(_) => Config::from_gguf(&checkpoint).ok(),
-        None if arguments.path.join("config.json").is_file() => {
-            Some(Place::Folder(arguments.path.clone()).config()?)
-        }
-        None => None,
+        Place::Gguf(file) => Config::from_gguf(file).ok(),
+        Place::Folder(folder) if !folder.join("config.json").is_file() => None,
+        Place::Folder(_) | Place::Embedded => Some(place.config()?),
     };
     let mut out = std::io::stdout().lock();
     if arguments.json {

@@ -29,6 +29,7 @@ mod amx;
 pub(crate) mod bf16;
 mod blocks;
 pub(crate) mod int8;
+mod lines;
 mod split;
 #[cfg(test)]
 mod tests;

@@ -1,9 +1,10 @@
 //! Products on the unit of AVX-512 BF16: a block of rows stays in the second-level cache while the
 //! panels pass by, and a part of a panel in the first while the rows do.
 
-use super::{Line, Pairs, Rounded, STEP, Sums, TILE_ROWS, To, WIDTH, avx512, steps, with_lines};
+use super::{Line, Pairs, Rounded, STEP, Sums, TILE_ROWS, To, WIDTH, avx512, steps};
 use crate::Buffers;
 use crate::cpu::Avx512Bf16;
+use crate::matmul::lines::with_lines;
 use std::ops::Range;
 
 /// Steps of a panel that are multiplied at once: 16 KiB, which stay in a L1 of 48 KiB while as much
@@ -60,7 +61,7 @@ pub(super) unsafe fn block(
     let kept = if blocks > 1 { a.rows.next_multiple_of(pair) * 2 } else { 0 };
     let mut edge: Edge = [[Sums([0.0; 16]); 2]; 2 * TILE_ROWS];
     let edge = edge.as_mut_ptr().cast::<f32>();
-    with_lines(buffers, kept, |kept| {
+    with_lines(buffers, kept, |kept: &mut [Line]| {
         let kept = kept.as_mut_ptr().cast::<f32>();
         for panel in panels {
             let columns = WIDTH.min(b.n - panel * WIDTH);

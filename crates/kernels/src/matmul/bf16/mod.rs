@@ -24,6 +24,7 @@ mod tiled;
 pub(crate) mod tiles;
 
 use super::Mat;
+use super::lines::{Lines, with_lines};
 use crate::cpu::Bf16Unit;
 use crate::half::{Bf16, bf16_to_f32};
 use crate::threads::SharedMut;
@@ -49,6 +50,9 @@ const TASKS_PER_THREAD: usize = 4;
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
 pub(super) struct Line(pub(super) [Bf16; STEP]);
+
+// SAFETY: 64 bytes, aligned to as many, and any bits are numbers.
+unsafe impl Lines for Line {}
 
 /// 64 bytes of f32.
 #[derive(Clone, Copy)]
@@ -387,16 +391,6 @@ unsafe fn block(
             Bf16Unit::Dot(token) => dot::block(buffers, token, a, b, panels, to),
         }
     }
-}
-
-/// Calls `f` with `len` lines, which hold arbitrary numbers.
-fn with_lines<R>(buffers: &Buffers, len: usize, f: impl FnOnce(&mut [Line]) -> R) -> R {
-    let mut buffer = buffers.take((len + 1) * 16);
-    // SAFETY: any bits are numbers of bf16, and any bf16 are numbers of f32.
-    let (_, lines, _) = unsafe { buffer.align_to_mut::<Line>() };
-    let result = f(&mut lines[..len]);
-    buffers.give(buffer);
-    result
 }
 
 /// Up to 16 rows of A into a tile per step; rows that are missing are zeros.

@@ -11,9 +11,10 @@
 //!   same few sets of the caches again and again.
 
 use super::tiles::{Pending, Tiles};
-use super::{Line, Pairs, Rounded, STEP, Sums, TILE_ROWS, To, WIDTH, steps, with_lines};
+use super::{Line, Pairs, Rounded, STEP, Sums, TILE_ROWS, To, WIDTH, steps};
 use crate::Buffers;
 use crate::cpu::AmxBf16;
+use crate::matmul::lines::with_lines;
 use std::ops::Range;
 
 /// Steps of a chain: 512 elements of `k`.
@@ -121,7 +122,7 @@ unsafe fn many(
     let hot = hot.as_mut_ptr();
     let kept = if steps > PART_STEPS { panels.len() * size_of::<Block>() / LINE_BYTES } else { 0 };
     let pairs = a.rows.div_ceil(PAIR);
-    with_lines(buffers, kept, |kept| {
+    with_lines(buffers, kept, |kept: &mut [Line]| {
         let kept = kept.as_mut_ptr().cast::<Block>();
         let mut pending = Pending::none();
         let mut calls = 0;

@@ -5,9 +5,7 @@
 //! tmm2 tmm3      tmm5        tmm6 tmm7: two of B
 //! ```
 //!
-//! The instructions have no stable intrinsics, so they are assembly. The compiler does not use
-//! tiles: their shape is set while a [`Tiles`] lives, and their contents never outlive a block of
-//! assembly.
+//! See `matmul::amx` for why they are assembly and what holds while a [`Tiles`] lives.
 
 #![cfg_attr(
     not(target_arch = "x86_64"),
@@ -16,13 +14,13 @@
 
 use super::{Line, STEP, TILE_ROWS, WIDTH, avx512};
 use crate::cpu::AmxBf16;
-use std::marker::PhantomData;
+#[cfg(target_arch = "x86_64")]
+use crate::matmul::amx::{Shaped, tile_chains};
 
-/// Tiles of this thread are in use; they are given back to their initial state at the end, or
-/// every switch of threads would save 8 KiB.
+/// Tiles of this thread are in use.
 pub(crate) struct Tiles {
-    /// Bound to the thread.
-    _thread: PhantomData<*const ()>,
+    #[cfg(target_arch = "x86_64")]
+    _shaped: Shaped,
 }
 
 /// Sums of a part that are to be added up: `to = add + sums`, rows of 32. Whoever makes one promises
@@ -79,17 +77,6 @@ impl Pending {
     }
 }
 
-/// What `ldtilecfg` reads: palette 1 has eight tiles of at most 16 rows of 64 bytes.
-#[cfg(target_arch = "x86_64")]
-#[repr(C, align(64))]
-struct Shape {
-    palette: u8,
-    start_row: u8,
-    reserved: [u8; 14],
-    row_bytes: [u16; 16],
-    rows: [u8; 16],
-}
-
 #[cfg(target_arch = "x86_64")]
 impl Tiles {
     /// Tiles of A and C with `rows` rows.
@@ -97,59 +84,16 @@ impl Tiles {
     /// # Panics
     ///
     /// If `rows` is 0 or above 16.
-    pub(crate) fn new(_: AmxBf16, rows: usize) -> Self {
+    pub(crate) fn new(token: AmxBf16, rows: usize) -> Self {
         assert!((1..=16).contains(&rows), "{rows} rows in a tile");
-        let (mut row_bytes, mut num_rows) = ([0; 16], [0; 16]);
-        row_bytes[..8].fill(64);
-        num_rows[..6].fill(rows as u8);
-        num_rows[6..8].fill(16);
-        let shape =
-            Shape { palette: 1, start_row: 0, reserved: [0; 14], row_bytes, rows: num_rows };
-        // SAFETY: the token proves that tiles may be used; the shape is 64 bytes that palette 1
-        // allows.
-        unsafe {
-            std::arch::asm!(
-                "ldtilecfg [{shape}]",
-                shape = in(reg) &raw const shape,
-                options(nostack, preserves_flags, readonly),
-            );
-        }
-        Self { _thread: PhantomData }
+        let (rows, whole) = ((rows as u8, 64), (16, 64));
+        let shapes = [rows, rows, rows, rows, rows, rows, whole, whole];
+        Self { _shaped: Shaped::new(token.tiles(), &shapes) }
     }
 
     /// See [`super::chains`]; for tiles of 16 rows.
     pub(super) fn chains(&self, steps: usize) {
-        if steps == 0 {
-            return;
-        }
-        // Zeros would take less power, and the clock would be faster than it ever is.
-        let halves = [Line([0x3F00; STEP]); TILE_ROWS];
-        // SAFETY: 16 lines are read, and tiles are declared as overwritten.
-        unsafe {
-            std::arch::asm!(
-                "tilezero tmm0",
-                "tilezero tmm1",
-                "tilezero tmm2",
-                "tilezero tmm3",
-                "tileloadd tmm4, [{halves} + {line}]",
-                "tileloadd tmm5, [{halves} + {line}]",
-                "tileloadd tmm6, [{halves} + {line}]",
-                "tileloadd tmm7, [{halves} + {line}]",
-                "2:",
-                "tdpbf16ps tmm0, tmm4, tmm6",
-                "tdpbf16ps tmm1, tmm4, tmm7",
-                "tdpbf16ps tmm2, tmm5, tmm6",
-                "tdpbf16ps tmm3, tmm5, tmm7",
-                "dec {steps}",
-                "jnz 2b",
-                halves = in(reg) halves.as_ptr(),
-                line = in(reg) 64usize,
-                steps = inout(reg) steps => _,
-                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
-                out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
-                options(nostack, readonly),
-            );
-        }
+        tile_chains!("tdpbf16ps", Line([0x3F00; STEP]), steps);
     }
 
     /// Two tiles of A times a part of a panel, from zero: `[32, 32]` sums to `to`. Meanwhile two rows
@@ -340,14 +284,6 @@ unsafe fn pair<const AHEAD: usize>(
         );
     }
     pending.rows -= 2 * busy;
-}
-
-#[cfg(target_arch = "x86_64")]
-impl Drop for Tiles {
-    fn drop(&mut self) {
-        // SAFETY: whoever has a `Tiles` may use tiles, and none has contents that are needed.
-        unsafe { std::arch::asm!("tilerelease", options(nostack, preserves_flags, nomem)) };
-    }
 }
 
 #[cfg(not(target_arch = "x86_64"))]

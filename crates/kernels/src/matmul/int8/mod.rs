@@ -34,6 +34,7 @@ mod tests;
 mod tiles;
 
 use super::Mat;
+use super::lines::{Lines, with_lines};
 use crate::cpu::Int8Unit;
 use crate::quant::Format;
 use crate::threads::SharedMut;
@@ -66,6 +67,9 @@ const ROWS_BYTES: usize = 384 << 10;
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
 pub(super) struct Line(pub(super) [u8; 64]);
+
+// SAFETY: 64 bytes, aligned to as many.
+unsafe impl Lines for Line {}
 
 impl Line {
     const ZERO: Self = Self([0; 64]);
@@ -240,17 +244,6 @@ pub(super) unsafe fn serial(
     let exec = Exec { cpu, threads: crate::Threads::new(1), buffers: Buffers::default() };
     // SAFETY: the caller's promise, passed on.
     unsafe { product(&exec, a, &[(0..a.rows, w)], c, stride, accumulate) }
-}
-
-/// Calls `f` with `len` groups of lines, which hold arbitrary numbers.
-fn with_lines<T: Copy, R>(buffers: &Buffers, len: usize, f: impl FnOnce(&mut [T]) -> R) -> R {
-    const { assert!(align_of::<T>() == 64 && size_of::<T>().is_multiple_of(64)) }
-    let mut buffer = buffers.take((len * size_of::<T>() + 64) / 4);
-    // SAFETY: `T` is lines and nothing else, and any bits are a line.
-    let (_, lines, _) = unsafe { buffer.align_to_mut::<T>() };
-    let result = f(&mut lines[..len]);
-    buffers.give(buffer);
-    result
 }
 
 /// Rows of A times some panels.

@@ -6,7 +6,7 @@
 
 use super::{Line, TILE_LINES, Task, UNPACKED};
 use crate::cpu::AmxInt8;
-use crate::matmul::amx::Shaped;
+use crate::matmul::amx::{Shaped, tile_chains};
 use std::arch::x86_64::*;
 use std::mem::MaybeUninit;
 
@@ -157,36 +157,6 @@ fn scale<const MINIMA: bool>(
 
 /// See [`super::chains`].
 pub(super) fn chains(token: AmxInt8, steps: usize) {
-    if steps == 0 {
-        return;
-    }
     let _shaped = Shaped::new(token.tiles(), &[(16, 64); 8]);
-    // Zeros would take less power, and the clock would be faster than it ever is.
-    let ones = [Line([1; 64]); 16];
-    // SAFETY: 16 lines are read, and tiles are declared as overwritten.
-    unsafe {
-        std::arch::asm!(
-            "tilezero tmm0",
-            "tilezero tmm1",
-            "tilezero tmm2",
-            "tilezero tmm3",
-            "tileloadd tmm4, [{ones} + {line}]",
-            "tileloadd tmm5, [{ones} + {line}]",
-            "tileloadd tmm6, [{ones} + {line}]",
-            "tileloadd tmm7, [{ones} + {line}]",
-            "2:",
-            "tdpbssd tmm0, tmm4, tmm6",
-            "tdpbssd tmm1, tmm4, tmm7",
-            "tdpbssd tmm2, tmm5, tmm6",
-            "tdpbssd tmm3, tmm5, tmm7",
-            "dec {steps}",
-            "jnz 2b",
-            ones = in(reg) ones.as_ptr(),
-            line = in(reg) 64usize,
-            steps = inout(reg) steps => _,
-            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
-            out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
-            options(nostack, readonly),
-        );
-    }
+    tile_chains!("tdpbssd", Line([1; 64]), steps);
 }

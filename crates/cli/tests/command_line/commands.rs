@@ -1,28 +1,11 @@
 //! The binary from outside: what it writes, and how it fails.
-#![expect(clippy::unwrap_used, reason = "a test may stop")]
 
+use super::{fails, fulgurite, root};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
-
-fn fulgurite(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_fulgurite")).args(arguments).output().unwrap()
-}
+use std::process::{Command, Stdio};
 
 fn golden(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/goldens").join(name)
-}
-
-/// Expects a failure with `code` and all of `words` in one line.
-#[track_caller]
-fn fails(arguments: &[&str], code: i32, words: &[&str]) {
-    let output = fulgurite(arguments);
-    let message = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(code), "{message}");
-    assert_eq!(message.trim_end().lines().count(), 1, "{message}");
-    for word in words {
-        assert!(message.contains(word), "no {word:?} in: {message}");
-    }
-    assert!(output.stdout.is_empty());
+    root().join("fixtures/goldens").join(name)
 }
 
 /// A copy of a golden's folder, to be damaged.
@@ -185,4 +168,18 @@ fn files_beyond_the_context_are_refused() {
     if cfg!(unix) {
         fails(&["run", "--file", "/dev/zero", "which version?"], 4, &["/dev/zero"]);
     }
+}
+
+/// As behind a pipe to `head`.
+#[test]
+fn a_reader_that_has_enough_is_no_failure() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_fulgurite"))
+        .args(["inspect", "nano"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), &output.stderr[..]), (Some(0), &b""[..]));
 }

@@ -1,8 +1,6 @@
 //! What is said to be needed is what is taken.
-#![expect(clippy::unwrap_used, reason = "a test may stop")]
-#![expect(clippy::print_stderr, reason = "a skip is visible")]
 
-use std::process::Command;
+use super::succeeds;
 
 /// Reads so many KiB in a process of its own and compares its peak with what it computed first.
 fn check(kib: usize) {
@@ -10,13 +8,10 @@ fn check(kib: usize) {
     let path = folder.path().join("notes.txt");
     let line = "name = \"serde\"\nversion = \"1.0.229\"\n";
     std::fs::write(&path, &line.repeat((kib << 10).div_ceil(line.len()))[..kib << 10]).unwrap();
-    let output = Command::new(env!("CARGO_BIN_EXE_fulgurite"))
-        .args(["run", "which version of serde?", "--json", "--max-tokens", "4", "--file"])
-        .arg(&path)
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let value: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let path = path.display().to_string();
+    let question = ["run", "which version of serde?", "--json", "--max-tokens", "4", "--file"];
+    let output = succeeds(&[&question[..], &[&path]].concat());
+    let value: serde_json::Value = serde_json::from_str(&output).unwrap();
     let bytes = |field: &str| value[field].as_f64();
     let [Some(expected), Some(peak)] = ["expected_peak_rss_bytes", "peak_rss_bytes"].map(bytes)
     else {

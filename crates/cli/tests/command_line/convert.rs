@@ -1,33 +1,7 @@
 //! Conversions to GGUF files and back, with the embedded model.
-#![expect(clippy::unwrap_used, reason = "a test may stop")]
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
-
-fn fulgurite(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_fulgurite")).args(arguments).output().unwrap()
-}
-
-#[track_caller]
-fn succeeds(arguments: &[&str]) -> String {
-    let output = fulgurite(arguments);
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
-}
-
-#[track_caller]
-fn fails(arguments: &[&str], code: i32, words: &[&str]) {
-    let output = fulgurite(arguments);
-    let message = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(code), "{message}");
-    for word in words {
-        assert!(message.contains(word), "no {word:?} in: {message}");
-    }
-}
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
-}
+use super::{fails, root, succeeds};
+use std::path::Path;
 
 /// The README's question, about the packages around the answer.
 #[test]

@@ -1,53 +1,30 @@
 //! `fulgurite bench` from outside: what it writes, and what it refuses. No speed is expected.
-#![expect(clippy::unwrap_used, reason = "a test may stop")]
 
+use super::{fails, fulgurite, root, succeeds};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
 
-fn bench(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_fulgurite")).arg("bench").args(arguments).output().unwrap()
-}
-
+/// What `bench` writes; nothing is on stderr, which is no terminal.
 #[track_caller]
 fn text(arguments: &[&str]) -> String {
-    let output = bench(arguments);
+    let output = fulgurite(&[&["bench"], arguments].concat());
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Expects a failure with `code` and all of `words` in its first line.
-#[track_caller]
-fn fails(arguments: &[&str], code: i32, words: &[&str]) {
-    let output = bench(arguments);
-    let message = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(code), "{message}");
-    let first = message.lines().next().unwrap_or_default();
-    for word in words {
-        assert!(first.contains(word), "no {word:?} in: {message}");
-    }
-    assert!(output.stdout.is_empty());
-}
-
 /// A small random model whose context is `context` tokens, in `folder`.
 fn model(folder: &Path, context: u64) -> PathBuf {
-    let golden = "../../fixtures/goldens/text-hybrid/config.json";
-    let config = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(golden));
-    let config = config.unwrap();
+    let golden = root().join("fixtures/goldens/text-hybrid/config.json");
+    let config = std::fs::read_to_string(golden).unwrap();
     let field = "\"max_position_embeddings\": 4096";
     assert!(config.contains(field));
     let path = folder.join("config.json");
     let field_now = format!("\"max_position_embeddings\": {context}");
     std::fs::write(&path, config.replace(field, &field_now)).unwrap();
     let made = folder.join("model");
-    let status = Command::new(env!("CARGO_BIN_EXE_fulgurite"))
-        .args(["init", &path.display().to_string(), &made.display().to_string()])
-        .args(["--weights", "f32"])
-        .output()
-        .unwrap()
-        .status;
-    assert!(status.success());
+    let [path, to] = [&path, &made].map(|path| path.display().to_string());
+    succeeds(&["init", &path, &to, "--weights", "f32"]);
     made
 }
 
@@ -136,14 +113,14 @@ fn zero_leaves_a_test_out() {
 
 #[test]
 fn misuse_is_told() {
-    fails(&["-p", "0", "-n", "0"], 2, &["-p 0 -n 0", "above 0"]);
-    fails(&["-p", "few"], 2, &["'few'", "--prompt-tokens"]);
-    fails(&["-p", "-1"], 2, &["-1"]);
-    fails(&["-n", "99999999999999999999"], 2, &["99999999999999999999"]);
-    fails(&["--weights", "f32,q1"], 2, &["'q1'", "--weights"]);
-    fails(&["--repeat", "0"], 2, &["'0'", "--repeat"]);
-    fails(&["--chunk", "0"], 2, &["'0'", "--chunk"]);
-    fails(&["--model", "/nowhere"], 3, &["/nowhere"]);
+    fails(&["bench", "-p", "0", "-n", "0"], 2, &["-p 0 -n 0", "above 0"]);
+    fails(&["bench", "-p", "few"], 2, &["'few'", "--prompt-tokens"]);
+    fails(&["bench", "-p", "-1"], 2, &["-1"]);
+    fails(&["bench", "-n", "99999999999999999999"], 2, &["99999999999999999999"]);
+    fails(&["bench", "--weights", "f32,q1"], 2, &["'q1'", "--weights"]);
+    fails(&["bench", "--repeat", "0"], 2, &["'0'", "--repeat"]);
+    fails(&["bench", "--chunk", "0"], 2, &["'0'", "--chunk"]);
+    fails(&["bench", "--model", "/nowhere"], 3, &["/nowhere"]);
 }
 
 /// Before anything is measured, also if a smaller test comes first.
@@ -152,7 +129,12 @@ fn what_does_not_fit_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let model = model(folder.path(), 1 << 40).display().to_string();
     let with_model = |arguments: &[&'static str]| -> Vec<String> {
-        arguments.iter().map(|word| (*word).to_owned()).chain([model.clone()]).collect()
+        ["bench"]
+            .iter()
+            .chain(arguments)
+            .map(|word| (*word).to_owned())
+            .chain([model.clone()])
+            .collect()
     };
     let refused = |arguments: &[&'static str], words: &[&str]| {
         let arguments = with_model(arguments);
