@@ -4,7 +4,7 @@ use crate::model::Place;
 use indicatif::HumanBytes;
 use models::Config;
 use models::weights::{self, Policy};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use tensor::{Checkpoint, Device, KvType};
 
 /// A request that is too large.
@@ -18,6 +18,16 @@ pub(crate) enum DoesNotFit {
         HumanBytes(need.weights), HumanBytes(need.total()), HumanBytes(*free)
     )]
     Memory { tokens: usize, need: Need, free: u64 },
+    /// More than the machine that is planned for holds.
+    #[error(
+        "{context} tokens need {} of memory and {} are free: expected fewer tokens, smaller weights \
+         (`--weights`) or more memory",
+        HumanBytes(*need), HumanBytes(*free)
+    )]
+    Plan { need: u64, free: u64, context: usize },
+    /// A context that the model does not have.
+    #[error("--context {context} is above {most}, expected at most that, the model's context")]
+    Context { context: usize, most: usize },
     /// More than the model's context.
     #[error(
         "up to `{}` the files have more than {most} bytes, expected at most that for the model's \
@@ -40,9 +50,9 @@ pub(crate) struct Need {
     /// Intermediate results of the tokens that are read at once.
     pub(crate) chunk: u64,
     /// The weights as the file has them: mapped, and given up by the system when it needs room.
-    mapped: u64,
+    pub(crate) mapped: u64,
     /// Whether they stay mapped, as part of the program.
-    stays: bool,
+    pub(crate) stays: bool,
 }
 
 impl Need {
@@ -58,7 +68,7 @@ impl Need {
     ) -> anyhow::Result<Self> {
         let config = place.config()?;
         Ok(Self {
-            weights: weights::loaded_bytes(&config, checkpoint, device, policy)?,
+            weights: weights::loaded_bytes(&config, checkpoint, device, policy)?.total,
             kv: config.kv_bytes(tokens, kv),
             state: config.state_bytes(),
             chunk: config.chunk_bytes(chunk),
@@ -68,7 +78,7 @@ impl Need {
     }
 
     /// What must be free.
-    fn total(&self) -> u64 {
+    pub(crate) fn total(&self) -> u64 {
         [self.weights, self.kv, self.state, self.chunk].into_iter().fold(0, u64::saturating_add)
     }
 
@@ -100,9 +110,47 @@ pub(crate) fn most_bytes(config: &Config, byte_level: bool) -> u64 {
     (config.max_position_embeddings as u64).saturating_mul(per_token)
 }
 
-/// Memory that can be had without pushing others out.
-fn free_bytes() -> Option<u64> {
-    kib_in("/proc/meminfo", "MemAvailable:")
+/// Memory that can be had without pushing others out: of the machine, and of the group of processes
+/// that this one is in where that has a limit.
+pub(crate) fn free_bytes() -> Option<u64> {
+    let machine = kib_in("/proc/meminfo", "MemAvailable:");
+    machine.into_iter().chain(free_in_groups(Path::new("/sys/fs/cgroup"))).min()
+}
+
+/// What the control groups of this process leave of their limits, each and those above it; `root` is
+/// where they are mounted.
+fn free_in_groups(root: &Path) -> Option<u64> {
+    let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let number =
+        |path: PathBuf| -> Option<u64> { std::fs::read_to_string(path).ok()?.trim().parse().ok() };
+    let free = groups.lines().filter_map(|line| {
+        // `0::/path` of version 2, `4:memory:/path` of version 1.
+        let mut fields = line.splitn(3, ':').skip(1);
+        let (base, names) = match fields.next()? {
+            "" => (root.to_owned(), ["memory.max", "memory.current"]),
+            "memory" => (root.join("memory"), ["memory.limit_in_bytes", "memory.usage_in_bytes"]),
+            _ => return None,
+        };
+        let group = Path::new(fields.next()?.trim_start_matches('/'));
+        let free = group.ancestors().filter_map(|group| {
+            // `max`, which is no number, is no limit.
+            let [limit, held] = names.map(|name| number(base.join(group).join(name)));
+            let cached = cached_bytes(&base.join(group).join("memory.stat"));
+            Some(limit?.saturating_sub(held?.saturating_sub(cached)))
+        });
+        free.min()
+    });
+    free.min()
+}
+
+/// Pages of files that a group holds and that the system takes back when it needs room.
+fn cached_bytes(stat: &Path) -> u64 {
+    let text = std::fs::read_to_string(stat).unwrap_or_default();
+    let field = |name: &str| -> Option<u64> {
+        text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
+    };
+    let total = field("total_inactive_file ").or_else(|| field("inactive_file "));
+    total.unwrap_or(0)
 }
 
 /// The memory that this process holds, where the system tells.

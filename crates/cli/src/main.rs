@@ -15,7 +15,7 @@ mod quantized;
 mod table;
 
 use clap::{Parser, Subcommand};
-use commands::{bench, convert, doctor, eval, init, inspect, quantize, run, train};
+use commands::{bench, convert, doctor, eval, init, inspect, plan, quantize, run, train};
 use std::process::ExitCode;
 
 /// Runs and trains models built on lightning attention; what they have read stays.
@@ -46,6 +46,8 @@ enum Command {
     /// Measure a model
     #[command(subcommand)]
     Eval(eval::What),
+    /// Tell what a model will cost in memory and time, before anything is loaded
+    Plan(plan::Arguments),
     /// Show what a checkpoint holds
     Inspect(inspect::Arguments),
     /// Show what this machine offers
@@ -65,6 +67,7 @@ fn main() -> ExitCode {
         Command::Quantize(arguments) => quantize::run(&arguments, &device()),
         Command::Train(arguments) => train::run(&arguments, &device()),
         Command::Eval(what) => eval::run(&what, &device()),
+        Command::Plan(arguments) => plan::run(&arguments, &device()),
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Doctor => doctor::run(&device()),
     };

@@ -58,11 +58,17 @@ impl Kv {
         device: &Device,
         weights: Option<Weights>,
     ) -> KvType {
-        match said {
-            Some(Self::F32) => KvType::F32,
-            Some(Self::Bf16) => KvType::Bf16,
-            Some(Self::Q8) => KvType::Q8,
-            None => models::default_kv(checkpoint, device, weights.map(Policy::from)),
+        let default = || models::default_kv(checkpoint, device, weights.map(Policy::from));
+        said.map_or_else(default, Self::into)
+    }
+}
+
+impl From<Kv> for KvType {
+    fn from(kv: Kv) -> Self {
+        match kv {
+            Kv::F32 => Self::F32,
+            Kv::Bf16 => Self::Bf16,
+            Kv::Q8 => Self::Q8,
         }
     }
 }

@@ -23,10 +23,10 @@ pub struct Work {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct WeightBytes {
     /// Of all of them.
-    pub total: usize,
+    pub total: u64,
     /// Of those that take part when one token is read and its logits are wanted: the chosen experts
     /// only, and one row of the embedding.
-    pub per_token: usize,
+    pub per_token: u64,
 }
 
 impl Config {
@@ -83,7 +83,7 @@ impl Config {
 mod tests {
     use super::*;
     use crate::MiniMaxText01;
-    use crate::weights::Random;
+    use crate::weights::{Policy, Random, planned_bytes};
     use std::path::Path;
     use tensor::gguf::DType;
     use tensor::{Device, Precision};
@@ -162,6 +162,10 @@ mod tests {
             let mut model = MiniMaxText01::new(config.clone(), &mut source).unwrap();
             model.freeze();
             let (h, vocab, width, kv_width) = (192, 288, 192, 96);
+            let dtype = if precision == Precision::F32 { DType::F32 } else { DType::Bf16 };
+            let policy = if precision == Precision::F32 { Policy::F32 } else { Policy::Bf16 };
+            let planned = planned_bytes(&config, DType::F32, Some(policy)).unwrap();
+            assert_eq!(planned, model.weight_bytes(), "{precision:?}");
             let wide = 4 * (2 * 96 * h + vocab * h);
             let norms = 4 * (5 * h + width);
             let mixers = 5 * width * h + 2 * (width + kv_width) * h;
@@ -170,7 +174,6 @@ mod tests {
             let rest = wide + norms + size * mixers;
             assert_eq!(bytes.per_token, rest + size * 2 * expert + 4 * h, "{precision:?}");
             assert_eq!(bytes.total, rest + size * 96 * expert + 4 * vocab * h, "{precision:?}");
-            let dtype = if precision == Precision::F32 { DType::F32 } else { DType::Bf16 };
             assert_eq!(model.dtype(), dtype);
         }
     }

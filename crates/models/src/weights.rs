@@ -3,12 +3,14 @@
 
 mod gguf;
 mod policy;
+mod sizes;
 
 pub(crate) use gguf::check;
 pub use gguf::{quantized, to_gguf, to_released};
 pub use policy::Policy;
+pub use sizes::{loaded_bytes, planned_bytes};
 
-use crate::{Config, Error, MiniMaxText01};
+use crate::{Error, MiniMaxText01};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -302,72 +304,6 @@ impl Source for FromCheckpoint<'_> {
     }
 }
 
-/// Bytes of all weights as [`load`](crate::load) will hold them, nothing loaded yet; saturates.
-///
-/// # Errors
-///
-/// If there is no model of `config`; what the checkpoint lacks is reported when it is loaded.
-pub fn loaded_bytes(
-    config: &Config,
-    checkpoint: &Checkpoint,
-    device: &Device,
-    policy: Option<Policy>,
-) -> Result<u64, Error> {
-    let source = FromCheckpoint::new(checkpoint, device, policy);
-    let mut sizes = Sizes { source, bytes: 0 };
-    MiniMaxText01::new(config.clone(), &mut sizes)?;
-    if config.tie_word_embeddings {
-        // The head is packed from the table, which stays.
-        let shape = [config.vocab_size, config.hidden_size];
-        let table = sizes.source.kept("model.embed_tokens.weight", &shape, Role::Embedding);
-        sizes.add(&shape, table);
-    }
-    Ok(sizes.bytes)
-}
-
-/// Adds up what is asked for and gives empty tensors.
-struct Sizes<'a> {
-    source: FromCheckpoint<'a>,
-    bytes: u64,
-}
-
-impl Sizes<'_> {
-    fn add(&mut self, shape: &[usize], dtype: DType) {
-        let bytes = match (dtype, shape) {
-            (DType::Blocks(_), [experts @ .., n, k]) => {
-                let matrix = dtype.packed_bytes(*n, *k) as u64;
-                experts.iter().fold(matrix, |bytes, &n| bytes.saturating_mul(n as u64))
-            }
-            _ => {
-                let size = dtype.block_bytes() as u64;
-                shape.iter().fold(size, |bytes, &n| bytes.saturating_mul(n as u64))
-            }
-        };
-        self.bytes = self.bytes.saturating_add(bytes);
-    }
-
-    fn empty(&self, shape: &[usize]) -> Tensor {
-        Tensor::zeros(self.source.device, &vec![0; shape.len()])
-    }
-}
-
-impl Source for Sizes<'_> {
-    fn tensor(&mut self, name: &str, shape: &[usize], role: Role) -> Result<Tensor, Error> {
-        self.add(shape, self.source.kept(name, shape, role));
-        Ok(self.empty(shape))
-    }
-
-    fn weight(&mut self, name: &str, shape: &[usize], role: Role) -> Result<Weight, Error> {
-        let kept = match self.source.kept(name, shape, role) {
-            // Products in f32 leave bf16 as it is stored.
-            DType::F32 if self.source.own(name) == DType::Bf16 => DType::Bf16,
-            kept => kept,
-        };
-        self.add(shape, kept);
-        Ok(Weight::new(self.empty(shape), Precision::F32))
-    }
-}
-
 /// Weights from a checkpoint as parameters to be trained further.
 #[derive(Debug)]
 pub struct ToTrain<'a> {
@@ -491,6 +427,7 @@ fn insert(saved: &mut BTreeMap<String, Saved>, name: &str, tensor: Tensor) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Config;
     use std::path::Path;
 
     /// A config of ten thousand layers of 65536 experts has as many names as few files have bytes.

@@ -177,7 +177,8 @@ fn what_is_loaded_takes_what_is_computed() {
     let config = Config { vocab_size: 64, head_dim: 16, num_local_experts: 32, ..config() };
     let from = write(folder.path(), "x.safetensors", random(&config, Precision::Bf16));
     let device = Device::cpu(1);
-    let bytes = |policy| models::weights::loaded_bytes(&config, &from, &device, policy).unwrap();
+    let bytes =
+        |policy| models::weights::loaded_bytes(&config, &from, &device, policy).unwrap().total;
     let all = [Policy::F32, Policy::Bf16, Policy::Q8, Policy::Q4].map(|policy| bytes(Some(policy)));
     assert!(all.windows(2).all(|pair| pair[0] >= pair[1]), "{all:?}");
     for policy in Policy::ALL.map(Some).into_iter().chain([None]) {

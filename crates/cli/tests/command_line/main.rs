@@ -6,6 +6,7 @@ mod bench;
 mod commands;
 mod convert;
 mod memory;
+mod plan;
 mod quantize;
 
 use std::path::{Path, PathBuf};

@@ -123,8 +123,8 @@ impl MiniMaxText01 {
     pub fn weight_bytes(&self) -> WeightBytes {
         let row = self.embed_tokens.bytes() / self.config.vocab_size;
         let head = self.norm.bytes() + self.lm_head.bytes();
-        let mut sum =
-            WeightBytes { total: self.embed_tokens.bytes() + head, per_token: row + head };
+        let total = (self.embed_tokens.bytes() + head) as u64;
+        let mut sum = WeightBytes { total, per_token: (row + head) as u64 };
         for layer in &self.layers {
             let WeightBytes { total, per_token } = layer.weight_bytes();
             sum.total += total;
@@ -284,8 +284,8 @@ impl DecoderLayer {
         let experts = w1.bytes() + w2.bytes() + w3.bytes();
         let rest = mixer + norms + gate.bytes();
         WeightBytes {
-            total: rest + experts,
-            per_token: rest + experts / w1.num_experts() * num_experts_per_tok,
+            total: (rest + experts) as u64,
+            per_token: (rest + experts / w1.num_experts() * num_experts_per_tok) as u64,
         }
     }
 

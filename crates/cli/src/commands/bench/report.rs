@@ -11,7 +11,7 @@ use tensor::Device;
 #[derive(Debug)]
 pub(super) struct Row {
     model: String,
-    model_bytes: usize,
+    model_bytes: u64,
     parameters: u128,
     weights: String,
     threads: usize,
@@ -82,8 +82,8 @@ impl Row {
         let unknown = || "?".to_owned();
         vec![
             name.unwrap_or(&self.model).to_owned(),
-            bytes(self.model_bytes as u64),
-            count(self.parameters as f64),
+            bytes(self.model_bytes),
+            table::count(self.parameters as f64),
             self.weights.clone(),
             self.threads.to_string(),
             self.test.clone(),
@@ -160,12 +160,6 @@ fn deviation(values: &[f64]) -> f64 {
     (squares / (n - 1.0).max(1.0)).sqrt()
 }
 
-/// `6.34 M`, `1.35 B`.
-fn count(n: f64) -> String {
-    let (unit, name) = if n < 1e9 { (1e6, "M") } else { (1e9, "B") };
-    format!("{:.2} {name}", n / unit)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -205,7 +199,5 @@ mod tests {
         assert_eq!(median(&[9.0, 1.0, 2.0, 4.0]), 3.0);
         assert_eq!(deviation(&[3.0]), 0.0);
         assert_eq!(deviation(&[1.0, 3.0]), 2.0_f64.sqrt());
-        assert_eq!(count(6_340_000.0), "6.34 M");
-        assert_eq!(count(1_350_000_000.0), "1.35 B");
     }
 }
