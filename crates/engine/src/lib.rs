@@ -130,7 +130,7 @@ impl<'a, M: CausalLm + ?Sized> Engine<'a, M> {
         if let Some(&id) = request.input_ids.iter().find(|&&id| id as usize >= vocab_size) {
             return Err(Refused::UnknownToken { id, vocab_size });
         }
-        let cache = Cache::new(config, prompt + answer, request.kv);
+        let cache = Cache::new(config, request.kv);
         let rng = Rng(request.seed);
         let finished = (answer == 0).then_some(FinishReason::Length);
         Ok(Self { model, request, cache, read: 0, written: 0, last: None, rng, chunk, finished })

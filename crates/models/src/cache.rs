@@ -2,9 +2,11 @@
 
 use crate::weights::Policy;
 use crate::{Config, LayerType};
-use tensor::{Checkpoint, Device, Kv, KvRows, KvType};
+use std::sync::Arc;
+use tensor::{Checkpoint, Device, Kv, KvPages, KvType, Page};
 
-/// The memory of one sequence. `state` does not grow; `kv` grows with every token.
+/// The memory of one sequence. `state` does not grow; `kv` grows by a page whenever the last one is
+/// full. A clone shares all pages, and copies the last one when it goes on from there.
 #[derive(Clone, Debug)]
 pub struct Cache {
     layers: Vec<LayerCache>,
@@ -18,13 +20,8 @@ pub struct Cache {
 pub enum LayerCache {
     /// `[heads, head_dim, head_dim]`.
     State(Vec<f32>),
-    /// Keys and values, each `[tokens, kv_heads, head_dim]`.
-    Kv {
-        /// Keys, after rotation.
-        k: KvRows,
-        /// Values.
-        v: KvRows,
-    },
+    /// Keys, after rotation, and values.
+    Kv(KvPages),
 }
 
 /// A point that a sequence can be brought back to: its states there, and how much it had read.
@@ -48,15 +45,14 @@ pub fn default_kv(checkpoint: &Checkpoint, device: &Device, policy: Option<Polic
 }
 
 impl Cache {
-    /// The memory of a sequence that has read nothing, with room for `tokens`, keys and values kept as
-    /// `kv`: as long as there are no more, its size is what [`Config::state_bytes`] and
-    /// [`Config::kv_bytes`] say.
-    pub fn new(config: &Config, tokens: usize, kv: KvType) -> Self {
+    /// The memory of a sequence that has read nothing, keys and values kept as `kv`. Its size is what
+    /// [`Config::state_bytes`] and [`Config::kv_bytes`] say.
+    pub fn new(config: &Config, kv: KvType) -> Self {
         let state = config.num_attention_heads * config.head_dim * config.head_dim;
-        let rows = || KvRows::new(kv, config.head_dim, tokens * config.num_key_value_heads);
+        let pages = || KvPages::new(kv, config.num_key_value_heads, config.head_dim);
         let layer = |kind: &LayerType| match kind {
             LayerType::LinearAttention => LayerCache::State(vec![0.0; state]),
-            LayerType::FullAttention => LayerCache::Kv { k: rows(), v: rows() },
+            LayerType::FullAttention => LayerCache::Kv(pages()),
         };
         Self { layers: config.layer_types.iter().map(layer).collect(), tokens: 0, relevant: false }
     }
@@ -70,18 +66,29 @@ impl Cache {
     pub fn state_bytes(&self) -> usize {
         let bytes = |layer: &LayerCache| match layer {
             LayerCache::State(state) => size_of_val(&state[..]),
-            LayerCache::Kv { .. } => 0,
+            LayerCache::Kv(_) => 0,
         };
         self.layers.iter().map(bytes).sum()
     }
 
-    /// Bytes of the keys and values read so far.
+    /// Bytes of all pages of keys and values, whole ones, shared with other sequences or not.
     pub fn kv_bytes(&self) -> usize {
-        let bytes = |layer: &LayerCache| match layer {
-            LayerCache::State(_) => 0,
-            LayerCache::Kv { k, v } => k.bytes() + v.bytes(),
-        };
-        self.layers.iter().map(bytes).sum()
+        self.pages().map(|page| page.bytes().len()).sum()
+    }
+
+    /// All pages of keys and values. Sequences that share some see the same addresses: whoever keeps
+    /// several counts each once.
+    pub fn pages(&self) -> impl Iterator<Item = &Arc<Page>> {
+        let pages = self.layers.iter().map(|layer| match layer {
+            LayerCache::State(_) => &[],
+            LayerCache::Kv(pages) => pages.pages(),
+        });
+        pages.flatten()
+    }
+
+    /// The memory of each layer.
+    pub fn layers(&self) -> &[LayerCache] {
+        &self.layers
     }
 
     /// Where the sequence is now, as little as it takes to come back: the keys and values stay
@@ -89,7 +96,7 @@ impl Cache {
     pub fn mark(&self) -> Mark {
         let state = |layer: &LayerCache| match layer {
             LayerCache::State(state) => Some(state.clone()),
-            LayerCache::Kv { .. } => None,
+            LayerCache::Kv(_) => None,
         };
         let states = self.layers.iter().filter_map(state).collect();
         Mark { states, tokens: self.tokens, relevant: self.relevant }
@@ -110,11 +117,7 @@ impl Cache {
                     let kept = states.next().expect("a state per lightning layer");
                     state.copy_from_slice(kept);
                 }
-                LayerCache::Kv { k, v } => {
-                    for x in [k, v] {
-                        x.truncate(x.heads() / self.tokens.max(1) * mark.tokens);
-                    }
-                }
+                LayerCache::Kv(pages) => pages.truncate(mark.tokens),
             }
         }
         self.tokens = mark.tokens;
@@ -140,7 +143,7 @@ impl LayerCache {
     pub(crate) fn state(&mut self) -> &mut [f32] {
         match self {
             Self::State(state) => state,
-            Self::Kv { .. } => panic!("keys and values where a state is needed"),
+            Self::Kv(_) => panic!("keys and values where a state is needed"),
         }
     }
 
@@ -150,13 +153,12 @@ impl LayerCache {
     ///
     /// If this belongs to a lightning layer.
     #[track_caller]
-    pub(crate) fn append(&mut self, device: &Device, new_k: &[f32], new_v: &[f32]) -> [Kv<'_>; 2] {
+    pub(crate) fn append(&mut self, device: &Device, new_k: &[f32], new_v: &[f32]) -> Kv<'_> {
         match self {
             Self::State(_) => panic!("a state where keys and values are needed"),
-            Self::Kv { k, v } => {
-                k.append(device.exec().cpu, new_k);
-                v.append(device.exec().cpu, new_v);
-                [k.view(), v.view()]
+            Self::Kv(pages) => {
+                pages.append(device.exec(), new_k, new_v);
+                pages.view()
             }
         }
     }

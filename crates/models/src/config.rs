@@ -13,7 +13,7 @@ use crate::Error;
 use fields::Fields;
 use serde_json::{Value, json};
 use std::path::Path;
-use tensor::KvType;
+use tensor::{KvType, PAGE_TOKENS};
 
 /// The kind of attention of a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -288,11 +288,20 @@ impl Config {
         [heads, dim, dim, 4].into_iter().fold(layers, u64::saturating_mul)
     }
 
-    /// Bytes of the keys and values of `tokens` tokens, kept as `kv`; `u64::MAX` if there are more.
+    /// Bytes of the pages that hold the keys and values of `tokens` tokens, kept as `kv`; `u64::MAX` if
+    /// there are more.
     pub fn kv_bytes(&self, tokens: usize, kv: KvType) -> u64 {
+        let pages = tokens.div_ceil(PAGE_TOKENS) as u64;
+        let page = kv.page_bytes(self.num_key_value_heads, self.head_dim) as u64;
+        let layers = self.count(LayerType::FullAttention);
+        [page, pages].into_iter().fold(layers, u64::saturating_mul)
+    }
+
+    /// Bytes of the keys and values of one token, kept as `kv`; `u64::MAX` if there are more.
+    pub fn kv_bytes_per_token(&self, kv: KvType) -> u64 {
         let layers = self.count(LayerType::FullAttention);
         let (heads, head) = (self.num_key_value_heads as u64, kv.head_bytes(self.head_dim) as u64);
-        [2, heads, head, tokens as u64].into_iter().fold(layers, u64::saturating_mul)
+        [2, heads, head].into_iter().fold(layers, u64::saturating_mul)
     }
 
     /// Number of layers of a kind.

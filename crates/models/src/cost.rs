@@ -72,8 +72,9 @@ impl Config {
     /// Bytes of a sequence's memory that a token moves which is read after `past` others: states
     /// are read and written, all keys and values read and its own written; saturates.
     pub fn cache_bytes_per_token(&self, past: usize, kv: KvType) -> u64 {
-        let read = self.kv_bytes(past.saturating_add(1), kv);
-        [self.state_bytes(), self.state_bytes(), read, self.kv_bytes(1, kv)]
+        let written = self.kv_bytes_per_token(kv);
+        let read = written.saturating_mul((past as u64).saturating_add(1));
+        [self.state_bytes(), self.state_bytes(), read, written]
             .into_iter()
             .fold(0, u64::saturating_add)
     }

@@ -166,7 +166,7 @@ mod tests {
             model.freeze();
             device.release_memory();
             let (tokens, chunks) = (1000, 3);
-            let mut cache = Cache::new(&config, chunks * tokens, KvType::F32);
+            let mut cache = Cache::new(&config, KvType::F32);
             for _ in 0..chunks {
                 let batch = Batch::single(&vec![7; tokens], cache.tokens(), &[]);
                 model.forward(&batch, Some(&mut [&mut cache]));

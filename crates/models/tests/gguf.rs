@@ -65,7 +65,7 @@ fn logits(config: &Config, checkpoint: &Checkpoint) -> Vec<f32> {
     let model = models::load(config.clone(), checkpoint, &device, None).unwrap();
     let ids: Vec<u32> = (0..40).map(|i| i * 7 % 50).collect();
     let rows: Vec<usize> = (0..ids.len()).collect();
-    let mut cache = Cache::new(config, ids.len(), KvType::F32);
+    let mut cache = Cache::new(config, KvType::F32);
     model.logits(&Batch::single(&ids, 0, &rows), &mut [&mut cache]).to_vec()
 }
 

@@ -85,7 +85,7 @@ fn top_k(logits: &[f32], width: usize, k: usize) -> Vec<Vec<usize>> {
 
 fn logits_of(model: &MiniMaxText01, ids: &[u32]) -> Tensor {
     let all: Vec<usize> = (0..ids.len()).collect();
-    let mut cache = Cache::new(model.config(), ids.len(), KvType::F32);
+    let mut cache = Cache::new(model.config(), KvType::F32);
     model.logits(&Batch::single(ids, 0, &all), &mut [&mut cache])
 }
 

@@ -5,7 +5,7 @@ use models::weights::{Policy, Random, saved};
 use models::{Batch, Cache, CausalLm, Config, MiniMaxText01};
 use std::collections::BTreeMap;
 use std::path::Path;
-use tensor::{Checkpoint, Device, KvType, Precision, Rng};
+use tensor::{Checkpoint, Device, KvType, PAGE_TOKENS, Precision, Rng};
 
 /// A config of odd sizes: two kinds of layers, partial rotation, grouped queries.
 fn config() -> Config {
@@ -53,7 +53,7 @@ fn cold(model: &MiniMaxText01, ids: &[u32], piece: usize) -> Vec<f32> {
 }
 
 fn cold_with(model: &MiniMaxText01, ids: &[u32], piece: usize, kv: KvType) -> Vec<f32> {
-    read(model, ids, piece, &mut Cache::new(model.config(), ids.len(), kv))
+    read(model, ids, piece, &mut Cache::new(model.config(), kv))
 }
 
 fn relative_rms(want: &[f32], got: &[f32]) -> f64 {
@@ -110,7 +110,7 @@ fn relevance_is_remembered() {
     let error = relative_rms(&cold(&usual, &ids, 200), &cold(&model, &ids, 200));
     assert!(error <= 1e-6, "relevant from the first on: {error:e}");
 
-    let mut cache = Cache::new(model.config(), 200, KvType::F32);
+    let mut cache = Cache::new(model.config(), KvType::F32);
     read(&model, &[1, 2, 3], 3, &mut cache);
     let mark = cache.mark();
     let before = read(&model, &[4, 5], 2, &mut cache.clone());
@@ -135,7 +135,7 @@ fn some_rows_are_rows_of_all() {
     let ids = tokens(90, 4);
     let whole = cold(&model, &ids, 90);
     for rows in [vec![89], vec![0, 5, 40], vec![]] {
-        let mut cache = Cache::new(model.config(), 90, KvType::F32);
+        let mut cache = Cache::new(model.config(), KvType::F32);
         let some = model.logits(&Batch::single(&ids, 0, &rows), &mut [&mut cache]);
         let expected: Vec<f32> =
             rows.iter().flat_map(|&row| whole[row * 50..(row + 1) * 50].to_vec()).collect();
@@ -146,7 +146,7 @@ fn some_rows_are_rows_of_all() {
         }
         // What was read does not depend on what was asked.
         let next = read(&model, &[7], 1, &mut cache);
-        let mut other = Cache::new(model.config(), 91, KvType::F32);
+        let mut other = Cache::new(model.config(), KvType::F32);
         read(&model, &ids, 90, &mut other);
         assert_eq!(next, read(&model, &[7], 1, &mut other));
     }
@@ -159,7 +159,7 @@ fn a_batch_is_its_sequences() {
         let model = model(&Device::cpu_with_level(2, level).unwrap());
         for kv in KvType::ALL {
             let sequences = [tokens(1, 5), tokens(70, 6), tokens(17, 7)];
-            let new = |_: &Vec<u32>| Cache::new(model.config(), 80, kv);
+            let new = |_: &Vec<u32>| Cache::new(model.config(), kv);
             let mut caches: Vec<Cache> = sequences.iter().map(new).collect();
             // All have read something before.
             for (ids, cache) in sequences.iter().zip(&mut caches) {
@@ -188,7 +188,7 @@ fn rewinding_is_never_having_read() {
     let model = model(&Device::cpu(2));
     let ids = tokens(150, 9);
     for kv in KvType::ALL {
-        let mut cache = Cache::new(model.config(), 150, kv);
+        let mut cache = Cache::new(model.config(), kv);
         let empty = cache.mark();
         read(&model, &ids[..70], 70, &mut cache);
         let mark = cache.mark();
@@ -212,11 +212,38 @@ fn a_restored_cache_goes_on_as_if_never_left() {
     let model = model(&Device::cpu(2));
     let ids = tokens(120, 8);
     for kv in KvType::ALL {
-        let mut cache = Cache::new(model.config(), 120, kv);
+        let mut cache = Cache::new(model.config(), kv);
         read(&model, &ids[..77], 77, &mut cache);
         let mut kept = cache.clone();
         let first = read(&model, &ids[77..], 43, &mut cache);
         assert_eq!(first, read(&model, &ids[77..], 43, &mut kept), "{kv:?}: bit for bit");
+    }
+}
+
+/// Forks hold what they have read in common once, and do not see what the other has read since.
+#[test]
+fn forks_share_pages_and_nothing_else() {
+    let model = model(&Device::cpu(2));
+    let ids = tokens(PAGE_TOKENS + 50, 11);
+    let (start, rest) = ids.split_at(PAGE_TOKENS + 20);
+    for kv in KvType::ALL {
+        let mut first = Cache::new(model.config(), kv);
+        read(&model, start, 256, &mut first);
+        let mut second = first.clone();
+        let own = |caches: &[&Cache]| {
+            let pages = caches.iter().flat_map(|cache| cache.pages());
+            pages.map(std::sync::Arc::as_ptr).collect::<std::collections::BTreeSet<_>>().len()
+        };
+        assert_eq!(own(&[&first, &second]), 2);
+        let other: Vec<u32> = rest.iter().map(|id| (id + 1) % 50).collect();
+        let others = read(&model, &other, 7, &mut second);
+        assert_eq!(own(&[&first, &second]), 3, "only the last page was copied");
+        let mut alone = Cache::new(model.config(), kv);
+        read(&model, start, 256, &mut alone);
+        assert_eq!(read(&model, rest, 7, &mut first), read(&model, rest, 7, &mut alone), "{kv:?}");
+        let mut alone = Cache::new(model.config(), kv);
+        read(&model, start, 256, &mut alone);
+        assert_eq!(others, read(&model, &other, 7, &mut alone), "{kv:?}");
     }
 }
 
@@ -225,9 +252,9 @@ fn memory_is_what_the_config_says() {
     let model = model(&Device::cpu(2));
     let config = model.config();
     for kv in KvType::ALL {
-        for n in [0, 1, 100] {
-            let mut cache = Cache::new(config, n, kv);
-            read(&model, &tokens(n, 9), 10, &mut cache);
+        for n in [0, 1, 100, PAGE_TOKENS, PAGE_TOKENS + 1] {
+            let mut cache = Cache::new(config, kv);
+            read(&model, &tokens(n, 9), 100, &mut cache);
             assert_eq!(cache.state_bytes() as u64, config.state_bytes());
             assert_eq!(cache.kv_bytes() as u64, config.kv_bytes(n, kv));
         }

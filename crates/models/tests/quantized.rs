@@ -47,7 +47,7 @@ fn load(config: &Config, checkpoint: &Checkpoint, policy: Option<Policy>) -> Min
 
 /// Logits of all positions, read in pieces of `piece` tokens.
 fn logits(model: &MiniMaxText01, ids: &[u32], piece: usize) -> Vec<f32> {
-    let mut cache = Cache::new(model.config(), ids.len(), KvType::F32);
+    let mut cache = Cache::new(model.config(), KvType::F32);
     let mut logits = Vec::new();
     for part in ids.chunks(piece) {
         let rows: Vec<usize> = (0..part.len()).collect();
@@ -110,7 +110,7 @@ fn laws_hold_in_blocks() {
         // A batch is its sequences alone, bit for bit.
         let lengths = [40, 1, 13];
         let sequences: Vec<Vec<u32>> = (0..3).map(|i| tokens(lengths[i], i as u64)).collect();
-        let mut caches: Vec<Cache> = lengths.map(|n| Cache::new(&config, n, KvType::F32)).into();
+        let mut caches: Vec<Cache> = lengths.map(|_| Cache::new(&config, KvType::F32)).into();
         let parts: Vec<(&[u32], usize)> = sequences.iter().map(|ids| (&ids[..], 0)).collect();
         let rows: Vec<usize> = (0..lengths.iter().sum()).collect();
         let batch = Batch::new(parts, &rows);

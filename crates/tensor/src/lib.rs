@@ -17,7 +17,9 @@ pub mod weight;
 
 pub use device::Device;
 pub use error::Error;
-pub use kernels::attention::{Attention, AttentionSpan, Kv, KvRows, KvType};
+pub use kernels::attention::{
+    Attention, AttentionSpan, Kv, KvPages, KvType, PAGE_TOKENS, Page, PageError,
+};
 pub use kernels::cuda::{Cuda, Unavailable};
 pub use kernels::lightning_attention::Lightning;
 pub use kernels::rope::Rope;

@@ -68,7 +68,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             config.num_active_parameters(),
             config.num_hidden_layers,
             config.state_bytes(),
-            config.kv_bytes(1, KvType::Bf16),
+            config.kv_bytes_per_token(KvType::Bf16),
         )?;
     }
     Ok(())

@@ -4,7 +4,7 @@ use crate::harness::Work::{Bf16Flops, Bytes, Flops};
 use crate::harness::{Harness, floats};
 use kernels::Exec;
 use kernels::attention::{
-    Attention, AttentionSpan, Forward, KvRows, KvType, attention, attention_backward,
+    Attention, AttentionSpan, Forward, Kv, KvPages, KvType, attention, attention_backward,
 };
 use kernels::lightning_attention::{Lightning, lightning_attention, lightning_attention_backward};
 
@@ -61,12 +61,13 @@ fn forward_flops(shape: Attention, [rows, keys]: [usize; 2]) -> usize {
 /// Factor of the scores: keeps them far from overflow for the numbers used here.
 const SCALE: f32 = 0.1;
 
-/// Keys or values, kept in some form.
-fn kept(exec: &Exec, kind: KvType, shape: Attention, tokens: usize) -> KvRows {
+/// Keys and values, kept in some form.
+fn kept(exec: &Exec, kind: KvType, shape: Attention, tokens: usize) -> KvPages {
     let Attention { kv_heads, head_dim, .. } = shape;
-    let mut rows = KvRows::new(kind, head_dim, tokens * kv_heads);
-    rows.append(exec.cpu, &floats(tokens * kv_heads * head_dim));
-    rows
+    let mut pages = KvPages::new(kind, kv_heads, head_dim);
+    let x = floats(tokens * kv_heads * head_dim);
+    pages.append(exec, &x, &x);
+    pages
 }
 
 fn prompt(harness: &Harness, shape: Attention, kind: KvType, [rows, keys]: [usize; 2]) {
@@ -79,12 +80,11 @@ fn prompt(harness: &Harness, shape: Attention, kind: KvType, [rows, keys]: [usiz
     let work = if kind == KvType::F32 { Flops(flops) } else { Bf16Flops(flops) };
     harness.bench(&name, work, |exec| {
         let q_len = rows * shape.heads * shape.head_dim;
-        let [k, v] = [0; 2].map(|_| kept(&exec, kind, shape, keys));
+        let kept = kept(&exec, kind, shape, keys);
         let (q, mut out) = (floats(q_len), vec![0.0; q_len]);
         let (positions, scales): (Vec<_>, _) = ((keys - rows..keys).collect(), vec![SCALE; rows]);
         move || {
-            let (k, v) = (k.view(), v.view());
-            attention(&exec, &shape, &q, &positions, &scales, k, v, &mut out, None);
+            attention(&exec, &shape, &q, &positions, &scales, kept.view(), &mut out, None);
         }
     });
 }
@@ -103,8 +103,7 @@ fn prompt_backward(harness: &Harness, shape: Attention, tokens: usize) {
             &q,
             &positions,
             &scales,
-            (&k).into(),
-            (&v).into(),
+            Kv::Rows { k: &k, v: &v },
             &mut out,
             Some(&mut lse),
         );
@@ -123,12 +122,11 @@ fn prompt_backward(harness: &Harness, shape: Attention, tokens: usize) {
 fn decode(harness: &Harness, shape: Attention, kind: KvType, keys: usize) {
     let bytes = 2 * keys * shape.kv_heads * kind.head_bytes(shape.head_dim);
     harness.bench(&name("decode", kind, shape, keys), Bytes(bytes), |exec| {
-        let [k, v] = [0; 2].map(|_| kept(&exec, kind, shape, keys));
+        let kept = kept(&exec, kind, shape, keys);
         let q = floats(shape.heads * shape.head_dim);
         let mut out = vec![0.0; q.len()];
         move || {
-            let (k, v) = (k.view(), v.view());
-            attention(&exec, &shape, &q, &[keys - 1], &[SCALE], k, v, &mut out, None);
+            attention(&exec, &shape, &q, &[keys - 1], &[SCALE], kept.view(), &mut out, None);
         }
     });
 }

@@ -1,6 +1,7 @@
 //! What [`super::tiles`] does with AVX-512 and AMX: packing, weights, products.
 
-use super::{Kv, Q8_BLOCK};
+use super::Q8_BLOCK;
+use super::kv::Piece;
 use crate::cpu::Avx512Bf16;
 use crate::half::{Bf16, bf16_to_f32};
 use crate::lanes::prefetch;
@@ -26,11 +27,11 @@ pub(super) enum Narrow<'a> {
 
 impl<'a> Narrow<'a> {
     /// `None` for f32.
-    pub(super) fn new(kv: Kv<'a>) -> Option<Self> {
-        match kv {
-            Kv::F32(_) => None,
-            Kv::Bf16(x) => Some(Self::Bf16(x)),
-            Kv::Q8 { codes, scales } => Some(Self::Q8 { codes, scales }),
+    pub(super) fn new(piece: Piece<'a>) -> Option<Self> {
+        match piece {
+            Piece::F32(_) => None,
+            Piece::Bf16(x) => Some(Self::Bf16(x)),
+            Piece::Q8 { codes, scales } => Some(Self::Q8 { codes, scales }),
         }
     }
 

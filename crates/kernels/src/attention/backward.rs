@@ -8,7 +8,7 @@
 //! ```
 
 use super::rows::Tile;
-use super::{Attention, Call, TILE_KEYS, TILE_ROWS};
+use super::{Attention, Call, Kv, TILE_KEYS, TILE_ROWS};
 use crate::Exec;
 use crate::exp::simd_exp_sum;
 use crate::matmul::{Mat, MatMut, Scratch, serial};
@@ -176,8 +176,8 @@ impl HeadBackward<'_> {
 
     fn tile(&self, rows: Range<usize>) -> Tile<'_> {
         let Forward { q, positions, scales, k, v, .. } = self.forward;
-        let (k, v, keys) = (k.into(), v.into(), self.span.keys.len());
-        let call = Call { shape: self.shape, q, positions, scales, k, v, keys };
+        let (kv, keys) = (Kv::Rows { k, v }, self.span.keys.len());
+        let call = Call { shape: self.shape, q, positions, scales, kv, keys };
         Tile { call, kv_head: self.kv_head, rows }
     }
 

@@ -5,8 +5,9 @@
 //! in the same way. Queries, running sums and weighted values stay in the first-level cache, and so
 //! do the few keys or values of a head that are widened at a time if they are not kept as f32.
 
+use super::kv::{Piece, Side};
 use super::rows::simd_weights;
-use super::{Attention, Call, Kv, KvType, TILE_KEYS};
+use super::{Attention, Call, KvType, PAGE_TOKENS, TILE_KEYS};
 use crate::Exec;
 use crate::lanes;
 use fearless_simd::{dispatch, prelude::*};
@@ -50,8 +51,8 @@ pub(super) fn run_keys(shape: &Attention, kind: KvType, keys: usize) -> usize {
     let bytes_per_key = 2 * shape.kv_heads * kind.head_bytes(shape.head_dim);
     (RUN_BYTES / bytes_per_key.max(1))
         .max(keys / MAX_RUNS)
-        .next_multiple_of(TILE_KEYS)
-        .max(TILE_KEYS)
+        .next_multiple_of(PAGE_TOKENS)
+        .max(PAGE_TOKENS)
 }
 
 impl FewRows<'_> {
@@ -72,8 +73,8 @@ impl FewRows<'_> {
             q: take(padded),
             o: take(padded),
             scores: take(TILE_KEYS),
-            widened: match self.call.k {
-                Kv::F32(_) => Vec::new(),
+            widened: match self.call.kv.kind() {
+                KvType::F32 => Vec::new(),
                 _ => exec.buffers.take(WIDENED * dim),
             },
             stats: vec![(f32::NEG_INFINITY, 0.0); query_rows],
@@ -109,13 +110,15 @@ impl FewRows<'_> {
     #[inline(always)]
     fn run<'b>(
         &self,
-        x: Kv<'b>,
+        x: Side<'b>,
         keys: Range<usize>,
         head: usize,
         widened: &'b mut [f32],
     ) -> Run<'b> {
         let Attention { kv_heads, head_dim: dim, .. } = *self.call.shape;
-        if let Kv::F32(x) = x {
+        let (x, first) = x.piece(keys.start);
+        let keys = keys.start - first..keys.end - first;
+        if let Piece::F32(x) = x {
             let x = &x[(keys.start * kv_heads + head) * dim..];
             return Run { x, stride: kv_heads * dim, dim, ahead: AHEAD / size_of::<f32>() };
         }
@@ -162,7 +165,7 @@ impl FewRows<'_> {
                 let num_keys = lanes.min(tile.len() - first);
                 let from = tile.start + first;
                 let mut keys =
-                    self.run(self.call.k, from..from + num_keys, head, &mut work.widened);
+                    self.run(self.call.kv.k(), from..from + num_keys, head, &mut work.widened);
                 let (mut row, end) = (head * n, (head + 1) * n);
                 while row < end {
                     let q = &work.q[row * padded..];
@@ -204,12 +207,13 @@ impl FewRows<'_> {
         let n = self.rows_per_key_head();
         let padded = self.call.shape.head_dim.next_multiple_of(S::f32s::LEN);
         // f32 is read as it lies; what is widened is used for as long as it is there.
-        let at_once = if matches!(self.call.v, Kv::F32(_)) { VALUES } else { WIDENED };
+        let at_once = if self.call.kv.kind() == KvType::F32 { VALUES } else { WIDENED };
         for first in (0..tile.len()).step_by(at_once) {
             let count = at_once.min(tile.len() - first);
             for head in 0..self.call.shape.kv_heads {
                 let from = tile.start + first;
-                let mut values = self.run(self.call.v, from..from + count, head, &mut work.widened);
+                let mut values =
+                    self.run(self.call.kv.v(), from..from + count, head, &mut work.widened);
                 for row in head * n..(head + 1) * n {
                     let weights = &work.scores[row * TILE_KEYS + first..][..count];
                     let o = &mut work.o[row * padded..][..padded];

@@ -13,10 +13,11 @@
 //! less than a hundredth of the error. A head whose width is no multiple of 32 ends in a
 //! shorter block. A block with a number that is not finite has the scale NaN: it does not go unseen.
 
-use crate::Cpu;
+use super::Attention;
+use super::pages::{KvPages, PAGE_TOKENS, Part};
 use crate::half::{Bf16, bf16_to_f32, f32_to_bf16};
 use crate::lanes;
-use fearless_simd::{Simd, dispatch};
+use fearless_simd::Simd;
 
 /// Elements that share a scale in q8.
 pub const Q8_BLOCK: usize = 32;
@@ -56,11 +57,113 @@ impl KvType {
             Self::Q8 => head_dim.saturating_add(head_dim.div_ceil(Q8_BLOCK).saturating_mul(2)),
         }
     }
+
+    /// Bytes of a page: [`PAGE_TOKENS`] tokens, keys and values; saturates.
+    pub fn page_bytes(self, kv_heads: usize, head_dim: usize) -> usize {
+        let factors = [kv_heads, 2 * PAGE_TOKENS];
+        factors.into_iter().fold(self.head_bytes(head_dim), usize::saturating_mul)
+    }
 }
 
-/// Keys or values, `[keys, kv_heads, head_dim]`.
+/// Keys and values of a sequence, as attention is given them.
 #[derive(Clone, Copy, Debug)]
 pub enum Kv<'a> {
+    /// f32 one after the other, `[keys, kv_heads, head_dim]`: those of a batch in training.
+    Rows {
+        /// Keys.
+        k: &'a [f32],
+        /// Values.
+        v: &'a [f32],
+    },
+    /// Pages that sequences may share.
+    Pages(&'a KvPages),
+}
+
+impl<'a> Kv<'a> {
+    /// In what form these are.
+    pub fn kind(self) -> KvType {
+        match self {
+            Self::Rows { .. } => KvType::F32,
+            Self::Pages(pages) => pages.kind(),
+        }
+    }
+
+    /// Number of keys.
+    ///
+    /// # Panics
+    ///
+    /// If they are not as `shape` says.
+    #[track_caller]
+    pub(super) fn keys(self, shape: &Attention) -> usize {
+        match self {
+            Self::Rows { k, v } => {
+                assert_eq!(k.len(), v.len(), "k and v");
+                k.len() / (shape.kv_heads * shape.head_dim).max(1)
+            }
+            Self::Pages(pages) => {
+                let kept = (pages.kv_heads(), pages.head_dim());
+                assert_eq!(kept, (shape.kv_heads, shape.head_dim), "heads of what is kept");
+                pages.tokens()
+            }
+        }
+    }
+
+    /// The keys.
+    pub(super) fn k(self) -> Side<'a> {
+        Side { kv: self, part: Part::Keys }
+    }
+
+    /// The values.
+    pub(super) fn v(self) -> Side<'a> {
+        Side { kv: self, part: Part::Values }
+    }
+
+    /// All keys and all values as f32, `[keys, kv_heads, head_dim]`: what attention is over.
+    pub fn widen(self) -> [Vec<f32>; 2] {
+        match self {
+            Self::Rows { k, v } => [k, v].map(<[f32]>::to_vec),
+            Self::Pages(pages) => {
+                let (heads, dim) = (pages.kv_heads(), pages.head_dim());
+                [Part::Keys, Part::Values].map(|part| {
+                    let mut out = vec![0.0; pages.tokens() * heads * dim];
+                    let page_len = (PAGE_TOKENS * heads * dim).max(1);
+                    for (page, out) in out.chunks_mut(page_len).enumerate() {
+                        let piece = pages.piece(page, part);
+                        let heads = out.chunks_exact_mut(dim).enumerate();
+                        heads.for_each(|(head, out)| piece.widen_head(head, out));
+                    }
+                    out
+                })
+            }
+        }
+    }
+}
+
+/// The keys or the values of a [`Kv`].
+#[derive(Clone, Copy)]
+pub(super) struct Side<'a> {
+    kv: Kv<'a>,
+    part: Part,
+}
+
+impl<'a> Side<'a> {
+    /// What lies in one piece with key `key`, and the number of its first key.
+    #[inline(always)]
+    pub(super) fn piece(self, key: usize) -> (Piece<'a>, usize) {
+        match (self.kv, self.part) {
+            (Kv::Rows { k, .. }, Part::Keys) => (Piece::F32(k), 0),
+            (Kv::Rows { v, .. }, Part::Values) => (Piece::F32(v), 0),
+            (Kv::Pages(pages), part) => {
+                let page = key / PAGE_TOKENS;
+                (pages.piece(page, part), page * PAGE_TOKENS)
+            }
+        }
+    }
+}
+
+/// Keys or values in one piece of memory, `[keys, kv_heads, head_dim]`.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Piece<'a> {
     /// f32.
     F32(&'a [f32]),
     /// bf16 bits.
@@ -74,46 +177,7 @@ pub enum Kv<'a> {
     },
 }
 
-impl<'a> From<&'a [f32]> for Kv<'a> {
-    fn from(x: &'a [f32]) -> Self {
-        Self::F32(x)
-    }
-}
-
-impl<'a> From<&'a Vec<f32>> for Kv<'a> {
-    fn from(x: &'a Vec<f32>) -> Self {
-        Self::F32(x)
-    }
-}
-
-impl Kv<'_> {
-    /// In what form these are.
-    pub fn kind(self) -> KvType {
-        match self {
-            Self::F32(_) => KvType::F32,
-            Self::Bf16(_) => KvType::Bf16,
-            Self::Q8 { .. } => KvType::Q8,
-        }
-    }
-
-    /// Elements.
-    pub(super) fn len(self) -> usize {
-        match self {
-            Self::F32(x) => x.len(),
-            Self::Bf16(x) => x.len(),
-            Self::Q8 { codes, .. } => codes.len(),
-        }
-    }
-
-    /// Checks that there is a scale for each block of heads of `head_dim`.
-    #[track_caller]
-    pub(super) fn check(self, head_dim: usize) {
-        if let Self::Q8 { codes, scales } = self {
-            let blocks = codes.len() / head_dim.max(1) * head_dim.div_ceil(Q8_BLOCK);
-            assert_eq!(scales.len(), blocks, "scales of heads of {head_dim}");
-        }
-    }
-
+impl Piece<'_> {
     /// Writes head `head` of all heads in a row, `out: [head_dim]`, as f32.
     #[inline(always)]
     pub(super) fn widen_head(self, head: usize, out: &mut [f32]) {
@@ -153,114 +217,11 @@ impl Kv<'_> {
             lanes::prefetch(start.wrapping_add(ahead + line));
         }
     }
-
-    /// All elements as f32: the values that attention is over, `[keys, kv_heads, head_dim]`.
-    pub fn widen(self, head_dim: usize) -> Vec<f32> {
-        let mut out = vec![0.0; self.len()];
-        if head_dim > 0 {
-            let heads = out.chunks_exact_mut(head_dim).enumerate();
-            heads.for_each(|(head, out)| self.widen_head(head, out));
-        }
-        out
-    }
-}
-
-/// Keys or values of a sequence, `[tokens, kv_heads, head_dim]`, that grow with it; what is appended
-/// is converted once.
-#[derive(Clone, Debug)]
-pub struct KvRows {
-    head_dim: usize,
-    data: Data,
-}
-
-#[derive(Clone, Debug)]
-enum Data {
-    F32(Vec<f32>),
-    Bf16(Vec<Bf16>),
-    Q8 { codes: Vec<i8>, scales: Vec<Bf16> },
-}
-
-impl KvRows {
-    /// None yet, with room for `heads` heads of `head_dim` elements: those of all tokens together.
-    pub fn new(kind: KvType, head_dim: usize, heads: usize) -> Self {
-        let len = heads * head_dim;
-        let data = match kind {
-            KvType::F32 => Data::F32(Vec::with_capacity(len)),
-            KvType::Bf16 => Data::Bf16(Vec::with_capacity(len)),
-            KvType::Q8 => Data::Q8 {
-                codes: Vec::with_capacity(len),
-                scales: Vec::with_capacity(heads * head_dim.div_ceil(Q8_BLOCK)),
-            },
-        };
-        Self { head_dim, data }
-    }
-
-    /// All of them.
-    pub fn view(&self) -> Kv<'_> {
-        match &self.data {
-            Data::F32(x) => Kv::F32(x),
-            Data::Bf16(x) => Kv::Bf16(x),
-            Data::Q8 { codes, scales } => Kv::Q8 { codes, scales },
-        }
-    }
-
-    /// Heads of all tokens together.
-    pub fn heads(&self) -> usize {
-        self.view().len() / self.head_dim.max(1)
-    }
-
-    /// Bytes of them, room for more not counted.
-    pub fn bytes(&self) -> usize {
-        match self.view() {
-            Kv::F32(x) => size_of_val(x),
-            Kv::Bf16(x) => size_of_val(x),
-            Kv::Q8 { codes, scales } => size_of_val(codes) + size_of_val(scales),
-        }
-    }
-
-    /// Appends `x: [tokens, kv_heads, head_dim]`.
-    ///
-    /// # Panics
-    ///
-    /// If these are not whole heads.
-    #[track_caller]
-    pub fn append(&mut self, cpu: Cpu, x: &[f32]) {
-        let dim = self.head_dim;
-        assert!(x.len().is_multiple_of(dim.max(1)), "{} elements, heads of {dim}", x.len());
-        match &mut self.data {
-            Data::F32(data) => data.extend_from_slice(x),
-            Data::Bf16(data) => {
-                let start = data.len();
-                data.resize(start + x.len(), 0);
-                dispatch!(cpu.level, simd => round(simd, x, &mut data[start..]));
-            }
-            Data::Q8 { codes, scales } => {
-                let (start, first) = (codes.len(), scales.len());
-                codes.resize(start + x.len(), 0);
-                scales.resize(first + x.len() / dim.max(1) * dim.div_ceil(Q8_BLOCK), 0);
-                let (codes, scales) = (&mut codes[start..], &mut scales[first..]);
-                dispatch!(cpu.level, simd => quantize(simd, dim, x, codes, scales));
-            }
-        }
-    }
-
-    /// Leaves the first `heads` heads.
-    pub fn truncate(&mut self, heads: usize) {
-        let dim = self.head_dim;
-        match &mut self.data {
-            Data::F32(x) => x.truncate(heads * dim),
-            Data::Bf16(x) => x.truncate(heads * dim),
-            Data::Q8 { codes, scales } => {
-                codes.truncate(heads * dim);
-                scales.truncate(heads * dim.div_ceil(Q8_BLOCK));
-            }
-        }
-    }
 }
 
 /// To bf16. The level's instructions come from the function that this one becomes part of.
 #[inline(always)]
-fn round<S: Simd>(_: S, x: &[f32], out: &mut [Bf16]) {
+pub(super) fn round<S: Simd>(_: S, x: &[f32], out: &mut [Bf16]) {
     for (out, &x) in out.iter_mut().zip(x) {
         *out = f32_to_bf16(x);
     }
@@ -268,7 +229,13 @@ fn round<S: Simd>(_: S, x: &[f32], out: &mut [Bf16]) {
 
 /// To q8.
 #[inline(always)]
-fn quantize<S: Simd>(_: S, head_dim: usize, x: &[f32], codes: &mut [i8], scales: &mut [Bf16]) {
+pub(super) fn quantize<S: Simd>(
+    _: S,
+    head_dim: usize,
+    x: &[f32],
+    codes: &mut [i8],
+    scales: &mut [Bf16],
+) {
     if head_dim == 0 {
         return;
     }
@@ -313,27 +280,30 @@ fn quantize_block(x: &[f32], codes: &mut [i8]) -> Bf16 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Rng;
     use crate::half::round_to_bf16;
-    use crate::testing::random;
+    use crate::testing::{execs, random};
+    use crate::{Exec, Rng};
 
-    fn appended(cpu: Cpu, kind: KvType, head_dim: usize, x: &[f32]) -> KvRows {
-        let mut rows = KvRows::new(kind, head_dim, x.len() / head_dim);
-        rows.append(cpu, x);
-        rows
+    /// Some heads of keys as they are kept.
+    fn kept(exec: &Exec, kind: KvType, head_dim: usize, x: &[f32]) -> Vec<f32> {
+        let mut pages = KvPages::new(kind, 1, head_dim);
+        pages.append(exec, x, x);
+        let [k, v] = pages.view().widen();
+        assert!(k.iter().zip(&v).all(|(k, v)| k.to_bits() == v.to_bits()));
+        k
     }
 
     /// Every element of every block, over widths that end within a block and magnitudes from the
     /// smallest to the largest.
     #[test]
     fn errors_are_within_what_the_format_says() {
-        for cpu in Cpu::variants() {
+        for exec in execs() {
             for head_dim in [1, 5, 31, 32, 33, 50, 64, 100, 128] {
                 for exponent in [-118, -100, -20, 0, 3, 90, 127] {
                     let mut x = random(&mut Rng(head_dim as u64), 7 * head_dim);
                     x.iter_mut().for_each(|x| *x *= 2f32.powi(exponent));
-                    let q8 = appended(cpu, KvType::Q8, head_dim, &x).view().widen(head_dim);
-                    let bf16 = appended(cpu, KvType::Bf16, head_dim, &x).view().widen(head_dim);
+                    let q8 = kept(&exec, KvType::Q8, head_dim, &x);
+                    let bf16 = kept(&exec, KvType::Bf16, head_dim, &x);
                     let heads = x.chunks(head_dim).enumerate();
                     for (head, x) in heads {
                         for (block, x) in x.chunks(Q8_BLOCK).enumerate() {
@@ -345,7 +315,7 @@ mod tests {
                                 let share = if max < least { 1.0 } else { Q8_ERROR };
                                 let allowed = max * share * 1.000_001;
                                 let error = (q8 - x).abs();
-                                assert!(error <= allowed, "{x} of {max} became {q8}, {cpu}");
+                                assert!(error <= allowed, "{x} of {max} became {q8}, {exec:?}");
                                 assert_eq!(*bf16, round_to_bf16(*x));
                             }
                         }
@@ -357,28 +327,13 @@ mod tests {
 
     #[test]
     fn zeros_stay_and_what_is_not_finite_is_seen() {
-        for cpu in Cpu::variants() {
+        for exec in execs() {
             let tiny = f32::MIN_POSITIVE / 4.0;
             let x =
                 [0.0, -0.0, 0.0, tiny, -tiny, tiny, 1.0, f32::INFINITY, 2.0, 1.0, f32::NAN, 0.0];
-            let got = appended(cpu, KvType::Q8, 3, &x).view().widen(3);
+            let got = kept(&exec, KvType::Q8, 3, &x);
             assert_eq!(got[..6], [0.0; 6]);
             assert!(got[6..].iter().all(|x| x.is_nan()), "{got:?}");
-        }
-    }
-
-    #[test]
-    fn rows_grow_shrink_and_have_the_bytes_they_say() {
-        let (cpu, dim) = (Cpu::detect(), 50);
-        let x = random(&mut Rng(1), 12 * dim);
-        for kind in KvType::ALL {
-            let whole = appended(cpu, kind, dim, &x);
-            assert_eq!((whole.heads(), whole.bytes()), (12, 12 * kind.head_bytes(dim)));
-            let mut rows = appended(cpu, kind, dim, &x[..8 * dim]);
-            rows.truncate(5);
-            assert_eq!(rows.bytes(), 5 * kind.head_bytes(dim));
-            rows.append(cpu, &x[5 * dim..]);
-            assert_eq!(whole.view().widen(dim), rows.view().widen(dim));
         }
     }
 }

@@ -20,6 +20,7 @@ mod avx512;
 mod backward;
 mod few;
 mod kv;
+mod pages;
 mod reference;
 mod rows;
 #[cfg(test)]
@@ -28,7 +29,8 @@ mod tests;
 mod tiles;
 
 pub use backward::{AttentionSpan, Forward, attention_backward};
-pub use kv::{Kv, KvRows, KvType, Q8_BLOCK, Q8_ERROR};
+pub use kv::{Kv, KvType, Q8_BLOCK, Q8_ERROR};
+pub use pages::{KvPages, PAGE_TOKENS, Page, PageError};
 pub use reference::reference;
 
 use crate::cpu::{narrow, wide};
@@ -80,8 +82,8 @@ impl Attention {
     }
 }
 
-/// Attends with `q: [rows, heads, head_dim]` over one sequence, `k` and `v`
-/// `[keys, kv_heads, head_dim]`, both kept alike, and writes `out: [rows, heads, head_dim]`.
+/// Attends with `q: [rows, heads, head_dim]` over one sequence, and writes
+/// `out: [rows, heads, head_dim]`.
 ///
 /// Row `r` sees keys `0..=positions[r]`; rows may be any subset of the positions, in any order.
 /// `scales[r]` multiplies its scores. `lse: [rows, heads]`, if given, gets the logarithm of the sum
@@ -98,21 +100,18 @@ pub fn attention(
     q: &[f32],
     positions: &[usize],
     scales: &[f32],
-    k: Kv<'_>,
-    v: Kv<'_>,
+    kv: Kv<'_>,
     out: &mut [f32],
     lse: Option<&mut [f32]>,
 ) {
     shape.check();
-    let Attention { heads, kv_heads, head_dim } = *shape;
+    let Attention { heads, head_dim, .. } = *shape;
     let num_rows = positions.len();
     assert_eq!(scales.len(), num_rows, "one scale per row");
     assert_eq!(q.len(), num_rows * heads * head_dim, "q must be [rows, heads, head_dim]");
     assert_eq!(out.len(), q.len(), "out must be [rows, heads, head_dim]");
-    assert_eq!((k.kind(), k.len()), (v.kind(), v.len()), "k and v");
-    [k, v].iter().for_each(|x| x.check(head_dim));
     let keys = positions.iter().map(|&p| p + 1).max().unwrap_or(0);
-    assert!(keys * kv_heads * head_dim <= k.len(), "a position beyond the keys");
+    assert!(keys <= kv.keys(shape), "a position beyond the keys");
     if let Some(lse) = &lse {
         assert_eq!(lse.len(), num_rows * heads, "lse must be [rows, heads]");
     }
@@ -120,9 +119,9 @@ pub fn attention(
         return;
     }
     if exec.cpu.arithmetic == Arithmetic::F64 && lse.is_none() {
-        return in_f64(exec, shape, q, positions, scales, [k, v], out);
+        return in_f64(exec, shape, q, positions, scales, kv, out);
     }
-    let call = Call { shape, q, positions, scales, k, v, keys };
+    let call = Call { shape, q, positions, scales, kv, keys };
     #[cfg(target_arch = "x86_64")]
     if let Some(rows) = TileRows::new(exec.cpu, call) {
         return with_tiles(exec, call, &rows, out, lse);
@@ -142,8 +141,7 @@ struct Call<'a> {
     q: &'a [f32],
     positions: &'a [usize],
     scales: &'a [f32],
-    k: Kv<'a>,
-    v: Kv<'a>,
+    kv: Kv<'a>,
     /// How many keys any row sees.
     keys: usize,
 }
@@ -162,14 +160,14 @@ impl Call<'_> {
         let tiles = self.positions.len().div_ceil((SPLIT_ROWS / self.shape.group()).max(1));
         let tasks = tiles * self.shape.kv_heads;
         let splits = self.keys.div_ceil(SPLIT_KEYS).min(ENOUGH_TASKS.div_ceil(tasks));
-        let run = self.keys.div_ceil(splits).next_multiple_of(TILE_KEYS);
+        let run = self.keys.div_ceil(splits).next_multiple_of(PAGE_TOKENS);
         (self.keys.div_ceil(run), run)
     }
 }
 
 /// A task is a run of keys.
 fn few_rows(exec: &Exec, call: Call<'_>, out: &mut [f32], lse: Option<&mut [f32]>) {
-    let run = few::run_keys(call.shape, call.k.kind(), call.keys);
+    let run = few::run_keys(call.shape, call.kv.kind(), call.keys);
     let splits = call.keys.div_ceil(run);
     let mut partial = exec.buffers.take(splits * call.partial_len());
     exec.threads.for_each_chunk(&mut partial, call.partial_len(), |split, results| {
@@ -224,7 +222,7 @@ fn with_tiles(
     let few = num_rows * group <= tiles::FEW_ROWS;
     let (splits, run) = match few {
         true => {
-            let run = few::run_keys(call.shape, call.k.kind(), call.keys);
+            let run = few::run_keys(call.shape, call.kv.kind(), call.keys);
             (call.keys.div_ceil(run), run)
         }
         false => call.runs(),
@@ -263,13 +261,10 @@ fn in_f64(
     q: &[f32],
     positions: &[usize],
     scales: &[f32],
-    kv: [Kv<'_>; 2],
+    kv: Kv<'_>,
     out: &mut [f32],
 ) {
-    let [k, v] = kv.map(|x| match x {
-        Kv::F32(x) => wide(x),
-        x => wide(&x.widen(shape.head_dim)),
-    });
+    let [k, v] = kv.widen().map(|x| wide(&x));
     let width = shape.heads * shape.head_dim;
     let rows = exec.threads.rows_per_task(positions.len(), 1);
     exec.threads.for_each_chunk(out, rows * width, |task, out| {

@@ -1,6 +1,7 @@
 //! One tile: the rows of the query heads that share a key head, over one run of keys.
 
-use super::{Attention, Call, Kv, TILE_KEYS};
+use super::kv::{Piece, Side};
+use super::{Attention, Call, KvType, TILE_KEYS};
 use crate::Exec;
 use crate::exp::simd_exp_sum;
 use crate::matmul::{Mat, MatMut, Scratch, serial};
@@ -35,8 +36,8 @@ impl Tile<'_> {
         let mut scores = exec.buffers.take(num_rows * TILE_KEYS);
         let mut o = exec.buffers.take(num_rows * dim);
         o.fill(0.0);
-        let mut widened = match self.call.k {
-            Kv::F32(_) => Vec::new(),
+        let mut widened = match self.call.kv.kind() {
+            KvType::F32 => Vec::new(),
             _ => exec.buffers.take(TILE_KEYS * dim),
         };
         let mut stats = vec![(f32::NEG_INFINITY, 0.0f32); num_rows];
@@ -53,10 +54,10 @@ impl Tile<'_> {
             let done = group * positions.iter().take_while(|&&position| position < start).count();
             let (stats, o) = (&mut stats[done..], &mut o[done * dim..]);
             let scores = &mut scores[..(num_rows - done) * tile.len()];
-            let k = self.rows_of(exec, self.call.k, tile.clone(), &mut widened);
+            let k = self.rows_of(exec, self.call.kv.k(), tile.clone(), &mut widened);
             self.scores(exec, &q[done * dim..], k, scores, &mut scratch);
             self.softmax(exec, done, tile.clone(), scores, stats, o);
-            let v = self.rows_of(exec, self.call.v, tile.clone(), &mut widened);
+            let v = self.rows_of(exec, self.call.kv.v(), tile.clone(), &mut widened);
             self.add_values(exec, scores, tile.len(), v, o, &mut scratch);
         }
         let mut results = exec.buffers.take(num_rows * (dim + 2));
@@ -95,13 +96,14 @@ impl Tile<'_> {
     fn rows_of<'b>(
         &self,
         exec: &Exec,
-        x: Kv<'b>,
+        x: Side<'b>,
         keys: Range<usize>,
         widened: &'b mut [f32],
     ) -> Rows<'b> {
         let Attention { kv_heads, head_dim: dim, .. } = *self.call.shape;
-        let first = keys.start * kv_heads + self.kv_head;
-        if let Kv::F32(x) = x {
+        let (x, first) = x.piece(keys.start);
+        let first = (keys.start - first) * kv_heads + self.kv_head;
+        if let Piece::F32(x) = x {
             return Rows { x: &x[first * dim..], stride: kv_heads * dim };
         }
         let out = &mut widened[..keys.len() * dim];
@@ -183,7 +185,7 @@ impl Tile<'_> {
 #[inline(always)]
 fn simd_widen<S: Simd>(
     _: S,
-    x: Kv<'_>,
+    x: Piece<'_>,
     first: usize,
     kv_heads: usize,
     dim: usize,

@@ -33,29 +33,27 @@ impl Case {
         }
     }
 
-    /// `k` and `v` as they are kept.
-    fn kept(&self, kind: KvType) -> [KvRows; 2] {
-        [&self.k, &self.v].map(|x| {
-            let dim = self.shape.head_dim;
-            let mut rows = KvRows::new(kind, dim, x.len() / dim);
-            rows.append(Cpu::detect(), x);
-            rows
-        })
+    /// Keys and values as they are kept.
+    fn kept(&self, kind: KvType) -> KvPages {
+        let mut pages = KvPages::new(kind, self.shape.kv_heads, self.shape.head_dim);
+        pages.append(&Exec::new(1), &self.k, &self.v);
+        pages
     }
 
     /// The definition, over the values that are kept.
     fn want(&self, kind: KvType) -> Vec<f32> {
-        let [k, v] = self.kept(kind).map(|x| wide(&x.view().widen(self.shape.head_dim)));
+        let [k, v] = self.kept(kind).view().widen().map(|x| wide(&x));
         self.reference(&wide(&self.q), &self.scales, &k, &v)
     }
 
     /// The definition, over what the first of the products on tiles is given.
     fn want_of_tiles(&self, kind: KvType) -> Vec<f32> {
         let Self { shape, q, scales, .. } = self;
-        let [k, v] = self.kept(kind).map(|x| {
-            let x = x.view().widen(shape.head_dim);
-            wide(&x.into_iter().map(round_to_bf16).collect::<Vec<_>>())
-        });
+        let [k, v] = self
+            .kept(kind)
+            .view()
+            .widen()
+            .map(|x| wide(&x.into_iter().map(round_to_bf16).collect::<Vec<_>>()));
         let row = (shape.heads * shape.head_dim).max(1);
         let scaled = q.iter().enumerate().map(|(i, q)| {
             let factor = scales[i / row] * std::f32::consts::LOG2_E;
@@ -70,10 +68,10 @@ impl Case {
         out.iter().map(|&x| x as f32).collect()
     }
 
-    fn run(&self, exec: &Exec, [k, v]: &[KvRows; 2], lse: Option<&mut [f32]>) -> Vec<f32> {
+    fn run(&self, exec: &Exec, kv: Kv<'_>, lse: Option<&mut [f32]>) -> Vec<f32> {
         let mut out = vec![f32::NAN; self.q.len()];
         let Self { shape, q, positions, scales, .. } = self;
-        attention(exec, shape, q, positions, scales, k.view(), v.view(), &mut out, lse);
+        attention(exec, shape, q, positions, scales, kv, &mut out, lse);
         out
     }
 
@@ -82,7 +80,7 @@ impl Case {
             let (kept, want) = (self.kept(kind), self.want(kind));
             let of_tiles = self.want_of_tiles(kind);
             for exec in execs() {
-                let got = self.run(&exec, &kept, None);
+                let got = self.run(&exec, kept.view(), None);
                 let rows = self.positions.len();
                 let what = format!("{:?}, {rows} rows, {kind:?}, {exec:?}", self.shape);
                 if on_tiles(&exec, kind) {
@@ -187,9 +185,9 @@ fn bits_do_not_depend_on_threads() {
             let kept = case.kept(kind);
             for cpu in Cpu::variants() {
                 let with = |threads| Exec { cpu, ..Exec::new(threads) };
-                let want = case.run(&with(1), &kept, None);
+                let want = case.run(&with(1), kept.view(), None);
                 for threads in [2, 5] {
-                    assert_eq!(want, case.run(&with(threads), &kept, None), "{kind:?} {cpu}");
+                    assert_eq!(want, case.run(&with(threads), kept.view(), None), "{kind:?} {cpu}");
                 }
             }
         }
@@ -235,8 +233,10 @@ fn backward_is_the_gradient() {
                     &case.q[rows.start * row..rows.end * row],
                     &case.positions[rows.clone()],
                     &case.scales[rows.clone()],
-                    case.k[keys.start * key..keys.end * key].into(),
-                    case.v[keys.start * key..keys.end * key].into(),
+                    Kv::Rows {
+                        k: &case.k[keys.start * key..keys.end * key],
+                        v: &case.v[keys.start * key..keys.end * key],
+                    },
                     &mut out[rows.start * row..rows.end * row],
                     Some(&mut lse[rows.start * heads..rows.end * heads]),
                 );

@@ -24,11 +24,14 @@
 //! goes the same way and is bound by memory.
 
 use super::avx512::{self, Ahead, Line, Narrow, Panels, STEP};
-use super::{Attention, Call, TILE_KEYS};
+use super::kv::Side;
+use super::{Attention, Call, KvType, PAGE_TOKENS, TILE_KEYS};
 use crate::Exec;
 use crate::cpu::{AmxBf16, Bf16Unit, Cpu};
 use crate::matmul::bf16::tiles::Tiles;
 use std::ops::Range;
+
+const _: () = assert!(PAGE_TOKENS.is_multiple_of(TILE_KEYS), "tiles lie within a page");
 
 /// Rows of a tile.
 const ROWS: usize = 16;
@@ -46,10 +49,14 @@ const FEW_BYTES: usize = 64 << 10;
 pub(super) struct TileRows<'a> {
     call: Call<'a>,
     unit: AmxBf16,
-    k: Narrow<'a>,
-    v: Narrow<'a>,
-    /// Keys of all heads that are packed at once by [`few`](Self::few).
+    /// Keys of all heads that are packed at once while few rows read them.
     few_keys: usize,
+}
+
+/// What lies in one piece with key `key`, and the number of its first key.
+fn narrow(x: Side<'_>, key: usize) -> (Narrow<'_>, usize) {
+    let (piece, first) = x.piece(key);
+    (Narrow::new(piece).expect("`TileRows::new` saw that it is not f32"), first)
 }
 
 /// Memory of one task, see above; `q`, `o` and `stats` for each key head.
@@ -80,10 +87,11 @@ impl<'a> TileRows<'a> {
     /// `None` if this level has no such unit, or keys and values are f32.
     pub(super) fn new(cpu: Cpu, call: Call<'a>) -> Option<Self> {
         let Some(Bf16Unit::Tiles(unit)) = cpu.bf16 else { return None };
-        let bytes_per_key = call.shape.kv_heads * call.k.kind().head_bytes(call.shape.head_dim);
-        let few_keys = (FEW_BYTES / bytes_per_key.max(1) / STEP * STEP).clamp(STEP, TILE_KEYS);
-        let (k, v) = (Narrow::new(call.k)?, Narrow::new(call.v)?);
-        Some(Self { call, unit, k, v, few_keys })
+        let bytes_per_key = call.shape.kv_heads * call.kv.kind().head_bytes(call.shape.head_dim);
+        // Whole tiles make a page.
+        let keys = (FEW_BYTES / bytes_per_key.max(1)).clamp(STEP, TILE_KEYS);
+        let few_keys = if keys == TILE_KEYS { keys } else { (keys + 1).next_power_of_two() / 2 };
+        (call.kv.kind() != KvType::F32).then_some(Self { call, unit, few_keys })
     }
 
     /// Rows of the call that make a task, of which there should be a few for each thread.
@@ -173,25 +181,31 @@ impl<'a> TileRows<'a> {
         let keys = keys.start..keys.end.min(last + 1);
         let tiles = Tiles::new(self.unit, part.num_rows.clamp(1, ROWS));
         // Many rows take longer over a tile than the next one to arrive, and are of one head.
-        let ahead = |x: Narrow<'_>, start: usize| {
-            let tile = start.min(keys.end)..keys.end.min(start + part.tile_keys);
-            match part.heads.len() == kv_heads {
-                true => x.ahead(tile.start * kv_heads..tile.end * kv_heads, dim),
-                false => Ahead::none(),
+        let ahead = |x: Side<'_>, start: usize| {
+            if start >= keys.end || part.heads.len() < kv_heads {
+                return Ahead::none();
             }
+            let (x, first) = narrow(x, start);
+            let end = keys.end.min(start + part.tile_keys) - first;
+            x.ahead((start - first) * kv_heads..end * kv_heads, dim)
         };
-        ahead(self.k, keys.start).all();
-        ahead(self.v, keys.start).all();
+        ahead(self.call.kv.k(), keys.start).all();
+        ahead(self.call.kv.v(), keys.start).all();
         for start in keys.clone().step_by(part.tile_keys) {
             let n = part.tile_keys.min(keys.end - start);
-            let (mut next_k, mut next_v) = (ahead(self.k, start + n), ahead(self.v, start + n));
+            let next = start + n;
+            let (mut next_k, mut next_v) =
+                (ahead(self.call.kv.k(), next), ahead(self.call.kv.v(), next));
+            let ((k, first), (v, _)) =
+                (narrow(self.call.kv.k(), start), narrow(self.call.kv.v(), start));
             // Rows usually are in the order of their positions: the first blocks may be done.
             let done = positions.iter().take_while(|&&position| position < start).count();
             let first_block = done * self.call.shape.group() / STEP;
             for (i, head) in part.heads.clone().enumerate() {
-                let panels = Panels { first: start * kv_heads + head, stride: kv_heads, n, dim };
-                avx512::pack_keys(avx512, self.k, panels, &mut next_k, work.k);
-                avx512::pack_values(avx512, self.v, panels, &mut next_v, work.v);
+                let first = (start - first) * kv_heads + head;
+                let panels = Panels { first, stride: kv_heads, n, dim };
+                avx512::pack_keys(avx512, k, panels, &mut next_k, work.k);
+                avx512::pack_values(avx512, v, panels, &mut next_v, work.v);
                 for block in first_block..part.blocks {
                     self.block(&tiles, part, start, n, i, block, work);
                 }

@@ -271,8 +271,10 @@ mod tests {
                 &q[rows.start * row..rows.end * row],
                 &at[rows.clone()],
                 &scales[rows.clone()],
-                k[keys.start * key..keys.end * key].into(),
-                v[keys.start * key..keys.end * key].into(),
+                host::Kv::Rows {
+                    k: &k[keys.start * key..keys.end * key],
+                    v: &v[keys.start * key..keys.end * key],
+                },
                 &mut want[rows.start * row..rows.end * row],
                 Some(&mut want_lse[rows.start * heads..rows.end * heads]),
             );

@@ -43,7 +43,7 @@ fn the_released_model_counts_its_parameters() {
     assert_eq!(config.num_parameters(), 456_089_655_296);
     assert_eq!(config.num_active_parameters() / 10_000_000, 4594);
     assert_eq!(config.state_bytes(), 280 << 20);
-    assert_eq!(config.kv_bytes(1, KvType::F32), 2 * 40_960);
+    assert_eq!(config.kv_bytes_per_token(KvType::F32), 2 * 40_960);
     assert_eq!(config.count(LayerType::FullAttention), 10);
 }
 
@@ -206,6 +206,7 @@ fn the_memory_of_absurd_contexts_does_not_overflow() {
     let mut config = parse(&released()).unwrap();
     assert_eq!(config.kv_bytes(usize::MAX, KvType::F32), u64::MAX);
     config.head_dim = usize::MAX;
+    assert_eq!(config.kv_bytes_per_token(KvType::F32), u64::MAX);
     assert_eq!(config.state_bytes(), u64::MAX);
 }
 

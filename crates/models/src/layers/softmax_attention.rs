@@ -48,7 +48,7 @@ impl SoftmaxAttention {
                 let width = k.last_dim();
                 let (k, v) = (k.data(), v.data());
                 let mut layers = layer_of(caches, layer);
-                let kv: Vec<[Kv<'_>; 2]> = layers
+                let kv: Vec<Kv<'_>> = layers
                     .iter_mut()
                     .zip(batch.spans.iter())
                     .map(|(cache, span)| {

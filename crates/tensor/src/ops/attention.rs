@@ -136,8 +136,10 @@ impl Tensor {
                 &self.data()[r.start * q_width..r.end * q_width],
                 &rows.positions[r.clone()],
                 &rows.scales[r.clone()],
-                k.data()[keys.start * kv_width..keys.end * kv_width].into(),
-                v.data()[keys.start * kv_width..keys.end * kv_width].into(),
+                Kv::Rows {
+                    k: &k.data()[keys.start * kv_width..keys.end * kv_width],
+                    v: &v.data()[keys.start * kv_width..keys.end * kv_width],
+                },
                 &mut out[r.start * q_width..r.end * q_width],
                 Some(&mut lse[r.start * shape.heads..r.end * shape.heads]),
             );
@@ -215,31 +217,25 @@ impl Tensor {
     }
 
     /// Softmax attention over kept keys and values: query rows `rows` of the batch over the
-    /// sequence's `k` and `v`, `[keys, kv_heads, head_dim]`. No tape.
+    /// keys and values of its sequence. No tape.
     ///
     /// # Panics
     ///
     /// If shapes do not fit.
     #[track_caller]
-    pub fn attention_over(
-        &self,
-        shape: Attention,
-        rows: &AttentionRows,
-        kv: &[[Kv<'_>; 2]],
-    ) -> Self {
+    pub fn attention_over(&self, shape: Attention, rows: &AttentionRows, kv: &[Kv<'_>]) -> Self {
         let _timed = self.device().timed(Class::SoftmaxAttention);
         assert_eq!(kv.len(), rows.spans.len(), "keys and values of each sequence");
         let mut out = self.output(self.len());
         let width = self.last_dim();
-        for (AttentionSpan { rows: r, .. }, &[k, v]) in rows.spans.iter().zip(kv) {
+        for (AttentionSpan { rows: r, .. }, &kv) in rows.spans.iter().zip(kv) {
             attention::attention(
                 self.device().exec(),
                 &shape,
                 &self.data()[r.start * width..r.end * width],
                 &rows.positions[r.clone()],
                 &rows.scales[r.clone()],
-                k,
-                v,
+                kv,
                 &mut out[r.start * width..r.end * width],
                 None,
             );

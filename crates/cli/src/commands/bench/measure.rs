@@ -183,13 +183,13 @@ impl Setup<'_> {
             Test::Prompt { tokens } => tokens.min(self.chunk),
             Test::Decode { .. } => SHORT_PROMPT + 1,
         };
-        let mut cache = Cache::new(model.config(), tokens, kv(model));
+        let mut cache = Cache::new(model.config(), kv(model));
         read(model, &ids[..tokens], self.chunk, &mut cache, |_| ());
     }
 
     /// Seconds of one run, the only ones in the profile.
     fn once(&self, model: &MiniMaxText01, test: Test, ids: &[u32]) -> f64 {
-        let mut cache = Cache::new(model.config(), ids.len(), kv(model));
+        let mut cache = Cache::new(model.config(), kv(model));
         // What is read at once, and what was read before.
         let (timed, chunk) = match test {
             Test::Prompt { .. } => (ids, self.chunk),

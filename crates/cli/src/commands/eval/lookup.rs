@@ -232,10 +232,8 @@ impl Examiner<'_> {
     ) {
         let ids: Vec<u32> =
             [DOCUMENT].into_iter().chain(text.iter().map(|&byte| byte.into())).collect();
-        let longest = questions.iter().map(|q| q.text.len() + q.answer.len()).max().unwrap_or(0);
-        let room = ids.len() + longest + 3 + MAX_ANSWER;
-        let mut read = after(self.model, &ids, room, self.kv);
-        let mut other = self.against.map(|model| (model, after(model, &ids, room, self.kv)));
+        let mut read = after(self.model, &ids, self.kv);
+        let mut other = self.against.map(|model| (model, after(model, &ids, self.kv)));
         let end = read.mark();
         let bytes = |text: &[u8]| text.iter().map(|&byte| u32::from(byte)).collect::<Vec<_>>();
         let extract = Extract::new(bytes(text), bytes(ABSENT.as_bytes()), vec![END]);
@@ -265,9 +263,9 @@ impl Examiner<'_> {
     }
 }
 
-/// What a model has read after `ids`, with room for `room` tokens.
-fn after(model: &MiniMaxText01, ids: &[u32], room: usize, kv: KvType) -> Cache {
-    let mut read = Cache::new(model.config(), room, kv);
+/// What a model has read after `ids`.
+fn after(model: &MiniMaxText01, ids: &[u32], kv: KvType) -> Cache {
+    let mut read = Cache::new(model.config(), kv);
     for chunk in ids.chunks(CHUNK) {
         model.logits(&Batch::single(chunk, read.tokens(), &[]), &mut [&mut read]);
     }

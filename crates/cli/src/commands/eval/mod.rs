@@ -79,7 +79,7 @@ fn logits(arguments: &Logits, device: &Device) -> anyhow::Result<()> {
                 arguments.input.display()
             )
         })?;
-        let mut cache = Cache::new(model.config(), ids.len(), kv);
+        let mut cache = Cache::new(model.config(), kv);
         let mut logits = Vec::with_capacity(ids.len() * vocab_size);
         for chunk in ids.chunks(arguments.chunk.get()) {
             let rows: Vec<usize> = (0..chunk.len()).collect();

@@ -106,8 +106,7 @@ fn compare(
     chunk: usize,
     bar: &ProgressBar,
 ) -> Agreement {
-    let mut caches =
-        [model, reference].map(|model| Cache::new(model.config(), ids.len(), KvType::F32));
+    let mut caches = [model, reference].map(|model| Cache::new(model.config(), KvType::F32));
     let mut sums = Agreement::default();
     let vocab = model.config().vocab_size;
     for (i, part) in ids.chunks(chunk).enumerate() {
