@@ -11,6 +11,7 @@ pub mod gguf;
 pub mod ops;
 pub mod profile;
 pub mod safetensors;
+pub mod sealed;
 pub mod tape;
 pub mod tensor;
 pub mod weight;

@@ -243,6 +243,24 @@ impl Checkpoint {
         })
     }
 
+    /// The bytes of `name` as the file has them, little endian.
+    ///
+    /// # Errors
+    ///
+    /// If it is missing, of another shape, or its dtype is not spelled `dtype`.
+    pub fn raw(&self, name: &str, dtype: &'static str, shape: &[usize]) -> Result<&[u8], Error> {
+        let entry = self.shaped(name, shape)?;
+        if entry.dtype.to_string() != dtype {
+            return Err(self.wrong_dtype(name, entry, dtype));
+        }
+        Ok(self.bytes(entry))
+    }
+
+    /// All of the only file.
+    pub(crate) fn whole(&self) -> &[u8] {
+        self.files.first().map_or(&[], |file| file.bytes.all())
+    }
+
     fn shaped(&self, name: &str, shape: &[usize]) -> Result<&Entry, Error> {
         let entry = self.entry(name)?;
         if entry.shape == shape {
