@@ -1,8 +1,11 @@
 //! What a sequence has read: a state per lightning layer, keys and values per softmax layer.
+//!
+//! It depends on the tokens read, not on how they were read: in which pieces, with which others, on
+//! how many threads.
 
 use crate::weights::Policy;
 use crate::{Config, LayerType};
-use tensor::{Checkpoint, Device, Kv, KvRows, KvType};
+use tensor::{Checkpoint, Device, Kv, KvRows, KvType, LightningState};
 
 /// The memory of one sequence. `state` does not grow; `kv` grows with every token.
 #[derive(Clone, Debug)]
@@ -16,8 +19,8 @@ pub struct Cache {
 /// The memory of one layer.
 #[derive(Clone, Debug)]
 pub enum LayerCache {
-    /// `[heads, head_dim, head_dim]`.
-    State(Vec<f32>),
+    /// States at the last boundary of blocks, and the keys and values since.
+    State(LightningState),
     /// Keys and values, each `[tokens, kv_heads, head_dim]`.
     Kv {
         /// Keys, after rotation.
@@ -30,7 +33,7 @@ pub enum LayerCache {
 /// A point that a sequence can be brought back to: its states there, and how much it had read.
 #[derive(Clone, Debug)]
 pub struct Mark {
-    states: Vec<Vec<f32>>,
+    states: Vec<LightningState>,
     tokens: usize,
     relevant: bool,
 }
@@ -52,10 +55,10 @@ impl Cache {
     /// `kv`: as long as there are no more, its size is what [`Config::state_bytes`] and
     /// [`Config::kv_bytes`] say.
     pub fn new(config: &Config, tokens: usize, kv: KvType) -> Self {
-        let state = config.num_attention_heads * config.head_dim * config.head_dim;
+        let state = || LightningState::new(&config.lightning());
         let rows = || KvRows::new(kv, config.head_dim, tokens * config.num_key_value_heads);
         let layer = |kind: &LayerType| match kind {
-            LayerType::LinearAttention => LayerCache::State(vec![0.0; state]),
+            LayerType::LinearAttention => LayerCache::State(state()),
             LayerType::FullAttention => LayerCache::Kv { k: rows(), v: rows() },
         };
         Self { layers: config.layer_types.iter().map(layer).collect(), tokens: 0, relevant: false }
@@ -66,10 +69,10 @@ impl Cache {
         self.tokens
     }
 
-    /// Bytes of the lightning states.
+    /// Bytes that lightning layers hold.
     pub fn state_bytes(&self) -> usize {
         let bytes = |layer: &LayerCache| match layer {
-            LayerCache::State(state) => size_of_val(&state[..]),
+            LayerCache::State(state) => state.bytes(),
             LayerCache::Kv { .. } => 0,
         };
         self.layers.iter().map(bytes).sum()
@@ -108,7 +111,8 @@ impl Cache {
             match layer {
                 LayerCache::State(state) => {
                     let kept = states.next().expect("a state per lightning layer");
-                    state.copy_from_slice(kept);
+                    assert_eq!(kept.bytes(), state.bytes(), "a mark of another model");
+                    state.clone_from(kept);
                 }
                 LayerCache::Kv { k, v } => {
                     for x in [k, v] {
@@ -137,7 +141,7 @@ impl LayerCache {
     ///
     /// If this belongs to a softmax layer.
     #[track_caller]
-    pub(crate) fn state(&mut self) -> &mut [f32] {
+    pub(crate) fn state(&mut self) -> &mut LightningState {
         match self {
             Self::State(state) => state,
             Self::Kv { .. } => panic!("keys and values where a state is needed"),

@@ -19,7 +19,7 @@ pub use device::Device;
 pub use error::Error;
 pub use kernels::attention::{Attention, AttentionSpan, Kv, KvRows, KvType};
 pub use kernels::cuda::{Cuda, Unavailable};
-pub use kernels::lightning_attention::Lightning;
+pub use kernels::lightning_attention::{Lightning, LightningState, Piece};
 pub use kernels::rope::Rope;
 pub use kernels::{BufferPlan, Rng, adamw, muon, peak, sampling};
 pub use ops::attention::AttentionRows;
