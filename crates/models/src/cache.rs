@@ -60,6 +60,20 @@ impl Cache {
         Self { layers: config.layer_types.iter().map(layer).collect(), tokens: 0, relevant: false }
     }
 
+    /// From the memory of each layer, after `tokens` tokens.
+    pub(crate) fn from_layers(layers: Vec<LayerCache>, tokens: usize, relevant: bool) -> Self {
+        Self { layers, tokens, relevant }
+    }
+
+    /// In what form keys and values are kept; f32 if there are no softmax layers.
+    pub fn kv(&self) -> KvType {
+        let kind = self.layers.iter().find_map(|layer| match layer {
+            LayerCache::State(_) => None,
+            LayerCache::Kv(pages) => Some(pages.kind()),
+        });
+        kind.unwrap_or(KvType::F32)
+    }
+
     /// Tokens read so far: the position of the next one.
     pub fn tokens(&self) -> usize {
         self.tokens

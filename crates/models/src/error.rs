@@ -51,6 +51,18 @@ pub enum Error {
         /// What there is.
         supported: &'static str,
     },
+    /// A file of what a sequence has read that cannot be gone on from.
+    #[error("`{path}` is no sequence of this model: {field} is {found}, expected {expected}")]
+    Sequence {
+        /// The file.
+        path: PathBuf,
+        /// The entry or tensor.
+        field: String,
+        /// What it is.
+        found: String,
+        /// What it may be.
+        expected: String,
+    },
     /// A weight that cannot be read.
     #[error(transparent)]
     Tensor(#[from] tensor::Error),

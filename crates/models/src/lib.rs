@@ -11,6 +11,7 @@ mod error;
 pub mod layers;
 pub mod lm;
 mod memory;
+pub mod sequence;
 pub mod weights;
 
 pub use batch::Batch;

@@ -84,6 +84,28 @@ impl LightningState {
         Self { lines: memory::filled(Line([0.0; LINE]), len / LINE) }
     }
 
+    /// One whose [`elements`](Self::elements) these are; `None` if they are not as many as a sequence
+    /// keeps. Any numbers are a state.
+    pub fn from_elements(
+        shape: &Lightning,
+        elements: impl ExactSizeIterator<Item = f32>,
+    ) -> Option<Self> {
+        let mut state = Self::new(shape);
+        let to = state.floats();
+        if elements.len() != to.len() {
+            return None;
+        }
+        to.iter_mut().zip(elements).for_each(|(to, x)| *to = x);
+        Some(state)
+    }
+
+    /// All of it as numbers, `[heads, elements of a head]`, in the layout above.
+    pub fn elements(&self) -> &[f32] {
+        let (lines, len) = (self.lines.as_ptr(), self.lines.len() * LINE);
+        // SAFETY: as in `floats`, borrowed as shared.
+        unsafe { std::slice::from_raw_parts(lines.cast(), len) }
+    }
+
     /// Memory held.
     pub fn bytes(&self) -> usize {
         size_of_val(&self.lines[..])

@@ -1,0 +1,216 @@
+//! What a sequence has read as one file that describes itself: saved, it goes on elsewhere to the bit.
+//!
+//! A sealed safetensors file (`tensor::sealed`), so that any program that knows the format can look
+//! into it, and damage is found:
+//!
+//! ```text
+//! __metadata__           "fulgurite.sequence": a JSON object, see [`Head`], and the caller's notes
+//! tokens                 U32 [tokens]: what was read
+//! layers.L.kv            U8  [pages, bytes of a page]: of each softmax layer
+//! points.P.layers.L      F32 [elements]: of each lightning layer at each point
+//! ```
+//!
+//! Points are places that the sequence can go on from, in ascending order, the last at its end. They
+//! share the pages of keys and values; layouts of pages and states are those of the kernels
+//! (`kernels::attention`, `kernels::lightning_attention`), the same on every CPU of one byte order.
+
+use crate::{Cache, Config, Error, LayerCache, LayerType};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::Path;
+use tensor::sealed::{self, Part};
+use tensor::{Checkpoint, KvPages, KvType, LightningState, PAGE_TOKENS};
+
+/// The entry of a file's metadata that is ours.
+const HEAD: &str = "fulgurite.sequence";
+/// Changes when the layout of anything here does.
+const VERSION: u32 = 1;
+/// Most points of a file.
+const MAX_POINTS: usize = 1 << 16;
+
+/// A sequence from a file.
+#[derive(Clone, Debug)]
+pub struct SavedSequence {
+    /// What was read.
+    pub tokens: Vec<u32>,
+    /// Places to go on from: at least one, in ascending order, the last at the end of the tokens.
+    pub points: Vec<Cache>,
+    /// What the writer says of it.
+    pub notes: BTreeMap<String, String>,
+}
+
+/// What a file says of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Head {
+    version: u32,
+    /// `little` or `big`.
+    byte_order: String,
+    page_tokens: usize,
+    kv: String,
+    points: Vec<Point>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Point {
+    tokens: usize,
+    /// See [`Config::relevance_token_id`].
+    relevant: bool,
+}
+
+const BYTE_ORDER: &str = if cfg!(target_endian = "little") { "little" } else { "big" };
+
+/// Writes a sequence: `tokens` and `points` as in [`SavedSequence`].
+///
+/// # Errors
+///
+/// What the system says; then nothing is written.
+///
+/// # Panics
+///
+/// If points are not of one sequence, or not in order.
+#[track_caller]
+pub fn save(
+    path: &Path,
+    tokens: &[u32],
+    points: &[&Cache],
+    notes: &BTreeMap<String, String>,
+) -> Result<(), Error> {
+    let whole = points.last().expect("a point to go on from");
+    assert_eq!(whole.tokens(), tokens.len(), "the last point is at the end");
+    assert!(points.windows(2).all(|pair| pair[0].tokens() < pair[1].tokens()), "points in order");
+    let head = Head {
+        version: VERSION,
+        byte_order: BYTE_ORDER.to_owned(),
+        page_tokens: PAGE_TOKENS,
+        kv: whole.kv().name().to_owned(),
+        points: points
+            .iter()
+            .map(|point| Point { tokens: point.tokens(), relevant: point.relevant })
+            .collect(),
+    };
+    let mut parts = vec![Part::ids("tokens", tokens)];
+    for (i, layer) in whole.layers().iter().enumerate() {
+        if let LayerCache::Kv(kv) = layer {
+            let pages = kv.pages().iter().map(|page| page.bytes());
+            parts.push(Part::bytes(format!("layers.{i}.kv"), pages));
+        }
+    }
+    for (p, point) in points.iter().enumerate() {
+        for (i, layer) in point.layers().iter().enumerate() {
+            if let LayerCache::State(state) = layer {
+                let (name, state) = (format!("points.{p}.layers.{i}"), state.elements());
+                parts.push(Part::f32(name, &[state.len()], state));
+            }
+        }
+    }
+    let mut all = notes.clone();
+    all.insert(HEAD.to_owned(), serde_json::json!(head).to_string());
+    Ok(sealed::save(path, &parts, &all)?)
+}
+
+/// Reads a sequence of the model of `config`, whose keys and values may be of any type.
+///
+/// # Errors
+///
+/// If the file is missing, damaged, or of another model or program.
+pub fn open(path: &Path, config: &Config) -> Result<SavedSequence, Error> {
+    let file = sealed::open(path)?;
+    let wrong = |field: &str, found: String, expected: String| Error::Sequence {
+        path: path.to_owned(),
+        field: field.to_owned(),
+        found,
+        expected,
+    };
+    let mut notes = file.notes().clone();
+    let head = notes.remove(HEAD).ok_or_else(|| {
+        wrong("metadata", "without `fulgurite.sequence`".to_owned(), "that entry".to_owned())
+    })?;
+    let head: Head = serde_json::from_str(&head)
+        .map_err(|error| wrong("fulgurite.sequence", error.to_string(), "a head".to_owned()))?;
+    let expect = |field: &str, found: String, expected: String| match found == expected {
+        true => Ok(()),
+        false => Err(wrong(field, found, expected)),
+    };
+    expect("version", head.version.to_string(), VERSION.to_string())?;
+    expect("byte_order", head.byte_order.clone(), BYTE_ORDER.to_owned())?;
+    expect("page_tokens", head.page_tokens.to_string(), PAGE_TOKENS.to_string())?;
+    let kv = KvType::ALL.into_iter().find(|kind| kind.name() == head.kv);
+    let kv = kv.ok_or_else(|| wrong("kv", head.kv.clone(), "f32, bf16 or q8".to_owned()))?;
+    let tokens: Vec<u32> =
+        file.load_ids("tokens")?.into_iter().filter_map(|id| u32::try_from(id).ok()).collect();
+    expect("tokens", format!("{:?}", file.shape("tokens")), format!("{:?}", Some([tokens.len()])))?;
+    if let Some(id) = tokens.iter().find(|&&id| id as usize >= config.vocab_size) {
+        let expected = format!("below {}, the vocabulary's size", config.vocab_size);
+        return Err(wrong("tokens", id.to_string(), expected));
+    }
+    let counts: Vec<usize> = head.points.iter().map(|point| point.tokens).collect();
+    let ascending = counts.windows(2).all(|pair| pair[0] < pair[1]);
+    if !ascending || counts.last() != Some(&tokens.len()) || counts.len() > MAX_POINTS {
+        let expected = format!("ascending counts of tokens that end with {}", tokens.len());
+        return Err(wrong("points", format!("{counts:?}"), expected));
+    }
+    let read = Reader { file: &file, path, config, kv };
+    let pages = read.pages(tokens.len())?;
+    let point = |(p, point): (usize, &Point)| read.point(p, point, &pages);
+    let points = head.points.iter().enumerate().map(point).collect::<Result<_, _>>()?;
+    Ok(SavedSequence { tokens, points, notes })
+}
+
+struct Reader<'a> {
+    file: &'a Checkpoint,
+    path: &'a Path,
+    config: &'a Config,
+    kv: KvType,
+}
+
+impl Reader<'_> {
+    /// Keys and values of all softmax layers.
+    fn pages(&self, tokens: usize) -> Result<Vec<KvPages>, Error> {
+        let heads = [self.config.num_key_value_heads, self.config.head_dim];
+        let page = self.kv.page_bytes(heads[0], heads[1]);
+        let count = tokens.div_ceil(PAGE_TOKENS);
+        let of_layer = |i: usize| {
+            let name = format!("layers.{i}.kv");
+            let bytes = self.file.raw(&name, "U8", &[count, page])?;
+            let pages = bytes.chunks_exact(page);
+            KvPages::from_pages(self.kv, heads, tokens, pages).map_err(|error| Error::Sequence {
+                path: self.path.to_owned(),
+                field: name,
+                found: error.to_string(),
+                expected: format!("{count} pages of {page} bytes"),
+            })
+        };
+        self.layers(LayerType::FullAttention).map(of_layer).collect()
+    }
+
+    /// The memory at a point.
+    fn point(&self, p: usize, point: &Point, pages: &[KvPages]) -> Result<Cache, Error> {
+        let mut pages = pages.iter();
+        let layer = |(i, kind): (usize, &LayerType)| match kind {
+            LayerType::FullAttention => {
+                let mut kv = pages.next().expect("pages of each softmax layer").clone();
+                kv.truncate(point.tokens);
+                Ok(LayerCache::Kv(kv))
+            }
+            LayerType::LinearAttention => {
+                let name = format!("points.{p}.layers.{i}");
+                let shape = self.config.lightning();
+                let len = (shape.state_bytes() / 4) as usize;
+                let bytes = self.file.raw(&name, "F32", &[len])?;
+                let elements = bytes.as_chunks().0.iter().map(|&x| f32::from_le_bytes(x));
+                let state = LightningState::from_elements(&shape, elements);
+                Ok(LayerCache::State(state.expect("as many elements as the shape has")))
+            }
+        };
+        let layers = self.config.layer_types.iter().enumerate().map(layer);
+        let layers = layers.collect::<Result<_, Error>>()?;
+        Ok(Cache::from_layers(layers, point.tokens, point.relevant))
+    }
+
+    fn layers(&self, kind: LayerType) -> impl Iterator<Item = usize> {
+        let kinds = self.config.layer_types.iter().enumerate();
+        kinds.filter(move |(_, found)| **found == kind).map(|(i, _)| i)
+    }
+}
