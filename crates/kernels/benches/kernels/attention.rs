@@ -6,7 +6,9 @@ use kernels::Exec;
 use kernels::attention::{
     Attention, AttentionSpan, Forward, Kv, KvPages, KvType, attention, attention_backward,
 };
-use kernels::lightning_attention::{Lightning, lightning_attention, lightning_attention_backward};
+use kernels::lightning_attention::{
+    BLOCK, Lightning, LightningState, Piece, lightning_attention, lightning_attention_backward,
+};
 
 pub(crate) fn all(harness: &Harness) {
     // Grouped heads; those of a small training run; heads that are no whole number of vectors.
@@ -31,20 +33,28 @@ pub(crate) fn all(harness: &Harness) {
         }
     }
     for (heads, head_dim) in [(64, 128), (16, 64), (3, 100)] {
-        recurrent(harness, heads, head_dim);
+        one_token(harness, 1, Lightning { heads, head_dim });
     }
+    // No cache holds these.
+    one_token(harness, 64, Lightning { heads: 64, head_dim: 128 });
     // Batches of two prompts and 18 sequences that write.
     for (heads, head_dim) in [(64, 128), (16, 64)] {
-        mixed(harness, Lightning::new(heads, head_dim));
+        mixed(harness, Lightning { heads, head_dim });
     }
-    for chunk_size in [32, 64, 128, 256] {
-        chunks(harness, Lightning { heads: 8, head_dim: 128, chunk_size }, 1024);
-        chunks(harness, Lightning { heads: 4, head_dim: 64, chunk_size }, 1024);
+    // Guesses that are checked, what is left of a prompt, prompts of a model of a billion parameters
+    // and of MiniMax-01.
+    for (count, heads, head_dim) in [
+        (2, 64, 128),
+        (5, 64, 128),
+        (20, 64, 128),
+        (1024, 8, 128),
+        (1024, 4, 64),
+        (999, 3, 50),
+        (4096, 16, 64),
+        (4096, 64, 128),
+    ] {
+        tokens(harness, Lightning { heads, head_dim }, count);
     }
-    chunks(harness, Lightning { heads: 3, head_dim: 50, chunk_size: 50 }, 999);
-    // Prompts of a model of a billion parameters and of MiniMax-01.
-    chunks(harness, Lightning::new(16, 64), 4096);
-    chunks(harness, Lightning::new(64, 128), 4096);
 }
 
 fn name(what: &str, kind: KvType, shape: Attention, tokens: impl std::fmt::Display) -> String {
@@ -141,77 +151,75 @@ fn slopes(heads: usize) -> Vec<f32> {
     (0..heads).map(|head| 0.5f32.powi(head as i32 % 8 + 1)).collect()
 }
 
-/// One token: the state is read and written once.
-fn recurrent(harness: &Harness, heads: usize, head_dim: usize) {
-    let shape = Lightning::new(heads, head_dim);
-    let work = Bytes(8 * shape.state_len());
-    harness.bench(&format!("lightning_attention/recurrent/{heads}x{head_dim}"), work, |exec| {
-        let (qkv, slopes) = (floats(shape.qkv_width()), slopes(heads));
-        let (mut state, mut out) = (vec![0.0; shape.state_len()], vec![0.0; heads * head_dim]);
+/// One token, with all of a block's before it in turn: the state is read, keys and values of the block
+/// are read as far as they go, and once in 32 tokens the state is written.
+fn one_token(harness: &Harness, sequences: usize, shape: Lightning) {
+    let Lightning { heads, head_dim } = shape;
+    // Halves of the block's keys and values; the state again, read and written, for each 32nd.
+    let of_block = BLOCK * heads * head_dim;
+    let work =
+        Bytes(4 * sequences * (shape.state_len() + of_block + 2 * shape.state_len() / BLOCK));
+    let name = format!("lightning_attention/token/{sequences}x{heads}x{head_dim}");
+    harness.bench(&name, work, |exec| {
+        let (qkv, slopes) = (floats(sequences * shape.qkv_width()), slopes(heads));
+        let mut states = vec![LightningState::new(&shape); sequences];
+        let (mut out, mut past) = (vec![0.0; sequences * heads * head_dim], 0);
         move || {
-            lightning_attention(
-                &exec,
-                &shape,
-                &slopes,
-                &qkv,
-                &[0..1],
-                &mut [&mut state[..]],
-                &mut out,
-            );
+            let pieces = states.iter_mut().enumerate();
+            let piece = |(i, state)| Piece { rows: i..i + 1, past, state };
+            let mut pieces: Vec<_> = pieces.map(piece).collect();
+            lightning_attention(&exec, &shape, &slopes, &qkv, &mut pieces, &mut out);
+            past += 1;
         }
     });
 }
 
-/// Two sequences read 50 tokens, 18 one token, in one call; the states are read and written once.
+/// Two sequences read 50 tokens, 18 one token, in one call; the states are read once.
 fn mixed(harness: &Harness, shape: Lightning) {
-    let Lightning { heads, head_dim, .. } = shape;
-    let work = Bytes(20 * 8 * shape.state_len());
+    let Lightning { heads, head_dim } = shape;
+    let work = Bytes(20 * 4 * shape.state_len());
     harness.bench(
         &format!("lightning_attention/batch/2x50+18x1x{heads}x{head_dim}"),
         work,
         |exec| {
-            let mut end = 0;
-            let spans = [50, 50].into_iter().chain([1; 18]).map(|len| {
-                end += len;
-                end - len..end
-            });
-            let spans: Vec<_> = spans.collect();
-            let (qkv, slopes) = (floats(end * shape.qkv_width()), slopes(heads));
-            let mut states = vec![0.0; spans.len() * shape.state_len()];
-            let mut out = vec![0.0; end * heads * head_dim];
+            let lengths = [50, 50].into_iter().chain([1; 18]);
+            let tokens = lengths.clone().sum::<usize>();
+            let (qkv, slopes) = (floats(tokens * shape.qkv_width()), slopes(heads));
+            let mut states = vec![LightningState::new(&shape); 20];
+            let (mut out, mut calls) = (vec![0.0; tokens * heads * head_dim], 0);
             move || {
-                let mut each: Vec<_> = states.chunks_exact_mut(shape.state_len()).collect();
-                lightning_attention(&exec, &shape, &slopes, &qkv, &spans, &mut each, &mut out);
+                let mut end = 0;
+                let pieces = states.iter_mut().zip(lengths.clone()).map(|(state, len)| {
+                    end += len;
+                    Piece { rows: end - len..end, past: calls * len, state }
+                });
+                let mut pieces: Vec<_> = pieces.collect();
+                lightning_attention(&exec, &shape, &slopes, &qkv, &mut pieces, &mut out);
+                calls += 1;
             }
         },
     );
 }
 
-/// Many tokens in blocks; the flops are those of the chunk form with this block, visible pairs only,
-/// so compare the times of different blocks, not their shares.
-fn chunks(harness: &Harness, shape: Lightning, tokens: usize) {
-    let Lightning { heads, head_dim, chunk_size } = shape;
-    let name =
-        |kind: &str| format!("lightning_attention/{kind}_{chunk_size}/{tokens}x{heads}x{head_dim}");
+/// Many tokens; the flops are those of the block form, visible pairs only.
+fn tokens(harness: &Harness, shape: Lightning, tokens: usize) {
+    let Lightning { heads, head_dim } = shape;
+    let name = |kind: &str| format!("lightning_attention/{kind}/{tokens}x{heads}x{head_dim}");
     // Two products with half of the block, two with the state.
-    let flops = 2 * tokens * heads * head_dim * (chunk_size + 1 + 2 * head_dim);
-    harness.bench(&name("chunk"), Flops(flops), |exec| {
+    let flops = 2 * tokens * heads * head_dim * (BLOCK + 1 + 2 * head_dim);
+    harness.bench(&name("tokens"), Flops(flops), |exec| {
         let (qkv, slopes) = (floats(tokens * shape.qkv_width()), slopes(heads));
-        let mut state = vec![0.0; shape.state_len()];
-        let mut out = vec![0.0; tokens * heads * head_dim];
+        let mut state = LightningState::new(&shape);
+        let (mut out, mut past) = (vec![0.0; tokens * heads * head_dim], 0);
         move || {
-            let spans = [0..tokens];
-            lightning_attention(
-                &exec,
-                &shape,
-                &slopes,
-                &qkv,
-                &spans,
-                &mut [&mut state[..]],
-                &mut out,
-            );
+            let mut pieces = [Piece { rows: 0..tokens, past, state: &mut state }];
+            lightning_attention(&exec, &shape, &slopes, &qkv, &mut pieces, &mut out);
+            past += tokens;
         }
     });
+    if tokens < BLOCK {
+        return;
+    }
     // Five of each kind.
     harness.bench(&name("backward"), Flops(flops / 2 * 5), |exec| {
         let (qkv, slopes) = (floats(tokens * shape.qkv_width()), slopes(heads));

@@ -73,7 +73,7 @@ fn cut(spans: &[Range<usize>]) -> [Vec<u32>; 2] {
 
 /// Reads `qkv: [tokens, heads, 3, head_dim]` and `slopes: [heads]` and returns
 /// `[tokens, heads, head_dim]`, for sequences that start from a zero state and whose final state is
-/// not used. Chunks have a length of their own, whatever `shape.chunk_size` is.
+/// not used. Chunks have a length of their own, twice that of the CPU's blocks.
 ///
 /// # Panics
 ///
@@ -87,7 +87,7 @@ pub fn lightning_attention(
     spans: &Spans,
 ) -> DeviceVec<f32> {
     let call = Call::new(cuda, shape, slopes, qkv, spans);
-    let Lightning { heads, head_dim, .. } = *shape;
+    let Lightning { heads, head_dim } = *shape;
     let states = call.states();
     let mut out = cuda.output(spans.num_tokens * heads * head_dim);
     let grid = [spans.num_chunks, heads, head_dim.div_ceil(COLUMNS)];
@@ -128,7 +128,7 @@ pub fn lightning_attention_backward(
     grad: &DeviceVec<f32>,
 ) -> DeviceVec<f32> {
     let call = Call::new(cuda, shape, slopes, qkv, spans);
-    let Lightning { heads, head_dim, .. } = *shape;
+    let Lightning { heads, head_dim } = *shape;
     assert_eq!(3 * grad.len(), qkv.len(), "grad must be [tokens, heads, head_dim]");
     let (states, grad_states) = (call.states(), call.grad_states(grad));
     let mut grad_qkv = cuda.output(qkv.len());
@@ -209,7 +209,7 @@ impl<'a> Call<'a> {
 
     /// The gradient of the state after each chunk; `grad` has the length of the output.
     fn grad_states(&self, grad: &'a DeviceVec<f32>) -> DeviceVec<f32> {
-        let Lightning { heads, head_dim, .. } = *self.shape;
+        let Lightning { heads, head_dim } = *self.shape;
         let grad = Rows { array: grad, first: 0, stride: heads * head_dim, head_stride: head_dim };
         self.scan(self.part(0), grad, true)
     }
@@ -217,7 +217,7 @@ impl<'a> Call<'a> {
     /// Decayed sums of `left right^T` over all tokens before each chunk; or after, if `reverse`.
     fn scan(&self, left: Rows<'_>, right: Rows<'_>, reverse: bool) -> DeviceVec<f32> {
         let Self { cuda, spans, slopes, .. } = self;
-        let Lightning { heads, head_dim, .. } = *self.shape;
+        let Lightning { heads, head_dim } = *self.shape;
         let mut states = cuda.output(spans.num_chunks * self.shape.state_len());
         if left.array.is_empty() {
             return states;
@@ -275,7 +275,7 @@ mod tests {
     use crate::{Exec, Rng, lightning_attention as host};
 
     fn check(cuda: &Cuda, heads: usize, head_dim: usize, lengths: &[usize]) {
-        let shape = Lightning::new(heads, head_dim);
+        let shape = Lightning { heads, head_dim };
         let what = format!("{shape:?}, {lengths:?}");
         let mut rng = Rng(3);
         let mut tokens = 0;
@@ -292,10 +292,8 @@ mod tests {
         let slopes: Vec<f32> =
             (0..heads).map(|h| if h == 2 { 0.0 } else { 0.9 / (1.0 + 15.0 * h as f32) }).collect();
         let exec = Exec::new(2);
-        let mut states = vec![0.0; lengths.len() * shape.state_len()];
         let mut want = vec![f32::NAN; grad.len()];
-        let mut each: Vec<_> = states.chunks_exact_mut(shape.state_len()).collect();
-        host::lightning_attention(&exec, &shape, &slopes, &qkv, &ranges, &mut each, &mut want);
+        host::whole_sequences(&exec, &shape, &slopes, &qkv, &ranges, &mut want);
         let mut want_grad = vec![f32::NAN; qkv.len()];
         host::lightning_attention_backward(
             &exec,
@@ -347,7 +345,7 @@ mod tests {
     #[test]
     fn fast_decay_does_not_overflow() {
         let Some(cuda) = super::super::testing::cuda() else { return };
-        let shape = Lightning::new(1, 8);
+        let shape = Lightning { heads: 1, head_dim: 8 };
         let spans = Spans::new(&cuda, &[0..600]);
         let qkv = cuda.upload(&vec![1.0; 600 * shape.qkv_width()]);
         let out = lightning_attention(&cuda, &shape, &cuda.upload(&[5.0]), &qkv, &spans);

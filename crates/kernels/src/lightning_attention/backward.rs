@@ -9,13 +9,13 @@
 //! dS <- exp(-slope m) dS + (Q * exp(-slope i))^T dO
 //! ```
 //!
-//! The states at the starts of the blocks are computed again: `head_dim / chunk_size` floats per
-//! feature and token, instead of `head_dim`.
+//! The states at the starts of the blocks are computed again: `head_dim / 32` floats per feature
+//! and token, instead of `head_dim`.
 
-use super::{HeadRows, Lightning, decays, mask};
-use crate::Exec;
+use super::{BLOCK, HeadRows, Lightning, decays};
 use crate::matmul::{Mat, MatMut, Scratch, serial};
 use crate::threads::SharedMut;
+use crate::{Cpu, Exec};
 use std::ops::Range;
 
 /// From the gradient `grad: [tokens, heads, head_dim]` of the output to
@@ -35,7 +35,7 @@ pub fn lightning_attention_backward(
     grad: &[f32],
     grad_qkv: &mut [f32],
 ) {
-    shape.check(slopes, qkv, spans);
+    shape.check(slopes, qkv, spans.iter().cloned());
     assert_eq!(qkv.len(), grad_qkv.len(), "qkv and its gradient");
     assert_eq!(3 * grad.len(), qkv.len(), "grad must be [tokens, heads, head_dim]");
     let out = SharedMut(grad_qkv.as_mut_ptr());
@@ -59,9 +59,9 @@ fn head_backward(
     grad: &[f32],
     emit: impl Fn(usize, usize, &[f32]),
 ) {
-    let Lightning { heads, head_dim: dim, chunk_size } = *rows.shape;
-    let size = chunk_size.min(span.len()).max(1);
-    let decays = decays(rows.slope, size);
+    let Lightning { heads, head_dim: dim } = *rows.shape;
+    let size = BLOCK.min(span.len()).max(1);
+    let decays = decays(rows.slope);
     let num_chunks = span.len().div_ceil(size);
     let mut scratch = Scratch::default();
     let cpu = exec.cpu;
@@ -128,4 +128,57 @@ fn head_backward(
     }
     exec.buffers.give(scaled);
     exec.buffers.give(states);
+}
+
+/// `x * D`: entry `(i, j)` of `x: [m, m]` times `decays[i - j]`, zero above the diagonal.
+fn mask(x: &mut [f32], m: usize, decays: &[f32]) {
+    for (i, row) in x.chunks_exact_mut(m).enumerate() {
+        for (x, decay) in row[..=i].iter_mut().zip(decays[..=i].iter().rev()) {
+            *x *= decay;
+        }
+        row[i + 1..].fill(0.0);
+    }
+}
+
+impl<'a> HeadRows<'a> {
+    /// q, k or v (0, 1, 2) of `tokens` as a matrix `[tokens, head_dim]`.
+    fn matrix(self, part: usize, tokens: Range<usize>) -> Mat<'a> {
+        let Lightning { heads, head_dim } = *self.shape;
+        let start = (tokens.start * heads + self.head) * 3 * head_dim + part * head_dim;
+        Mat::new(&self.qkv[start..], tokens.len(), head_dim, 3 * heads * head_dim, 1)
+    }
+
+    /// Row `i` of q, k or v times `factor(i)`, copied to `out: [tokens, head_dim]`.
+    fn scaled(
+        self,
+        part: usize,
+        tokens: Range<usize>,
+        factor: impl Fn(usize) -> f32,
+        out: &mut [f32],
+    ) {
+        let dim = self.shape.head_dim;
+        for (i, (token, out)) in tokens.zip(out.chunks_exact_mut(dim)).enumerate() {
+            let factor = factor(i);
+            for (out, x) in out.iter_mut().zip(self.token(token)[part]) {
+                *out = factor * x;
+            }
+        }
+    }
+
+    /// The state after one block; `rows: [m, head_dim]` is scratch.
+    fn advance(
+        self,
+        cpu: Cpu,
+        tokens: Range<usize>,
+        decays: &[f32],
+        state: &mut [f32],
+        rows: &mut [f32],
+        scratch: &mut Scratch,
+    ) {
+        let (m, dim) = (tokens.len(), self.shape.head_dim);
+        self.scaled(1, tokens.clone(), |i| decays[m - 1 - i], rows);
+        state.iter_mut().for_each(|s| *s *= decays[m]);
+        let (k, v) = (Mat::row_major(rows, m, dim), self.matrix(2, tokens));
+        serial(cpu, k.t(), v, MatMut::row_major(state, dim, dim), true, scratch);
+    }
 }

@@ -6,35 +6,50 @@
 //! o_t = S_t^T q_t
 //! ```
 //!
-//! The same in blocks of `m` tokens (`docs/math/lightning_attention.md`), positions `i` from 1:
+//! The same in blocks of 32 tokens, which begin at positions 0, 32, 64, ... of the sequence, however
+//! it is read. With S the state before the block and places i, j of tokens in it, from 0:
 //!
 //! ```text
-//! O = (Q * exp(-slope i)) S + ((Q K^T) * D) V          D[i][j] = exp(-slope (i - j)) for i >= j
-//! S = exp(-slope m) S + (K * exp(-slope (m - i)))^T V
+//! o_i = exp(-slope (i + 1)) S^T q_i + sum_(j <= i) exp(-slope (i - j)) (q_i k_j) v_j
+//! S  <- exp(-32 slope) S + sum_j exp(-slope (31 - j)) k_j v_j^T        when place 31 is read
 //! ```
 //!
-//! A block is compute-bound, `4 m head_dim (m + head_dim)` flops per block and head; a single token
-//! is memory-bound, it reads and writes the state once. All exponents are at most 0, so nothing
-//! overflows, and D comes from a table of differences, never from a quotient of two decays.
+//! **What comes out for a token depends on the tokens before it and on the CPU level only, bit for
+//! bit**: not on the pieces in which a sequence is read, the batch, or the number of threads. A
+//! sequence keeps S and the keys and values of the unfinished block ([`LightningState`]); each element
+//! of o is one chain of multiply-adds in the order of the formula, which every form below computes,
+//! and so is each element of S. Why: `docs/adr/0007-a-token-depends-on-its-prefix.md`.
+//!
+//! Three forms: a few tokens one by one (`row`), bound by memory: S is only read; many tokens block by
+//! block (`block`), bound by arithmetic, `4 head_dim (32 + head_dim)` flops per token and head; and
+//! plain loops in f64 (`exact`). All exponents are at most 0, so nothing overflows, and decays come
+//! from a table of differences, never from a quotient of two.
 
 #![expect(unsafe_code, reason = "heads write interleaved columns of one output")]
 
 mod backward;
-mod chunk;
+mod block;
+mod exact;
 mod reference;
+mod row;
+mod state;
 #[cfg(test)]
 mod tests;
 
 pub use backward::lightning_attention_backward;
 pub use reference::reference;
+pub use state::LightningState;
 
-use crate::cpu::{narrow, wide};
 use crate::lanes::prefetch;
-use crate::matmul::{Mat, MatMut, Scratch, serial};
 use crate::threads::SharedMut;
-use crate::{Arithmetic, Cpu, Exec};
-use fearless_simd::{dispatch, prelude::*};
+use crate::{Arithmetic, Exec};
+use state::HeadSizes;
 use std::ops::Range;
+
+/// Tokens of a block, and columns of a panel. The work per token inside a block grows with the block,
+/// that for the state does not depend on it, and a product with 32 tokens is deep enough to be worth
+/// its loads and stores (`docs/perf/LOG.md`, 2026-11-26).
+pub const BLOCK: usize = 32;
 
 /// Sizes that all calls for a layer share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,21 +58,18 @@ pub struct Lightning {
     pub heads: usize,
     /// Width of q, k and v of one head.
     pub head_dim: usize,
-    /// Tokens per block; any value gives the same result up to rounding.
-    pub chunk_size: usize,
 }
 
 impl Lightning {
-    /// Sizes with the block length that costs least on a CPU: the work per token inside a block
-    /// grows with the block, that for the state does not depend on it, and a product with 32 tokens
-    /// is deep enough to be worth its loads and stores (`docs/perf/PADDING.md`).
-    pub fn new(heads: usize, head_dim: usize) -> Self {
-        Self { heads, head_dim, chunk_size: 32 }
-    }
-
-    /// Elements of the state of one sequence, `[heads, head_dim, head_dim]`.
+    /// Elements of the states S of one sequence, `[heads, head_dim, head_dim]`.
     pub fn state_len(&self) -> usize {
         self.heads * self.head_dim * self.head_dim
+    }
+
+    /// Bytes of a [`LightningState`]; `u64::MAX` if there are more.
+    pub fn state_bytes(&self) -> u64 {
+        let of_head = HeadSizes::new(self).len() as u64;
+        [of_head, size_of::<f32>() as u64].into_iter().fold(self.heads as u64, u64::saturating_mul)
     }
 
     /// Elements per token of q, k and v together, `[heads, 3, head_dim]`.
@@ -66,190 +78,146 @@ impl Lightning {
     }
 
     #[track_caller]
-    fn check(&self, slopes: &[f32], qkv: &[f32], spans: &[Range<usize>]) {
-        assert!(self.chunk_size > 0, "chunk_size 0");
+    fn check(&self, slopes: &[f32], qkv: &[f32], runs: impl Iterator<Item = Range<usize>>) {
         assert_eq!(slopes.len(), self.heads, "one slope per head");
-        let end = spans.iter().map(|span| span.end).max().unwrap_or(0);
-        assert!(end * self.qkv_width() <= qkv.len(), "qkv is shorter than the spans");
-        assert!(spans.windows(2).all(|s| s[0].end <= s[1].start), "spans must be in order");
+        let mut end = 0;
+        for rows in runs {
+            assert!(end <= rows.start && rows.start <= rows.end, "rows {rows:?} after {end}");
+            end = rows.end;
+        }
+        assert!(end * self.qkv_width() <= qkv.len(), "qkv has no {end} rows");
     }
 }
 
-/// Reads `qkv: [tokens, heads, 3, head_dim]` and writes `out: [tokens, heads, head_dim]`.
+/// A run of tokens of one sequence.
+#[derive(Debug)]
+pub struct Piece<'a> {
+    /// Their rows in the batch.
+    pub rows: Range<usize>,
+    /// Tokens that the sequence has read before: the position of the first.
+    pub past: usize,
+    /// What the sequence keeps; brought up to date.
+    pub state: &'a mut LightningState,
+}
+
+/// Reads `qkv: [tokens, heads, 3, head_dim]` and writes `out: [tokens, heads, head_dim]`, for the rows
+/// of `pieces`; other rows are left alone.
 ///
-/// Each of `spans` is a run of tokens of one sequence, whose state, one of `states`, each
-/// `[heads, head_dim, head_dim]`, is carried in and out. Tokens outside all spans are left alone.
+/// Values that are no finite number may reach tokens of the same call up to 11 places before them.
 ///
 /// # Panics
 ///
-/// If lengths disagree, or spans overlap or are out of order.
+/// If lengths disagree, or the rows of pieces overlap or are out of order.
 #[track_caller]
 pub fn lightning_attention(
     exec: &Exec,
     shape: &Lightning,
     slopes: &[f32],
     qkv: &[f32],
-    spans: &[Range<usize>],
-    states: &mut [&mut [f32]],
+    pieces: &mut [Piece<'_>],
     out: &mut [f32],
 ) {
-    shape.check(slopes, qkv, spans);
-    let Lightning { heads, head_dim, .. } = *shape;
-    assert_eq!(states.len(), spans.len(), "one state per span");
-    assert!(states.iter().all(|s| s.len() == shape.state_len()), "states of another shape");
-    let end = spans.iter().map(|span| span.end).max().unwrap_or(0);
-    assert!(end * heads * head_dim <= out.len(), "out is shorter than the spans");
-    if exec.cpu.arithmetic == Arithmetic::F64 {
-        return in_f64(shape, slopes, qkv, spans, states, out);
-    }
+    shape.check(slopes, qkv, pieces.iter().map(|piece| piece.rows.clone()));
+    let Lightning { heads, head_dim } = *shape;
+    let sizes = HeadSizes::new(shape);
+    let end = pieces.last().map_or(0, |piece| piece.rows.end);
+    assert!(end * heads * head_dim <= out.len(), "out has no {end} rows");
     let out = SharedMut(out.as_mut_ptr());
-    let states: Vec<_> = states.iter_mut().map(|state| SharedMut(state.as_mut_ptr())).collect();
-    let tasks = tasks(exec, shape, spans);
+    let states: Vec<_> = pieces
+        .iter_mut()
+        .map(|piece| {
+            let state = piece.state.floats();
+            assert_eq!(state.len(), heads * sizes.len(), "a state of another shape");
+            SharedMut(state.as_mut_ptr())
+        })
+        .collect();
+    let pieces: Vec<_> = pieces.iter().map(|piece| (piece.rows.clone(), piece.past)).collect();
+    let tasks = tasks(exec, shape, &pieces);
     let task = |i: usize| {
-        let Task { span, heads: ref range } = tasks[i];
-        let (at, len) = (range.start * head_dim * head_dim, range.len() * head_dim * head_dim);
-        // SAFETY: tasks share no head of a span; each state holds all heads, as checked above.
-        let states = unsafe { std::slice::from_raw_parts_mut(states[span].at(at), len) };
+        let Task { piece, heads: ref range } = tasks[i];
+        let (at, len) = (range.start * sizes.len(), range.len() * sizes.len());
+        // SAFETY: tasks share no head of a piece; each state holds all heads, as checked above.
+        let states = unsafe { std::slice::from_raw_parts_mut(states[piece].at(at), len) };
         let heads: Vec<_> =
             range.clone().map(|head| HeadRows::new(shape, qkv, head, slopes[head])).collect();
-        // SAFETY: tasks of different spans write different rows, of different heads different
-        // columns; `span.end` rows of `out` exist.
+        // SAFETY: tasks of different pieces write different rows, of different heads different
+        // columns; `end` rows of `out` exist.
         let row = |token: usize, head: usize| unsafe {
             let to = out.at((token * shape.heads + head) * head_dim);
             std::slice::from_raw_parts_mut(to, head_dim)
         };
-        let span = spans[span].clone();
-        if span.len() <= FEW_TOKENS {
-            for (head, state) in heads.iter().zip(states.chunks_exact_mut(head_dim * head_dim)) {
-                for token in span.clone() {
-                    let [q, k, v] = head.token(token);
-                    let step_of = Step { q, k, v, slope: head.slope };
-                    step(exec.cpu, step_of, state, row(token, head.head));
+        let (rows, past) = pieces[piece].clone();
+        if exec.cpu.arithmetic == Arithmetic::F64 {
+            for (head, state) in heads.iter().zip(states.chunks_exact_mut(sizes.len())) {
+                let emit = |token, o: &[f32]| row(token, head.head).copy_from_slice(o);
+                exact::tokens(*head, rows.clone(), past, sizes, state, emit);
+            }
+        } else if rows.len() <= FEW_TOKENS {
+            for (head, state) in heads.iter().zip(states.chunks_exact_mut(sizes.len())) {
+                let decays = block::Decays::new(head.slope);
+                for (i, token) in rows.clone().enumerate() {
+                    let (place, out) = ((past + i) % BLOCK, row(token, head.head));
+                    row::token(exec.cpu, head.token(token), place, &decays, sizes, state, out);
                 }
             }
         } else {
-            chunk::chunks(exec, &heads, span, states, |token, head, o| {
+            block::blocks(exec, &heads, rows, past, states, |token, head, o| {
                 row(token, head).copy_from_slice(o);
             });
         }
     };
     // Handing out tasks costs more than a few decode steps of small heads.
-    if spans.iter().map(Range::len).sum::<usize>() * shape.state_len() < 50_000 {
+    if pieces.iter().map(|(rows, _)| rows.len()).sum::<usize>() * shape.state_len() < 50_000 {
         (0..tasks.len()).for_each(task);
     } else {
         exec.threads.run(tasks.len(), task);
     }
 }
 
-/// What one thread does at a time: some heads of one span.
-struct Task {
-    span: usize,
-    heads: Range<usize>,
-}
-
-/// Spans that are no longer go through the recurrent form, whose state stays in the cache from one
-/// token to the next: for 5 tokens it takes 0.5 to 0.7 of the time of a block, for 10 tokens 0.8
-/// (`head_dim` 64) to 1.2 (128).
-const FEW_TOKENS: usize = 8;
-
-/// The tasks of a call, the longest first, so that none is left to one thread at the end. Spans of
-/// few tokens go through the recurrent form, longer ones through that of chunks, side by side.
-fn tasks(exec: &Exec, shape: &Lightning, spans: &[Range<usize>]) -> Vec<Task> {
-    /// Elements of the states of a task that reads few tokens: some microseconds.
-    const FEW: usize = 32 << 10;
-    let of_few = (FEW / (shape.head_dim * shape.head_dim).max(1)).max(1);
-    let of_chunk = chunk::heads_per_task(exec, shape);
-    let mut order: Vec<usize> = (0..spans.len()).filter(|&i| !spans[i].is_empty()).collect();
-    order.sort_by_key(|&i| std::cmp::Reverse(spans[i].len()));
-    let of_span = |span: usize| {
-        let size = if spans[span].len() <= FEW_TOKENS { of_few } else { of_chunk };
-        let heads = (0..shape.heads).step_by(size);
-        heads.map(move |head| Task { span, heads: head..shape.heads.min(head + size) })
-    };
-    order.into_iter().flat_map(of_span).collect()
-}
-
-/// The reference, span by span.
-fn in_f64(
+/// [`lightning_attention`] of whole sequences, one for each of `spans`, whose states nobody wants.
+///
+/// # Panics
+///
+/// If lengths disagree, or spans overlap or are out of order.
+#[track_caller]
+pub fn whole_sequences(
+    exec: &Exec,
     shape: &Lightning,
     slopes: &[f32],
     qkv: &[f32],
     spans: &[Range<usize>],
-    states: &mut [&mut [f32]],
     out: &mut [f32],
 ) {
-    let width = shape.heads * shape.head_dim;
-    for (span, state) in spans.iter().zip(states) {
-        let qkv = wide(&qkv[span.start * 3 * width..span.end * 3 * width]);
-        let out = &mut out[span.start * width..span.end * width];
-        let (mut wide_state, mut wide_out) = (wide(state), vec![0.0; out.len()]);
-        reference(shape, slopes, &qkv, &mut wide_state, &mut wide_out);
-        narrow(&wide_state, state);
-        narrow(&wide_out, out);
-    }
+    let mut states: Vec<_> = spans.iter().map(|_| LightningState::new(shape)).collect();
+    let piece = |(rows, state): (&Range<usize>, _)| Piece { rows: rows.clone(), past: 0, state };
+    let mut pieces: Vec<_> = spans.iter().zip(&mut states).map(piece).collect();
+    lightning_attention(exec, shape, slopes, qkv, &mut pieces, out);
 }
 
-/// One token of one head.
-#[derive(Clone, Copy, Debug)]
-pub struct Step<'a> {
-    /// `[head_dim]`.
-    pub q: &'a [f32],
-    /// `[head_dim]`.
-    pub k: &'a [f32],
-    /// `[head_dim]`.
-    pub v: &'a [f32],
-    /// Decay rate of the head, at least 0.
-    pub slope: f32,
+/// What one thread does at a time: some heads of one piece.
+struct Task {
+    piece: usize,
+    heads: Range<usize>,
 }
 
-/// The recurrent form: advances `state: [head_dim, head_dim]` by one token, writes `out: [head_dim]`.
-///
-/// # Panics
-///
-/// If the lengths disagree.
-#[track_caller]
-pub fn step(cpu: Cpu, token: Step<'_>, state: &mut [f32], out: &mut [f32]) {
-    let dim = token.v.len();
-    assert_eq!((token.q.len(), token.k.len()), (dim, dim), "q, k and v must be [head_dim]");
-    assert_eq!((state.len(), out.len()), (dim * dim, dim), "state and out");
-    dispatch!(cpu.level, simd => simd_step(simd, token, state, out));
-}
+/// Pieces that are no longer are read token by token: less work for each call.
+const FEW_TOKENS: usize = 2;
 
-/// Columns in blocks of four vectors, so that the sums stay in registers while the rows go by.
-#[inline(always)]
-fn simd_step<S: Simd>(simd: S, token: Step<'_>, state: &mut [f32], out: &mut [f32]) {
-    const VECTORS: usize = 4;
-    let (dim, lanes) = (out.len(), S::f32s::LEN);
-    let decay = (-token.slope).exp();
-    let [vdecay, nothing] = [decay, NOTHING].map(|x| S::f32s::splat(simd, x));
-    let mut col = 0;
-    while col + VECTORS * lanes <= dim {
-        let mut o = [S::f32s::splat(simd, 0.0); VECTORS];
-        let v: [S::f32s; VECTORS] = std::array::from_fn(|i| {
-            S::f32s::from_slice(simd, &token.v[col + i * lanes..][..lanes])
-        });
-        for ((row, &q), &k) in state.chunks_exact_mut(dim).zip(token.q).zip(token.k) {
-            let (q, k) = (S::f32s::splat(simd, q), S::f32s::splat(simd, k));
-            for ((s, o), v) in
-                row[col..][..VECTORS * lanes].chunks_exact_mut(lanes).zip(&mut o).zip(v)
-            {
-                let new = S::f32s::from_slice(simd, s).mul_add(vdecay, k.mul_add(v, nothing));
-                new.store_slice(s);
-                *o = new.mul_add(q, *o);
-            }
-        }
-        for (o, out) in o.iter().zip(out[col..].chunks_exact_mut(lanes)) {
-            o.store_slice(out);
-        }
-        col += VECTORS * lanes;
-    }
-    out[col..].fill(0.0);
-    for ((row, &q), &k) in state.chunks_exact_mut(dim).zip(token.q).zip(token.k) {
-        for ((s, o), v) in row[col..].iter_mut().zip(&mut out[col..]).zip(&token.v[col..]) {
-            *s = decay.mul_add(*s, k.mul_add(*v, NOTHING));
-            *o = q.mul_add(*s, *o);
-        }
-    }
+/// The tasks of a call, the longest first, so that none is left to one thread at the end.
+fn tasks(exec: &Exec, shape: &Lightning, pieces: &[(Range<usize>, usize)]) -> Vec<Task> {
+    /// Elements of the states of a task that reads few tokens: some microseconds.
+    const FEW: usize = 32 << 10;
+    let of_few = (FEW / (shape.head_dim * shape.head_dim).max(1)).max(1);
+    let of_blocks = block::heads_per_task(exec, shape);
+    let tokens = |i: usize| pieces[i].0.len();
+    let mut order: Vec<usize> = (0..pieces.len()).filter(|&i| tokens(i) > 0).collect();
+    order.sort_by_key(|&i| std::cmp::Reverse(tokens(i)));
+    let of_piece = |piece: usize| {
+        let size = if tokens(piece) <= FEW_TOKENS { of_few } else { of_blocks };
+        let heads = (0..shape.heads).step_by(size);
+        heads.map(move |head| Task { piece, heads: head..shape.heads.min(head + size) })
+    };
+    order.into_iter().flat_map(of_piece).collect()
 }
 
 /// The tokens of one head within `qkv`.
@@ -282,69 +250,23 @@ impl<'a> HeadRows<'a> {
             prefetch(line.as_ptr());
         }
     }
-
-    /// q, k or v (0, 1, 2) of `tokens` as a matrix `[tokens, head_dim]`.
-    fn matrix(self, part: usize, tokens: Range<usize>) -> Mat<'a> {
-        let Lightning { heads, head_dim, .. } = *self.shape;
-        let start = (tokens.start * heads + self.head) * 3 * head_dim + part * head_dim;
-        Mat::new(&self.qkv[start..], tokens.len(), head_dim, 3 * heads * head_dim, 1)
-    }
-
-    /// Row `i` of q, k or v times `factor(i)`, copied to `out: [tokens, head_dim]`.
-    fn scaled(
-        self,
-        part: usize,
-        tokens: Range<usize>,
-        factor: impl Fn(usize) -> f32,
-        out: &mut [f32],
-    ) {
-        let dim = self.shape.head_dim;
-        for (i, (token, out)) in tokens.zip(out.chunks_exact_mut(dim)).enumerate() {
-            let factor = factor(i);
-            for (out, x) in out.iter_mut().zip(self.token(token)[part]) {
-                *out = factor * x;
-            }
-        }
-    }
-
-    /// The state after one block; `rows: [m, head_dim]` is scratch.
-    fn advance(
-        self,
-        cpu: Cpu,
-        tokens: Range<usize>,
-        decays: &[f32],
-        state: &mut [f32],
-        rows: &mut [f32],
-        scratch: &mut Scratch,
-    ) {
-        let (m, dim) = (tokens.len(), self.shape.head_dim);
-        self.scaled(1, tokens.clone(), |i| decays[m - 1 - i], rows);
-        state.iter_mut().for_each(|s| *s *= decays[m]);
-        let (k, v) = (Mat::row_major(rows, m, dim), self.matrix(2, tokens));
-        serial(cpu, k.t(), v, MatMut::row_major(state, dim, dim), true, scratch);
-    }
 }
 
-/// `x * D`: entry `(i, j)` of `x: [m, m]` times `decays[i - j]`, zero above the diagonal.
-fn mask(x: &mut [f32], m: usize, decays: &[f32]) {
-    for (i, row) in x.chunks_exact_mut(m).enumerate() {
-        for (x, decay) in row[..=i].iter_mut().zip(decays[..=i].iter().rev()) {
-            *x *= decay;
-        }
-        row[i + 1..].fill(0.0);
-    }
-}
-
-/// Decays that are smaller are 0, and states hear this much with every token.
+/// Decays that are smaller are 0, and states hear this much with every block.
 ///
 /// Next to anything else it is nothing: a state whose slope is 1e-7 comes to 1e-18 by it. Without
 /// it, a state decays to the least subnormal number in a long silence and stays there, for its
-/// product with a decay of more than a half rounds up to it again, and a block has decays of that
-/// kind from 87 / slope tokens on; a CPU computes with them up to sixty times as slowly.
+/// product with a decay of more than a half rounds up to it again; a CPU computes with such numbers
+/// up to sixty times as slowly.
 const NOTHING: f32 = 1e-25;
 
-/// `exp(-slope i)` for `i` in `0..=n`, computed in f64; 0 where it is less than [`NOTHING`].
-fn decays(slope: f32, n: usize) -> Vec<f32> {
-    let decay = |i| (-f64::from(slope) * i as f64).exp() as f32;
-    (0..=n).map(decay).map(|decay| if decay < NOTHING { 0.0 } else { decay }).collect()
+/// `exp(-slope i)` for `i` in `0..=BLOCK`, computed in f64; 0 where it is less than [`NOTHING`].
+fn decays(slope: f32) -> [f32; BLOCK + 1] {
+    let step = (-f64::from(slope)).exp();
+    let mut decay = 1.0f64;
+    std::array::from_fn(|_| {
+        let rounded = decay as f32;
+        decay *= step;
+        if rounded < NOTHING { 0.0 } else { rounded }
+    })
 }
