@@ -22,7 +22,6 @@
 //! and what is asked for ahead comes in longer pieces.
 
 use super::NOTHING;
-use super::row::remember;
 use super::state::{HeadSizes, LINE};
 use super::{BLOCK, HeadRows, Lightning, decays};
 use crate::Exec;
@@ -85,7 +84,7 @@ struct Operands<'a> {
 
 /// Between rows of tokens: a line more than they need, so that they are no power of two apart.
 fn row_stride(sizes: HeadSizes) -> usize {
-    sizes.panels * BLOCK + LINE
+    sizes.width + LINE
 }
 
 /// Heads of a task: as many as have their states in the cache, but some tasks for each thread.
@@ -108,11 +107,11 @@ pub(super) fn blocks(
 ) {
     let Some(first) = heads.first() else { return };
     let sizes = HeadSizes::new(first.shape);
-    let len = BLOCK * row_stride(sizes) + sizes.panel() + BLOCK * BLOCK;
+    let len = BLOCK * row_stride(sizes) + sizes.dim * BLOCK + BLOCK * BLOCK;
     let mut scratch = exec.buffers.take(len + LINE);
     let aligned = scratch.as_ptr().align_offset(LINE * size_of::<f32>()).min(LINE);
     let (out, rest) = scratch[aligned..].split_at_mut(BLOCK * row_stride(sizes));
-    let (qt, scores) = rest.split_at_mut(sizes.panel());
+    let (qt, scores) = rest.split_at_mut(sizes.dim * BLOCK);
     let operands = Operands { rows: out, qt, scores };
     dispatch!(exec.cpu.level, simd => {
         simd_blocks(simd, heads, rows, past, sizes, states, operands, emit);
@@ -208,9 +207,11 @@ impl Block<'_> {
         self.keep(simd, state, operands.rows);
         let Operands { rows: out, qt, scores } = operands;
         // O has no values yet and lends its place to Q.
-        self.transposed(simd, 0, out, qt);
-        let [kt, s, values] = self.sizes.split(state);
-        let [kt, qt] = [&*kt, &**qt].map(|data| Rows { data, stride: BLOCK });
+        self.transposed(simd, 0, out, RowsMut { data: &mut *qt, stride: BLOCK });
+        let (keys_and_s, values) = self.sizes.split(state);
+        let kt = Rows { data: keys_and_s, stride: self.sizes.stride };
+        let (s, v) = (kt.from(BLOCK), Rows { data: values, stride: self.sizes.width });
+        let qt = Rows { data: qt, stride: BLOCK };
         for col in (0..m).step_by(pair) {
             tiles!(S, end.min(place + col + pair), |row| score_tile(
                 simd,
@@ -230,19 +231,15 @@ impl Block<'_> {
         let num_tiles = dim.div_ceil(pair) * m.div_ceil(max_rows::<S>());
         let per_tile = next.len().div_ceil(num_tiles);
         for col in (0..dim).step_by(pair) {
-            let [s, v] = [(&*s, self.sizes.rows), (&*values, BLOCK)].map(|(panels, rows)| Rows {
-                data: &panels[col / BLOCK * rows * BLOCK + col % BLOCK..],
-                stride: BLOCK,
-            });
             tiles!(S, m, |row| out_tile(
                 simd,
                 (next_head, next.by_ref().take(per_tile)),
                 qt.from(row),
-                s,
+                s.from(col),
                 dim,
                 decays.from(place + row + 1, 0),
                 scores.from(row),
-                v,
+                v.from(col),
                 end.min(place + row + max_rows::<S>()),
                 RowsMut { data: &mut out[row * stride + col..], stride },
             ));
@@ -258,27 +255,27 @@ impl Block<'_> {
     /// Writes keys and values of the tokens to their places in the state.
     #[inline(always)]
     fn keep<S: Simd>(&self, simd: S, state: &mut [f32], rows: &mut [f32]) {
-        if self.tokens.len() < BLOCK {
-            for (i, token) in self.tokens.clone().enumerate() {
-                let [_, k, v] = self.head.token(token);
-                remember([k, v], self.place + i, self.sizes, state);
+        let HeadSizes { width, stride, .. } = self.sizes;
+        let (keys_and_s, values) = self.sizes.split(state);
+        let places = values.chunks_exact_mut(width).enumerate().skip(self.place);
+        for (token, (place, row)) in self.tokens.clone().zip(places) {
+            let [_, k, v] = self.head.token(token);
+            row[..v.len()].copy_from_slice(v);
+            if self.tokens.len() < BLOCK {
+                for (row, &k) in keys_and_s.chunks_exact_mut(stride).zip(k) {
+                    row[place] = k;
+                }
             }
-            return;
         }
-        let [kt, _, values] = self.sizes.split(state);
-        self.transposed(simd, 1, rows, kt);
-        for (i, token) in self.tokens.clone().enumerate() {
-            let [_, _, v] = self.head.token(token);
-            for (panel, v) in values.chunks_exact_mut(BLOCK * BLOCK).zip(v.chunks(BLOCK)) {
-                panel[i * BLOCK..][..v.len()].copy_from_slice(v);
-            }
+        if self.tokens.len() == BLOCK {
+            self.transposed(simd, 1, rows, RowsMut { data: keys_and_s, stride });
         }
     }
 
-    /// q or k (0, 1) of the tokens as columns of `out: [head_dim, 32]`, by way of `rows`. Columns up
+    /// q or k (0, 1) of the tokens as columns of `out: [head_dim, ..]`, by way of `rows`. Columns up
     /// to a whole tile's are filled, with 0.
     #[inline(always)]
-    fn transposed<S: Simd>(&self, simd: S, part: usize, rows: &mut [f32], out: &mut [f32]) {
+    fn transposed<S: Simd>(&self, simd: S, part: usize, rows: &mut [f32], out: RowsMut<'_>) {
         let (dim, stride) = (self.sizes.dim, row_stride(self.sizes));
         let whole = self.tokens.len().next_multiple_of(2 * S::f32s::LEN);
         let mut each = rows.chunks_exact_mut(stride).take(whole);
@@ -299,25 +296,23 @@ pub(super) fn advance<S: Simd>(simd: S, sizes: HeadSizes, decays: &Decays, state
     for (j, decay) in until_end.iter_mut().enumerate() {
         *decay = decays.at(BLOCK - 1 - j);
     }
-    let [kt, s, values] = sizes.split(state);
-    let pair = 2 * lanes;
-    // Tiles of rows first: what they need of K is decayed once.
+    let HeadSizes { dim, width, stride, rows } = sizes;
+    let (keys_and_s, values) = sizes.split(state);
+    // Tiles of the same rows one after the other: what they need of K is decayed once.
     let mut row = 0;
-    while row < sizes.rows {
-        let size = tile_rows::<S>(sizes.rows - row);
+    while row < rows {
+        let size = tile_rows::<S>(rows - row);
+        let of_tile = &mut keys_and_s[row * stride..][..size * stride];
         let mut k = [[0.0; BLOCK]; 12];
-        for (k, kt) in k[..size].iter_mut().zip(kt[row * BLOCK..].chunks_exact(BLOCK)) {
+        for (k, kt) in k.iter_mut().zip(of_tile.chunks_exact(stride)) {
             for (i, k) in k.chunks_exact_mut(lanes).enumerate() {
-                let part = i * lanes..(i + 1) * lanes;
-                let kt = S::f32s::from_slice(simd, &kt[part.clone()]);
-                (kt * S::f32s::from_slice(simd, &until_end[part])).store_slice(k);
+                let [kt, decay] = [kt, &until_end].map(|x| &x[i * lanes..][..lanes]);
+                (S::f32s::from_slice(simd, kt) * S::f32s::from_slice(simd, decay)).store_slice(k);
             }
         }
-        for col in (0..sizes.dim).step_by(pair) {
-            let v =
-                Rows { data: &values[col / BLOCK * BLOCK * BLOCK + col % BLOCK..], stride: BLOCK };
-            let at = (col / BLOCK * sizes.rows + row) * BLOCK + col % BLOCK;
-            let s = RowsMut { data: &mut s[at..], stride: BLOCK };
+        for col in (0..dim).step_by(2 * lanes) {
+            let v = Rows { data: &values[col..], stride: width };
+            let s = RowsMut { data: &mut of_tile[BLOCK + col..], stride };
             let decay = decays.at(BLOCK);
             match size {
                 12 => state_tile::<S, 12>(simd, &k, v, decay, s),
@@ -407,7 +402,7 @@ fn state_tile<S: Simd, const ROWS: usize>(
         *right = S::f32s::from_slice(simd, &state[lanes..]).mul_add(decay, nothing);
     }
     for j in 0..BLOCK {
-        let v = &v.data[j * BLOCK..][..2 * lanes];
+        let v = &v.data[j * v.stride..][..2 * lanes];
         let [left, right] = [&v[..lanes], &v[lanes..]].map(|v| S::f32s::from_slice(simd, v));
         for (sums, k) in sums.iter_mut().zip(k) {
             let k = S::f32s::splat(simd, k[j]);
@@ -457,9 +452,9 @@ fn product<S: Simd, const ROWS: usize>(
     sums
 }
 
-/// Writes `x: [rows, cols]` as `out: [cols, 32]`, in blocks of a vector's width either way.
+/// Writes `x: [rows, cols]` as `out: [cols, rows]`, in blocks of a vector's width either way.
 #[inline(always)]
-fn transpose<S: Simd>(simd: S, x: Rows<'_>, [rows, cols]: [usize; 2], out: &mut [f32]) {
+fn transpose<S: Simd>(simd: S, x: Rows<'_>, [rows, cols]: [usize; 2], out: RowsMut<'_>) {
     let lanes = S::f32s::LEN;
     for row in (0..rows).step_by(lanes) {
         for col in (0..cols).step_by(lanes) {
@@ -478,7 +473,7 @@ fn transpose<S: Simd>(simd: S, x: Rows<'_>, [rows, cols]: [usize; 2], out: &mut 
             }
             // Columns beyond the last are no row of `out`.
             for (i, v) in block[..lanes.min(cols - col)].iter().enumerate() {
-                v.store_slice(&mut out[(col + i) * BLOCK + row..][..lanes]);
+                v.store_slice(&mut out.data[(col + i) * out.stride + row..][..lanes]);
             }
         }
     }

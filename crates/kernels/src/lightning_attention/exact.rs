@@ -15,28 +15,28 @@ pub(super) fn tokens(
     state: &mut [f32],
     mut emit: impl FnMut(usize, &[f32]),
 ) {
-    let HeadSizes { dim, rows: stride, .. } = sizes;
+    let HeadSizes { dim, width, stride, .. } = sizes;
     let decay = |distance: usize| (-f64::from(head.slope) * distance as f64).exp();
     let decays: Vec<f64> = (0..=BLOCK).map(decay).collect();
-    let [kt, s, values] = sizes.split(state);
-    let s_at = |d: usize, c: usize| (c / BLOCK * stride + d) * BLOCK + c % BLOCK;
-    let v_at = |j: usize, c: usize| (c / BLOCK * BLOCK + j) * BLOCK + c % BLOCK;
+    let (keys_and_s, values) = sizes.split(state);
+    let (k_at, s_at) = (|d, j| d * stride + j, |d, c| d * stride + BLOCK + c);
+    let v_at = |j, c| j * width + c;
     let mut out = vec![0.0; dim];
     for (i, token) in rows.enumerate() {
         let place = (past + i) % BLOCK;
         let [q, k, v] = head.token(token);
         for d in 0..dim {
-            kt[d * BLOCK + place] = k[d];
+            keys_and_s[k_at(d, place)] = k[d];
             values[v_at(place, d)] = v[d];
         }
         let dot = |column: &dyn Fn(usize) -> f32| {
             let terms = q.iter().enumerate();
             terms.map(|(d, &q)| f64::from(q) * f64::from(column(d))).sum::<f64>()
         };
-        let score = |j: usize| decays[place - j] * dot(&|d| kt[d * BLOCK + j]);
+        let score = |j: usize| decays[place - j] * dot(&|d| keys_and_s[k_at(d, j)]);
         let scores: Vec<f64> = (0..=place).map(score).collect();
         for (c, out) in out.iter_mut().enumerate() {
-            let before = decays[place + 1] * dot(&|d| s[s_at(d, c)]);
+            let before = decays[place + 1] * dot(&|d| keys_and_s[s_at(d, c)]);
             let terms = scores.iter().enumerate();
             let within: f64 = terms.map(|(j, p)| p * f64::from(values[v_at(j, c)])).sum();
             *out = (before + within) as f32;
@@ -48,11 +48,11 @@ pub(super) fn tokens(
         for d in 0..dim {
             for c in 0..dim {
                 let term = |j: usize| {
-                    let kv = f64::from(kt[d * BLOCK + j]) * f64::from(values[v_at(j, c)]);
+                    let kv = f64::from(keys_and_s[k_at(d, j)]) * f64::from(values[v_at(j, c)]);
                     decays[BLOCK - 1 - j] * kv
                 };
                 let new: f64 = (0..BLOCK).map(term).sum();
-                let kept = &mut s[s_at(d, c)];
+                let kept = &mut keys_and_s[s_at(d, c)];
                 *kept = (decays[BLOCK] * f64::from(*kept) + new) as f32;
             }
         }

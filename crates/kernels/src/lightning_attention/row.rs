@@ -1,7 +1,7 @@
 //! One token of one head, with the sums that a block would make of it.
 //!
 //! ```text
-//! [p | o] = q^T [K^T | S]                        all panels side by side, row by row
+//! [p | o] = q^T [K^T | S]
 //! o = exp(-slope (i + 1)) o + sum_(j <= i) exp(-slope (i - j)) p_j v_j
 //! ```
 //!
@@ -12,7 +12,7 @@ use super::BLOCK;
 use super::block::{Decays, advance};
 use super::state::HeadSizes;
 use crate::Cpu;
-use crate::lanes::{prefetch, store};
+use crate::lanes::store;
 use fearless_simd::{dispatch, prelude::*};
 
 /// Brings a head's part of a state from `place` tokens in its block to one more, and writes
@@ -42,13 +42,15 @@ fn simd_token<S: Simd>(
     state: &mut [f32],
     out: &mut [f32],
 ) {
-    remember([k, v], place, sizes, state);
-    // As many panels side by side as have their sums in the registers, that of K^T first.
-    let token = Token { q, place, decays, sizes, state };
+    let (keys_and_s, values) = sizes.split(state);
+    values[place * sizes.width..][..v.len()].copy_from_slice(v);
+    // As many columns side by side as have their sums in the registers, those of K^T first; 32 are a
+    // panel.
+    let token = Token { q, k, place, decays, sizes, keys_and_s, values };
     let mut scores = [0.0; BLOCK];
     let mut first = 0;
-    while first <= sizes.panels {
-        let left = sizes.panels + 1 - first;
+    while first < sizes.stride / BLOCK {
+        let left = sizes.stride / BLOCK - first;
         first += match (S::f32s::LEN, left) {
             (16, 5..) => token.panels::<S, 5, 2>(simd, first, &mut scores, out),
             (16, 4) => token.panels::<S, 4, 2>(simd, first, &mut scores, out),
@@ -61,31 +63,25 @@ fn simd_token<S: Simd>(
             _ => token.panels::<S, 1, 8>(simd, first, &mut scores, out),
         };
     }
+    // Only now, for the lines of these rows are near.
+    for (row, &k) in keys_and_s.chunks_exact_mut(sizes.stride).zip(k) {
+        row[place] = k;
+    }
     if place + 1 == BLOCK {
         advance(simd, sizes, decays, state);
     }
 }
 
-/// Writes a key and a value to their place.
-#[inline(always)]
-pub(super) fn remember([k, v]: [&[f32]; 2], place: usize, sizes: HeadSizes, state: &mut [f32]) {
-    let [kt, _, values] = sizes.split(state);
-    for (column, &k) in kt.chunks_exact_mut(BLOCK).zip(k) {
-        column[place] = k;
-    }
-    for (panel, v) in values.chunks_exact_mut(BLOCK * BLOCK).zip(v.chunks(BLOCK)) {
-        panel[place * BLOCK..][..v.len()].copy_from_slice(v);
-    }
-}
-
-/// A token whose key and value are in the state.
+/// A token whose value is in the state, and whose key is not yet.
 #[derive(Clone, Copy)]
 struct Token<'a> {
     q: &'a [f32],
+    k: &'a [f32],
     place: usize,
     decays: &'a Decays,
     sizes: HeadSizes,
-    state: &'a [f32],
+    keys_and_s: &'a [f32],
+    values: &'a [f32],
 }
 
 impl Token<'_> {
@@ -98,31 +94,40 @@ impl Token<'_> {
         scores: &mut [f32; BLOCK],
         out: &mut [f32],
     ) -> usize {
-        let (len, place) = (self.sizes.panel(), self.place);
-        let panel = |i: usize| &self.state[(first + i) * len..][..len];
-        let ahead = self.sizes.len();
-        let sums = product::<S, PANELS, VECTORS>(simd, self.q, std::array::from_fn(panel), ahead);
-        let s_panels = if first == 0 {
-            let lanes = S::f32s::LEN;
+        let HeadSizes { width, stride, .. } = self.sizes;
+        let (lanes, place) = (S::f32s::LEN, self.place);
+        let mut sums: Sums<S, PANELS, VECTORS> = zeros(simd);
+        let mut own = S::f32s::splat(simd, 0.0);
+        let columns = first * BLOCK..(first + PANELS) * BLOCK;
+        let rows = self.keys_and_s.chunks_exact(stride).map(|row| &row[columns.clone()]);
+        for ((&q, &k), row) in self.q.iter().zip(self.k).zip(rows) {
+            let q = S::f32s::splat(simd, q);
+            add_row::<S, PANELS, VECTORS>(simd, &mut sums, q, row);
+            if first == 0 {
+                own = q.mul_add(S::f32s::splat(simd, k), own);
+            }
+        }
+        if first == 0 {
             for (sum, scores) in sums[0].iter().zip(scores.chunks_exact_mut(lanes)) {
                 sum.store_slice(scores);
             }
+            scores[place] = own.as_slice()[0];
             for (j, score) in scores[..=place].iter_mut().enumerate() {
                 *score *= self.decays.at(place - j);
             }
-            1..PANELS
-        } else {
-            0..PANELS
-        };
+        }
         let decay = S::f32s::splat(simd, self.decays.at(place + 1));
-        let values = &self.state[(self.sizes.panels + 1) * len..];
-        for i in s_panels {
-            let col = (first + i - 1) * BLOCK;
-            let values = &values[col * BLOCK..][..(place + 1) * BLOCK];
-            let sums = within::<S, VECTORS>(simd, sums[i].map(|sum| sum * decay), scores, values);
-            for (i, sum) in sums.into_iter().enumerate() {
-                if let Some(out) = out.get_mut(col + i * S::f32s::LEN..) {
-                    store::<S>(sum, out);
+        for (i, sums) in sums.into_iter().enumerate() {
+            let Some(col) = ((first + i) * BLOCK).checked_sub(BLOCK) else { continue };
+            let mut sums = [sums.map(|sum| sum * decay)];
+            let rows = self.values.chunks_exact(width).map(|row| &row[col..col + BLOCK]);
+            for (&score, row) in scores[..=place].iter().zip(rows) {
+                add_row::<S, 1, VECTORS>(simd, &mut sums, S::f32s::splat(simd, score), row);
+            }
+            for (i, &sum) in sums.as_flattened().iter().enumerate() {
+                if let Some(out) = out.get_mut(col + i * lanes..) {
+                    // A block adds zeros for later tokens, which make -0 of a sum to 0.
+                    store::<S>(sum + S::f32s::splat(simd, 0.0), out);
                 }
             }
         }
@@ -130,46 +135,21 @@ impl Token<'_> {
     }
 }
 
-/// `q` times each of the panels, whose rows are in step; asks for what is `ahead` of each row.
 #[inline(always)]
-fn product<S: Simd, const PANELS: usize, const VECTORS: usize>(
-    simd: S,
-    q: &[f32],
-    panels: [&[f32]; PANELS],
-    ahead: usize,
-) -> Sums<S, PANELS, VECTORS> {
-    let lanes = S::f32s::LEN;
-    let panels = panels.map(|panel| &panel[..q.len() * BLOCK]);
-    let mut sums = [[S::f32s::splat(simd, 0.0); VECTORS]; PANELS];
-    for (d, &q) in q.iter().enumerate() {
-        let q = S::f32s::splat(simd, q);
-        for (sums, panel) in sums.iter_mut().zip(panels) {
-            let row = &panel[d * BLOCK..][..BLOCK];
-            for line in row.chunks_exact(16) {
-                prefetch(line.as_ptr().wrapping_add(ahead));
-            }
-            for (sum, x) in sums.iter_mut().zip(row.chunks_exact(lanes)) {
-                *sum = q.mul_add(S::f32s::from_slice(simd, x), *sum);
-            }
-        }
-    }
-    sums
+fn zeros<S: Simd, const PANELS: usize, const VECTORS: usize>(simd: S) -> Sums<S, PANELS, VECTORS> {
+    [[S::f32s::splat(simd, 0.0); VECTORS]; PANELS]
 }
 
-/// `sums` and what the block's tokens so far say: their scores times their rows of a panel of V.
+/// Adds `factor` times a row to `sums`.
 #[inline(always)]
-fn within<S: Simd, const VECTORS: usize>(
+fn add_row<S: Simd, const PANELS: usize, const VECTORS: usize>(
     simd: S,
-    mut sums: [S::f32s; VECTORS],
-    scores: &[f32; BLOCK],
-    values: &[f32],
-) -> [S::f32s; VECTORS] {
-    for (&score, row) in scores.iter().zip(values.chunks_exact(BLOCK)) {
-        let score = S::f32s::splat(simd, score);
-        for (sum, v) in sums.iter_mut().zip(row.chunks_exact(S::f32s::LEN)) {
-            *sum = score.mul_add(S::f32s::from_slice(simd, v), *sum);
-        }
+    sums: &mut Sums<S, PANELS, VECTORS>,
+    factor: S::f32s,
+    row: &[f32],
+) {
+    let parts = row[..PANELS * VECTORS * S::f32s::LEN].chunks_exact(S::f32s::LEN);
+    for (sum, x) in sums.as_flattened_mut().iter_mut().zip(parts) {
+        *sum = factor.mul_add(S::f32s::from_slice(simd, x), *sum);
     }
-    // A block adds zeros for later tokens, which make -0 of a sum to 0.
-    sums.map(|sum| sum + S::f32s::splat(simd, 0.0))
 }

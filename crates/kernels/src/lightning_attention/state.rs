@@ -1,18 +1,18 @@
 //! What a sequence keeps of a layer, in the layout that the kernels read.
 //!
-//! Of each head, panels of [`BLOCK`] columns, each `[rows, 32]` or `[32, 32]`:
+//! Of each head two matrices, the second after the first:
 //!
 //! ```text
-//! K^T         one panel: row d holds feature d of the block's keys, by place
-//! S           head_dim / 32 panels of columns: the state at the last boundary of blocks
-//! V           head_dim / 32 panels of columns: row i is the value at place i
+//! [K^T | S]   row d: feature d of the block's keys by place, [32], then row d of S, [width]
+//! V           row i: the value at place i, [width]                    width: head_dim in whole 32
 //! ```
 //!
-//! So `q^T [K^T | S]`, which every token needs, is one product with neighbouring panels, and a panel
-//! lies in one piece, whatever power of two `head_dim` is. A token writes a column of K^T and a row of
-//! V; S is written once in 32 tokens. Rows beyond `head_dim` are 0 or nobody's business.
+//! S is the state at the last boundary of blocks. So `q^T [K^T | S]`, which every token needs, reads
+//! memory in one piece, and its rows are no power of two apart where `head_dim` is one. A token writes
+//! a column of K^T and a row of V; S is written once in 32 tokens.
 
 use super::{BLOCK, Lightning};
+use crate::memory;
 
 /// Floats of a line of the cache, and of the widest vectors.
 pub(super) const LINE: usize = 16;
@@ -24,34 +24,30 @@ const ROWS: usize = 4;
 pub(super) struct HeadSizes {
     /// Width of a head.
     pub(super) dim: usize,
-    /// Rows of K^T and of the panels of S.
+    /// The same in whole [`BLOCK`]s: between rows of V.
+    pub(super) width: usize,
+    /// Between rows of K^T and S.
+    pub(super) stride: usize,
+    /// Rows of K^T and S; those beyond `dim` are 0.
     pub(super) rows: usize,
-    /// Panels of S, and of V.
-    pub(super) panels: usize,
 }
 
 impl HeadSizes {
     pub(super) fn new(shape: &Lightning) -> Self {
         let dim = shape.head_dim;
-        Self { dim, rows: dim.div_ceil(ROWS).saturating_mul(ROWS), panels: dim.div_ceil(BLOCK) }
-    }
-
-    /// Elements of K^T, or of a panel of S.
-    pub(super) fn panel(self) -> usize {
-        self.rows * BLOCK
+        let [width, rows] = [BLOCK, ROWS].map(|n| dim.div_ceil(n).saturating_mul(n));
+        Self { dim, width, stride: width.saturating_add(BLOCK), rows }
     }
 
     /// Elements of a head, a whole number of lines; saturates.
     pub(super) fn len(self) -> usize {
-        let rows = self.panels.saturating_add(1).saturating_mul(self.rows);
-        rows.saturating_add(self.panels.saturating_mul(BLOCK)).saturating_mul(BLOCK)
+        let values = self.width.saturating_mul(BLOCK);
+        self.rows.saturating_mul(self.stride).saturating_add(values)
     }
 
-    /// K^T, S and V of one head.
-    pub(super) fn split(self, head: &mut [f32]) -> [&mut [f32]; 3] {
-        let (kt, rest) = head.split_at_mut(self.panel());
-        let (s, v) = rest.split_at_mut(self.panels * self.panel());
-        [kt, s, v]
+    /// `[K^T | S]` and V of one head.
+    pub(super) fn split(self, head: &mut [f32]) -> (&mut [f32], &mut [f32]) {
+        head.split_at_mut(self.rows * self.stride)
     }
 }
 
@@ -72,7 +68,7 @@ impl LightningState {
     /// Of a sequence that has read nothing.
     pub fn new(shape: &Lightning) -> Self {
         let len = shape.heads * HeadSizes::new(shape).len();
-        Self { lines: vec![Line([0.0; LINE]); len / LINE] }
+        Self { lines: memory::filled(Line([0.0; LINE]), len / LINE) }
     }
 
     /// Memory held.
