@@ -1,9 +1,12 @@
 //! What a sequence has read: a state per lightning layer, keys and values per softmax layer.
+//!
+//! It depends on the tokens read, not on how they were read: in which pieces, with which others, on
+//! how many threads.
 
 use crate::weights::Policy;
 use crate::{Config, LayerType};
 use std::sync::Arc;
-use tensor::{Checkpoint, Device, Kv, KvPages, KvType, Page};
+use tensor::{Checkpoint, Device, Kv, KvPages, KvType, LightningState, Page};
 
 /// The memory of one sequence. `state` does not grow; `kv` grows by a page whenever the last one is
 /// full. A clone shares all pages, and copies the last one when it goes on from there.
@@ -18,8 +21,8 @@ pub struct Cache {
 /// The memory of one layer.
 #[derive(Clone, Debug)]
 pub enum LayerCache {
-    /// `[heads, head_dim, head_dim]`.
-    State(Vec<f32>),
+    /// States at the last boundary of blocks, and the keys and values since.
+    State(LightningState),
     /// Keys, after rotation, and values.
     Kv(KvPages),
 }
@@ -27,7 +30,7 @@ pub enum LayerCache {
 /// A point that a sequence can be brought back to: its states there, and how much it had read.
 #[derive(Clone, Debug)]
 pub struct Mark {
-    states: Vec<Vec<f32>>,
+    states: Vec<LightningState>,
     tokens: usize,
     relevant: bool,
 }
@@ -48,10 +51,10 @@ impl Cache {
     /// The memory of a sequence that has read nothing, keys and values kept as `kv`. Its size is what
     /// [`Config::state_bytes`] and [`Config::kv_bytes`] say.
     pub fn new(config: &Config, kv: KvType) -> Self {
-        let state = config.num_attention_heads * config.head_dim * config.head_dim;
+        let state = || LightningState::new(&config.lightning());
         let pages = || KvPages::new(kv, config.num_key_value_heads, config.head_dim);
         let layer = |kind: &LayerType| match kind {
-            LayerType::LinearAttention => LayerCache::State(vec![0.0; state]),
+            LayerType::LinearAttention => LayerCache::State(state()),
             LayerType::FullAttention => LayerCache::Kv(pages()),
         };
         Self { layers: config.layer_types.iter().map(layer).collect(), tokens: 0, relevant: false }
@@ -62,10 +65,10 @@ impl Cache {
         self.tokens
     }
 
-    /// Bytes of the lightning states.
+    /// Bytes that lightning layers hold.
     pub fn state_bytes(&self) -> usize {
         let bytes = |layer: &LayerCache| match layer {
-            LayerCache::State(state) => size_of_val(&state[..]),
+            LayerCache::State(state) => state.bytes(),
             LayerCache::Kv(_) => 0,
         };
         self.layers.iter().map(bytes).sum()
@@ -115,7 +118,8 @@ impl Cache {
             match layer {
                 LayerCache::State(state) => {
                     let kept = states.next().expect("a state per lightning layer");
-                    state.copy_from_slice(kept);
+                    assert_eq!(kept.bytes(), state.bytes(), "a mark of another model");
+                    state.clone_from(kept);
                 }
                 LayerCache::Kv(pages) => pages.truncate(mark.tokens),
             }
@@ -140,7 +144,7 @@ impl LayerCache {
     ///
     /// If this belongs to a softmax layer.
     #[track_caller]
-    pub(crate) fn state(&mut self) -> &mut [f32] {
+    pub(crate) fn state(&mut self) -> &mut LightningState {
         match self {
             Self::State(state) => state,
             Self::Kv(_) => panic!("keys and values where a state is needed"),

@@ -13,7 +13,7 @@ use crate::Error;
 use fields::Fields;
 use serde_json::{Value, json};
 use std::path::Path;
-use tensor::{KvType, PAGE_TOKENS};
+use tensor::{KvType, Lightning, PAGE_TOKENS};
 
 /// The kind of attention of a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -281,11 +281,14 @@ impl Config {
         self.layer_types.iter().map(|kind| mixer(kind) + rest).sum()
     }
 
-    /// Bytes of one sequence's lightning states, in f32; `u64::MAX` if there are more.
+    /// Sizes of all lightning layers.
+    pub(crate) fn lightning(&self) -> Lightning {
+        Lightning { heads: self.num_attention_heads, head_dim: self.head_dim }
+    }
+
+    /// Bytes that one sequence keeps of its lightning layers, in f32; `u64::MAX` if there are more.
     pub fn state_bytes(&self) -> u64 {
-        let layers = self.count(LayerType::LinearAttention);
-        let (heads, dim) = (self.num_attention_heads as u64, self.head_dim as u64);
-        [heads, dim, dim, 4].into_iter().fold(layers, u64::saturating_mul)
+        self.count(LayerType::LinearAttention).saturating_mul(self.lightning().state_bytes())
     }
 
     /// Bytes of the pages that hold the keys and values of `tokens` tokens, kept as `kv`; `u64::MAX` if

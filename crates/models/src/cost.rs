@@ -6,7 +6,7 @@
 //! Norms, activations, rotation and decay are left out; they are a hundredth of the rest.
 
 use crate::{Config, LayerType};
-use tensor::KvType;
+use tensor::{KvType, Lightning};
 
 /// A run of tokens of one sequence, as far as its cost goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,14 +69,22 @@ impl Config {
         2.0 * (mixer + router + experts)
     }
 
-    /// Bytes of a sequence's memory that a token moves which is read after `past` others: states
-    /// are read and written, all keys and values read and its own written; saturates.
+    /// Bytes of a sequence's memory that a token moves which is read after `past` others; saturates.
+    ///
+    /// In softmax layers all keys and values are read and its own written. In lightning layers, on
+    /// average over a block of 32 tokens, the state and the keys and values of 15.5 tokens are read,
+    /// its own are written, and a 32nd of the state is read and written once more.
     pub fn cache_bytes_per_token(&self, past: usize, kv: KvType) -> u64 {
+        let Lightning { heads, head_dim } = self.lightning();
+        let dim = head_dim as u64;
+        let state = dim.saturating_mul(dim);
+        let of_head = state.saturating_add(state / 16).saturating_add(dim.saturating_mul(33));
+        let lightning = [heads as u64, of_head, 4]
+            .into_iter()
+            .fold(self.count(LayerType::LinearAttention), u64::saturating_mul);
         let written = self.kv_bytes_per_token(kv);
         let read = written.saturating_mul((past as u64).saturating_add(1));
-        [self.state_bytes(), self.state_bytes(), read, written]
-            .into_iter()
-            .fold(0, u64::saturating_add)
+        [lightning, read, written].into_iter().fold(0, u64::saturating_add)
     }
 }
 
@@ -148,8 +156,10 @@ mod tests {
     #[test]
     fn a_token_moves_state_and_kv() {
         let config = config("0, 0, 1");
-        let (state, kv) = (2 * 4 * 48 * 48 * 4, 2 * 2 * 48 * 4);
-        assert_eq!(config.cache_bytes_per_token(9, KvType::F32), 2 * state + 10 * kv + kv);
+        // Each of the tokens of a block: the state, what came before, its own; the last the state again.
+        let of_block: u64 = (0..32).map(|place| 48 * 48 + 2 * 48 * (place + 1)).sum();
+        let (lightning, kv) = (2 * 4 * 4 * (of_block + 2 * 48 * 48) / 32, 2 * 2 * 48 * 4);
+        assert_eq!(config.cache_bytes_per_token(9, KvType::F32), lightning + 10 * kv + kv);
         assert_eq!(config.cache_bytes_per_token(usize::MAX, KvType::F32), u64::MAX);
     }
 

@@ -2,7 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may stop")]
 
 use models::weights::{Policy, Random, saved};
-use models::{Batch, Cache, CausalLm, Config, MiniMaxText01};
+use models::{Batch, Cache, CausalLm, Config, LayerType, MiniMaxText01};
 use std::collections::BTreeMap;
 use std::path::Path;
 use tensor::{Checkpoint, Device, KvType, PAGE_TOKENS, Precision, Rng};
@@ -288,4 +288,125 @@ fn bf16_weights_compute_what_their_values_say() {
         // And they differ from the weights before rounding.
         assert!(relative_rms(&exact, &bf16) > 1e-4);
     }
+}
+
+/// Kinds of layers of models for which the law of prefixes holds.
+fn exact_kinds() -> Vec<[LayerType; 3]> {
+    use LayerType::{FullAttention as Softmax, LinearAttention as Lightning};
+    vec![[Lightning; 3], [Lightning, Softmax, Lightning], [Softmax; 3]]
+        .into_iter()
+        // Softmax attention over few rows and over many has other sums: delete this line once not.
+        .filter(|kinds| !kinds.contains(&Softmax))
+        .collect()
+}
+
+/// A model of these kinds of layers, its weights kept as `policy` says, and the text that it reads.
+fn exact_model(kinds: [LayerType; 3], policy: Policy, device: &Device) -> MiniMaxText01 {
+    // Rows of whole blocks, so that weights are kept in these where the policy says so.
+    let config =
+        Config { layer_types: kinds.to_vec(), hidden_size: 64, intermediate_size: 32, ..config() };
+    let host = device.host();
+    let mut source = Random::new(&host, Precision::F32, 3, 1);
+    let mut random = MiniMaxText01::new(config.clone(), &mut source).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    tensor::safetensors::save(&path, saved(&mut random, Precision::F32), &BTreeMap::new()).unwrap();
+    models::load(config, &Checkpoint::open(&path).unwrap(), device, Some(policy)).unwrap()
+}
+
+fn bits(x: &[f32]) -> Vec<u32> {
+    x.iter().map(|x| x.to_bits()).collect()
+}
+
+/// Every model that the law is about, on every level, with one thread and with two.
+fn for_each_exact(check: impl Fn(&str, [MiniMaxText01; 2], KvType)) {
+    for kinds in exact_kinds() {
+        for policy in [Policy::F32, Policy::Bf16, Policy::Q8, Policy::Q4] {
+            for level in Device::levels() {
+                let on = |threads: usize, in_f64: bool| {
+                    let device = Device::cpu_with_level(threads, level).unwrap();
+                    let device = if in_f64 { device.with_f64_arithmetic() } else { device };
+                    exact_model(kinds, policy, &device)
+                };
+                let softmax = kinds.contains(&LayerType::FullAttention);
+                for kv in KvType::ALL.into_iter().take(if softmax { 3 } else { 1 }) {
+                    let what = format!("{kinds:?}, {policy:?}, {kv:?} on {level}");
+                    check(&what, [on(1, false), on(2, false)], kv);
+                    if policy == Policy::F32 {
+                        check(&format!("{what} in f64"), [on(1, true), on(2, true)], kv);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The law of prefixes: what is said about a token depends on the tokens before it, bit for bit; not
+/// on the pieces in which they are read, on one thread or two, nor on the kind of memory.
+#[test]
+fn pieces_of_any_size_give_the_same_bits() {
+    let ids = tokens(150, 20);
+    for_each_exact(|what, models, kv| {
+        let whole = bits(&cold_with(&models[0], &ids, ids.len(), kv));
+        for piece in [1, 2, 7, 31, 32, 33, 100, ids.len()] {
+            for model in &models {
+                let got = bits(&cold_with(model, &ids, piece, kv));
+                assert!(got == whole, "{what}: pieces of {piece}");
+            }
+        }
+        // Without a cache keys and values are what they are.
+        if kv == KvType::F32 {
+            let rows: Vec<usize> = (0..ids.len()).collect();
+            let hidden = models[0].forward(&Batch::single(&ids, 0, &rows), None).hidden;
+            let got = bits(hidden.linear(models[0].lm_head()).data());
+            assert!(got == whole, "{what}: without a cache");
+        }
+    });
+}
+
+/// Sequences that come and go on as it happens: each step reads a piece of some of them, and guesses
+/// that are taken back, in one batch. Each gets the bits that it gets alone, read at once.
+#[test]
+fn any_company_and_any_guesses_give_the_same_bits() {
+    for_each_exact(|what, models, kv| {
+        let mut rng = Rng(21);
+        let texts: Vec<Vec<u32>> = (0..4).map(|i| tokens(20 + 37 * i, 22 + i as u64)).collect();
+        let alone: Vec<Vec<u32>> =
+            texts.iter().map(|ids| bits(&cold_with(&models[0], ids, ids.len(), kv))).collect();
+        let mut caches: Vec<Cache> =
+            texts.iter().map(|_| Cache::new(models[1].config(), kv)).collect();
+        while caches.iter().zip(&texts).any(|(cache, ids)| cache.tokens() < ids.len()) {
+            let guessing = rng.below(3) == 0;
+            let longest = *rng.pick(&[1, 1, 5, 70]);
+            let mut chosen = Vec::new();
+            for (i, (cache, ids)) in caches.iter_mut().zip(&texts).enumerate() {
+                let piece = rng.below(longest + 1).min(ids.len() - cache.tokens());
+                if piece > 0 {
+                    let guess = tokens(piece, rng.next_u64());
+                    let next = ids[cache.tokens()..][..piece].to_vec();
+                    chosen.push((i, if guessing { guess } else { next }, cache));
+                }
+            }
+            let count = chosen.iter().map(|(_, ids, _)| ids.len()).sum();
+            let rows: Vec<usize> = (0..count).collect();
+            let pieces = chosen.iter().map(|(_, ids, cache)| (&ids[..], cache.tokens()));
+            let batch = Batch::new(pieces, &rows);
+            let marks: Vec<_> = chosen.iter().map(|(_, _, cache)| cache.mark()).collect();
+            let mut each: Vec<&mut Cache> =
+                chosen.iter_mut().map(|(_, _, cache)| &mut **cache).collect();
+            let got = bits(models[1].logits(&batch, &mut each).data());
+            let mut got = &got[..];
+            for ((i, ids, cache), mark) in chosen.iter_mut().zip(&marks) {
+                let (own, rest) = got.split_at(ids.len() * 50);
+                got = rest;
+                if guessing {
+                    cache.rewind(mark);
+                } else {
+                    let first = cache.tokens() - ids.len();
+                    let want = &alone[*i][first * 50..cache.tokens() * 50];
+                    assert!(own == want, "{what}: {} tokens from {first} of {i}", ids.len());
+                }
+            }
+        }
+    });
 }

@@ -22,7 +22,7 @@ pub use kernels::attention::{
     Attention, AttentionSpan, Kv, KvPages, KvType, PAGE_TOKENS, Page, PageError,
 };
 pub use kernels::cuda::{Cuda, Unavailable};
-pub use kernels::lightning_attention::Lightning;
+pub use kernels::lightning_attention::{Lightning, LightningState, Piece};
 pub use kernels::rope::Rope;
 pub use kernels::{BufferPlan, Rng, adamw, muon, peak, sampling};
 pub use ops::attention::AttentionRows;

@@ -54,9 +54,22 @@ impl HeadSizes {
 /// What a sequence keeps of one layer: of each head the state at the last boundary of blocks, and the
 /// keys and values that came after. It is a function of the tokens read, bit for bit, and does not
 /// grow. A new one is that of a sequence that has read nothing.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Debug, PartialEq)]
 pub struct LightningState {
     lines: Vec<Line>,
+}
+
+impl Clone for LightningState {
+    fn clone(&self) -> Self {
+        let mut copy = Self { lines: memory::filled(Line([0.0; LINE]), self.lines.len()) };
+        copy.clone_from(self);
+        copy
+    }
+
+    /// In place.
+    fn clone_from(&mut self, source: &Self) {
+        self.lines.clone_from(&source.lines);
+    }
 }
 
 /// 64 bytes, aligned to a line of the cache.

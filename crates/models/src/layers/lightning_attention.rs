@@ -2,9 +2,8 @@
 
 use super::{Caches, Rows, layer_of};
 use crate::Batch;
-use crate::cache::LayerCache;
 use std::sync::Arc;
-use tensor::{Lightning, Tensor, Weight};
+use tensor::{Lightning, Piece, Tensor, Weight};
 
 /// The output norm's epsilon: the released code does not pass the config's value, so its norm
 /// uses its own default.
@@ -40,10 +39,17 @@ impl LightningAttention {
         let o = match caches {
             None => qkv.lightning(self.shape, &self.slopes, &batch.spans),
             Some(caches) => {
-                let mut layers = layer_of(caches, layer);
-                let mut states: Vec<&mut [f32]> =
-                    layers.iter_mut().map(|cache| LayerCache::state(cache)).collect();
-                qkv.lightning_from(self.shape, &self.slopes, &batch.spans, &mut states)
+                let pasts: Vec<usize> = caches.iter().map(|cache| cache.tokens()).collect();
+                let layers = layer_of(caches, layer).into_iter();
+                let pieces = layers.zip(pasts).zip(batch.spans.iter());
+                let mut pieces: Vec<_> = pieces
+                    .map(|((cache, past), rows)| Piece {
+                        rows: rows.clone(),
+                        past,
+                        state: cache.state(),
+                    })
+                    .collect();
+                qkv.lightning_from(self.shape, &self.slopes, &mut pieces)
             }
         };
         drop(qkv);

@@ -199,7 +199,7 @@ impl DecoderLayer {
                 output_gate: source.weight(&attn("output_gate"), &[width, h], Role::Projection)?,
                 norm: source.tensor(&attn("norm"), &[width], Role::Norm)?,
                 out_proj: source.weight(&attn("out_proj"), &[h, width], Role::Deep)?,
-                shape: Lightning::new(heads, head_dim),
+                shape: Lightning { heads, head_dim },
                 slopes: config.slopes(i).into(),
             }),
             LayerType::FullAttention => Mixer::Softmax(SoftmaxAttention {

@@ -4,7 +4,9 @@ use crate::Tensor;
 use crate::profile::Class;
 use kernels::attention::{self, Attention, AttentionSpan, Forward, Kv};
 use kernels::cuda;
-use kernels::lightning_attention::{Lightning, lightning_attention, lightning_attention_backward};
+use kernels::lightning_attention::{
+    Lightning, Piece, lightning_attention, lightning_attention_backward, whole_sequences,
+};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -62,11 +64,7 @@ impl Tensor {
         }
         let mut out = self.output(self.rows() * width);
         let exec = self.device().exec();
-        let mut states = exec.buffers.take(spans.len() * shape.state_len());
-        states.fill(0.0);
-        let mut each: Vec<_> = states.chunks_exact_mut(shape.state_len().max(1)).collect();
-        lightning_attention(exec, &shape, slopes, self.data(), spans, &mut each, &mut out);
-        exec.buffers.give(states);
+        whole_sequences(exec, &shape, slopes, self.data(), spans, &mut out);
         let (qkv, slopes, spans) = (self.detach(), Arc::clone(slopes), Arc::clone(spans));
         Self::from_op(&[self.rows(), width], out, &[self], move |grad| {
             let mut out = grad.output(qkv.len());
@@ -85,8 +83,8 @@ impl Tensor {
         })
     }
 
-    /// [`lightning`](Self::lightning) of sequences that go on from `states`, one
-    /// `[heads, head_dim, head_dim]` for each of `spans`, brought up to date. No tape.
+    /// [`lightning`](Self::lightning) of sequences that go on from what they keep, which is brought up
+    /// to date; `pieces` say which rows are whose. No tape.
     ///
     /// # Panics
     ///
@@ -96,14 +94,13 @@ impl Tensor {
         &self,
         shape: Lightning,
         slopes: &[f32],
-        spans: &[Range<usize>],
-        states: &mut [&mut [f32]],
+        pieces: &mut [Piece<'_>],
     ) -> Self {
         let _timed = self.device().timed(Class::LightningAttention);
         let width = shape.heads * shape.head_dim;
         let mut out = self.output(self.rows() * width);
         let exec = self.device().exec();
-        lightning_attention(exec, &shape, slopes, self.data(), spans, states, &mut out);
+        lightning_attention(exec, &shape, slopes, self.data(), pieces, &mut out);
         Self::new(self.device(), &[self.rows(), width], out)
     }
 
