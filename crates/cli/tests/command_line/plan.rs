@@ -31,8 +31,8 @@ fn the_large_model_is_planned_from_its_config_alone() {
     let number = |field: &str| plan[field].as_f64().unwrap();
     assert!((456e9..457e9).contains(&number("parameters")), "{plan}");
     assert!((45e9..46e9).contains(&number("active_parameters")), "{plan}");
-    // 70 layers of 64 x 128 x 128 in f32; 10 of 2 x 8 x 128 in bf16 for each token; of two each.
-    assert_eq!(number("state_bytes"), 2.0 * 70.0 * 64.0 * 128.0 * 128.0 * 4.0);
+    // 70 layers of 64 x (128 + 2 x 32) x 128 in f32; 10 of 2 x 8 x 128 in bf16 for each token; of two each.
+    assert_eq!(number("state_bytes"), 2.0 * 70.0 * 64.0 * 128.0 * (128.0 + 2.0 * 32.0) * 4.0);
     assert_eq!(number("kv_bytes"), 2.0 * 1_048_576.0 * 10.0 * 2.0 * 8.0 * 128.0 * 2.0);
     // Routers and norms are f32.
     let weights = number("weights_bytes");
