@@ -1,5 +1,9 @@
-//! Writes the first table of `docs/perf/PADDING.md`: what padding costs prompts of different lengths
-//! in blocks of 32 to 256.
+//! Writes `docs/perf/PADDING.md`: how many tokens prompts of different lengths have in blocks of 32 to
+//! 256.
+//!
+//! ```text
+//! cargo run --release -p kernels --example padding > docs/perf/PADDING.md
+//! ```
 #![expect(clippy::print_stdout, reason = "a report")]
 
 use kernels::Rng;
@@ -17,8 +21,23 @@ fn level(tokens: usize) -> usize {
 }
 
 fn main() {
-    println!("| lengths | mean | 256 | 128 | 64 | 32 | levels | saved |");
-    println!("|---|---|---|---|---|---|---|---|");
+    println!(
+        "\
+# Padding of prompts
+
+Lightning attention reads a prompt in blocks.
+Where blocks have a fixed size, as on a GPU, a prompt is padded to whole blocks; MiniMax-01 (section 3.3.3) has kernels for 32, 64, 128 and 256 tokens and takes for each prompt the one with the least padding, of equal ones the largest.
+Here the last block is as long as what is left, and nothing is padded.
+
+Written by `cargo run --release -p kernels --example padding`.
+
+## Tokens, padded ones included, per token read
+
+{PROMPTS} prompts of each mix; \"saved\" is of the tokens of blocks of 256.
+
+| lengths | mean | 256 | 128 | 64 | 32 | levels | saved |
+|---|---|---|---|---|---|---|---|"
+    );
     for (name, lengths) in mixes() {
         let tokens: usize = lengths.iter().sum();
         let padded = |block: &dyn Fn(usize) -> usize| -> f64 {
@@ -31,6 +50,11 @@ fn main() {
         fixed.iter().chain([&levels]).for_each(|x| print!("| {x:.2} "));
         println!("| {:.0} % |", 100.0 * (1.0 - levels / fixed[0]));
     }
+    println!(
+        "
+On a CPU the work per token inside a block grows with the block, and products of 32 tokens are deep enough: blocks of 32 were the fastest for every mix, or within 2 % ([log](LOG.md), 2026-11-26).
+So blocks have 32 tokens, at the same positions however a sequence is read ([ADR 7](../adr/0007-a-token-depends-on-its-prefix.md))."
+    );
 }
 
 /// Names and lengths of prompts, the same in every run.

@@ -84,7 +84,7 @@ impl Config {
             .fold(self.count(LayerType::LinearAttention), u64::saturating_mul);
         let written = self.kv_bytes_per_token(kv);
         let read = written.saturating_mul((past as u64).saturating_add(1));
-        lightning.saturating_add(read).saturating_add(written)
+        [lightning, read, written].into_iter().fold(0, u64::saturating_add)
     }
 }
 
