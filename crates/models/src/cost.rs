@@ -148,7 +148,8 @@ mod tests {
     #[test]
     fn a_token_moves_state_and_kv() {
         let config = config("0, 0, 1");
-        let (state, kv) = (2 * 4 * 48 * 48 * 4, 2 * 2 * 48 * 4);
+        // Keys and values are kept in blocks of 32 elements.
+        let (state, kv) = (2 * 4 * 48 * 48 * 4, 2 * 2 * 64 * 4);
         assert_eq!(config.cache_bytes_per_token(9, KvType::F32), 2 * state + 10 * kv + kv);
         assert_eq!(config.cache_bytes_per_token(usize::MAX, KvType::F32), u64::MAX);
     }

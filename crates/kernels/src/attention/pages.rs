@@ -7,7 +7,7 @@
 use super::kv::{self, BLOCK, Kv, KvType, Part, TILE_KEYS};
 use crate::Exec;
 use crate::half::Bf16;
-use crate::memory::advise_huge;
+use crate::memory::Filled;
 use std::fmt;
 use std::sync::Arc;
 
@@ -60,7 +60,7 @@ pub(super) fn lines_of(buffer: &mut [f32]) -> &mut [Line] {
 
 /// The memory of [`PAGE_TOKENS`] tokens, keys and values of all heads; zeros where there are none.
 pub struct Page {
-    lines: Vec<Line>,
+    lines: Filled<Line>,
     /// From this token on there are zeros.
     written: usize,
 }
@@ -111,11 +111,7 @@ impl std::error::Error for PageError {}
 
 impl Page {
     fn new(bytes: usize) -> Self {
-        let len = bytes / size_of::<Line>();
-        let mut lines = Vec::with_capacity(len);
-        advise_huge(lines.spare_capacity_mut());
-        lines.resize(len, ZEROS);
-        Self { lines, written: 0 }
+        Self { lines: Filled::new(ZEROS, bytes / size_of::<Line>()), written: 0 }
     }
 
     /// All of it.
@@ -126,10 +122,10 @@ impl Page {
 
 impl Clone for Page {
     fn clone(&self) -> Self {
-        let mut lines = Vec::with_capacity(self.lines.len());
-        advise_huge(lines.spare_capacity_mut());
-        lines.extend_from_slice(&self.lines);
-        Self { lines, written: self.written }
+        let mut page = Self::new(self.bytes().len());
+        page.lines.copy_from_slice(&self.lines);
+        page.written = self.written;
+        page
     }
 }
 

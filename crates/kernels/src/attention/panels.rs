@@ -133,17 +133,16 @@ fn simd_columns<S: Simd>(
 
 #[inline(always)]
 fn simd_widen_bf16<S: Simd>(_: S, blocks: &[Line], out: &mut [f32], ahead: usize) {
-    let pairs = elements::<u32>(blocks).chunks_exact(BLOCK);
-    for (pairs, out) in pairs.zip(out.chunks_exact_mut(2 * BLOCK)) {
+    let pairs = elements::<u32>(blocks).as_chunks::<BLOCK>().0;
+    for (pairs, [even, odd]) in pairs.iter().zip(out.as_chunks_mut::<BLOCK>().0.as_chunks_mut().0) {
         if ahead > 0 {
             let next = pairs.as_ptr().wrapping_byte_add(ahead);
             prefetch(next);
             prefetch(next.wrapping_byte_add(LINE));
         }
-        let (even, odd) = out.split_at_mut(BLOCK);
-        for ((even, odd), pair) in even.iter_mut().zip(odd).zip(pairs) {
-            *even = f32::from_bits(pair << 16);
-            *odd = f32::from_bits(pair & 0xFFFF_0000);
+        for c in 0..BLOCK {
+            even[c] = f32::from_bits(pairs[c] << 16);
+            odd[c] = f32::from_bits(pairs[c] & 0xFFFF_0000);
         }
     }
 }
@@ -157,12 +156,12 @@ fn simd_widen_q8<S: Simd, const KEYS: bool>(_: S, blocks: &[Line], out: &mut [f3
         for (scale, &bits) in scales.iter_mut().zip(&elements(block)[SCALES..]) {
             *scale = bf16_to_f32(bits);
         }
-        let pairs = elements::<u16>(block)[..SCALES].chunks_exact(BLOCK);
-        for (i, (pairs, out)) in pairs.zip(out.chunks_exact_mut(2 * BLOCK)).enumerate() {
+        let pairs = elements::<u16>(block)[..SCALES].as_chunks::<BLOCK>().0;
+        let out = out.as_chunks_mut::<BLOCK>().0.as_chunks_mut().0;
+        for (i, (pairs, [even, odd])) in pairs.iter().zip(out).enumerate() {
             if ahead > 0 {
                 prefetch(pairs.as_ptr().wrapping_byte_add(ahead));
             }
-            let (even, odd) = out.split_at_mut(BLOCK);
             for c in 0..BLOCK {
                 let (low, high) = ((pairs[c] << 8) as i16 >> 8, pairs[c] as i16 >> 8);
                 let (first, second) =

@@ -86,11 +86,12 @@ pub(super) fn attend(
     let o = &mut lines[..lens[4]];
     let mut work = Work { q, kv, s, p, o, stats: vec![NOTHING; num_rows] };
     task.round_queries(work.q);
+    let tiles = Tiles::new(unit, num_rows.clamp(1, ROWS));
     let last = call.keys_seen(&part.rows);
     for run in part.runs.clone() {
         work.stats.fill(NOTHING);
         work.o.fill(Line([0.0; 16]));
-        task.over(run * RUN_KEYS..last.min((run + 1) * RUN_KEYS), &mut work);
+        task.over(&tiles, run * RUN_KEYS..last.min((run + 1) * RUN_KEYS), &mut work);
         for (max, _) in &mut work.stats {
             *max *= std::f32::consts::LN_2;
         }
@@ -122,9 +123,8 @@ impl Task<'_> {
     }
 
     /// Goes over `keys`, a run or the beginning of one.
-    fn over(&self, keys: Range<usize>, work: &mut Work<'_>) {
+    fn over(&self, tiles: &Tiles, keys: Range<usize>, work: &mut Work<'_>) {
         let positions = &self.call.positions[self.part.rows.clone()];
-        let tiles = Tiles::new(self.unit, self.num_rows.clamp(1, ROWS));
         let mut done = 0;
         for start in keys.clone().step_by(TILE_KEYS) {
             let n = TILE_KEYS.min(keys.end - start);
@@ -143,7 +143,7 @@ impl Task<'_> {
             };
             let kv = kv.split_at(TILE_KEYS * self.steps);
             let work = Block { q: work.q, s: work.s, p: work.p, o: work.o, stats: &mut work.stats };
-            self.blocks(&tiles, start, n, first_block, kv.into(), work);
+            self.blocks(tiles, start, n, first_block, kv.into(), work);
         }
     }
 
