@@ -5,12 +5,12 @@
 //! 4 KiB; pages of 2 MiB make a product with one row 7 % faster (`docs/perf/LOG.md`, 2026-11-26),
 //! and fresh memory costs one fault instead of 512.
 
-#![cfg_attr(
-    target_os = "linux",
-    expect(unsafe_code, reason = "the system is told about addresses and lengths")
-)]
+#![expect(unsafe_code, reason = "allocates, and tells the system about addresses and lengths")]
 
+use std::alloc::Layout;
 use std::mem::MaybeUninit;
+use std::ops::{Deref, DerefMut};
+use std::ptr::NonNull;
 
 /// Bytes of a large page on the CPUs that we know: a range without a whole one is left alone.
 /// Where pages are larger (aarch64 with 64 KiB pages: 512 MiB) the system ignores shorter ranges.
@@ -33,6 +33,74 @@ pub fn filled<T: Copy>(value: T, len: usize) -> Vec<T> {
     advise_huge(fresh);
     vec.resize(len, value);
     vec
+}
+
+/// `len` copies of `value` in memory that begins with a large page, if there is enough for one, and
+/// for which [`advise_huge`] was asked before it was touched: all of it can be in large pages.
+pub(crate) struct Filled<T> {
+    start: NonNull<T>,
+    len: usize,
+}
+
+// SAFETY: it owns its elements, as a vector does.
+unsafe impl<T: Send> Send for Filled<T> {}
+// SAFETY: as above.
+unsafe impl<T: Sync> Sync for Filled<T> {}
+
+impl<T: Copy> Filled<T> {
+    /// # Panics
+    ///
+    /// If there is no memory.
+    pub(crate) fn new(value: T, len: usize) -> Self {
+        let mut new = Self { start: NonNull::dangling(), len };
+        let Some(layout) = new.layout() else { return new };
+        // SAFETY: the size of the layout is not 0.
+        let start = unsafe { std::alloc::alloc(layout) };
+        let Some(start) = NonNull::new(start.cast()) else {
+            std::alloc::handle_alloc_error(layout)
+        };
+        new.start = start;
+        // SAFETY: just allocated for as many elements, which need not be initialized here.
+        let fresh = unsafe { std::slice::from_raw_parts_mut(start.cast().as_ptr(), len) };
+        advise_huge(fresh);
+        fresh.fill(MaybeUninit::new(value));
+        new
+    }
+}
+
+impl<T> Filled<T> {
+    /// `None` if there is nothing to be held.
+    fn layout(&self) -> Option<Layout> {
+        let layout = Layout::array::<T>(self.len).expect("less than all memory");
+        let align = if layout.size() < LARGE_PAGE { 1 } else { LARGE_PAGE };
+        (layout.size() > 0).then(|| layout.align_to(align).expect("less than all memory"))
+    }
+}
+
+impl<T> Deref for Filled<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        // SAFETY: all elements were written by `new`; nothing but a `&mut self` changes them.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }
+    }
+}
+
+impl<T> DerefMut for Filled<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        // SAFETY: as above.
+        unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.len) }
+    }
+}
+
+impl<T> Drop for Filled<T> {
+    fn drop(&mut self) {
+        if let Some(layout) = self.layout() {
+            // SAFETY: allocated by `new` with this layout, and elements are `Copy`: nothing of theirs
+            // is to be dropped.
+            unsafe { std::alloc::dealloc(self.start.as_ptr().cast(), layout) };
+        }
+    }
 }
 
 /// Offset and length of the large pages that lie within `len` bytes from the address `start` on.
@@ -77,6 +145,18 @@ mod tests {
             (usize::MAX, 0, None),
         ] {
             assert_eq!(whole_pages(start, len), want, "{len} bytes at {start}");
+        }
+    }
+
+    #[test]
+    fn large_memory_begins_with_a_large_page() {
+        for len in [0, 1, 1000, LARGE_PAGE / 8 - 1, LARGE_PAGE / 8, LARGE_PAGE / 2 + 3] {
+            let mut filled = Filled::new(7u64, len);
+            assert!(filled.len() == len && filled.iter().all(|&x| x == 7));
+            let large = size_of_val(&filled[..]) >= LARGE_PAGE;
+            assert!(!large || filled.as_ptr().addr().is_multiple_of(LARGE_PAGE), "{len}");
+            filled.fill(8);
+            assert!(filled.iter().all(|&x| x == 8));
         }
     }
 

@@ -300,7 +300,8 @@ impl Config {
         [page, pages].into_iter().fold(layers, u64::saturating_mul)
     }
 
-    /// Bytes of the keys and values of one token, kept as `kv`; `u64::MAX` if there are more.
+    /// Bytes of the keys and values of one token, kept as `kv`, heads padded to whole blocks;
+    /// `u64::MAX` if there are more.
     pub fn kv_bytes_per_token(&self, kv: KvType) -> u64 {
         let layers = self.count(LayerType::FullAttention);
         let (heads, head) = (self.num_key_value_heads as u64, kv.head_bytes(self.head_dim) as u64);

@@ -158,7 +158,8 @@ mod tests {
         let config = config("0, 0, 1");
         // Each of the tokens of a block: the state, what came before, its own; the last the state again.
         let of_block: u64 = (0..32).map(|place| 48 * 48 + 2 * 48 * (place + 1)).sum();
-        let (lightning, kv) = (2 * 4 * 4 * (of_block + 2 * 48 * 48) / 32, 2 * 2 * 48 * 4);
+        // Keys and values are kept in blocks of 32 elements.
+        let (lightning, kv) = (2 * 4 * 4 * (of_block + 2 * 48 * 48) / 32, 2 * 2 * 64 * 4);
         assert_eq!(config.cache_bytes_per_token(9, KvType::F32), lightning + 10 * kv + kv);
         assert_eq!(config.cache_bytes_per_token(usize::MAX, KvType::F32), u64::MAX);
     }

@@ -97,9 +97,6 @@ impl Steps<'_> {
         let k = self.rotated(self.tokens, kv_width);
         let v = self.rows(self.tokens, kv_width);
         let o = self.rows(rows, width);
-        // Maximum, sum and values of each row and head, before they are divided.
-        let partial = self.rows(rows, product(&[num_attention_heads, head_dim.saturating_add(2)]));
-        self.plan.give([partial]);
         let out = self.rows(rows, self.config.hidden_size);
         self.plan.give([q, k, v, o]);
         out

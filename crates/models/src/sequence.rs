@@ -10,8 +10,9 @@
 //! points.P.layers.L      F32 [elements]: of each lightning layer at each point
 //! ```
 //!
-//! Points are places that the sequence can go on from, in ascending order, the last at its end. They
-//! share the pages of keys and values; layouts of pages and states are those of the kernels
+//! Points are places that the sequence can go on from, in ascending order; tokens behind the last one
+//! are yet to be read. They share the pages of keys and values, of which there are as many as the last
+//! one needs; layouts of pages and states are those of the kernels
 //! (`kernels::attention`, `kernels::lightning_attention`), the same on every CPU of one byte order.
 
 use crate::{Cache, Config, Error, LayerCache, LayerType};
@@ -31,9 +32,9 @@ const MAX_POINTS: usize = 1 << 16;
 /// A sequence from a file.
 #[derive(Clone, Debug)]
 pub struct SavedSequence {
-    /// What was read.
+    /// What was read, and what is to be read behind the last point.
     pub tokens: Vec<u32>,
-    /// Places to go on from: at least one, in ascending order, the last at the end of the tokens.
+    /// Places to go on from, in ascending order.
     pub points: Vec<Cache>,
     /// What the writer says of it.
     pub notes: BTreeMap<String, String>,
@@ -77,21 +78,22 @@ pub fn save(
     points: &[&Cache],
     notes: &BTreeMap<String, String>,
 ) -> Result<(), Error> {
-    let whole = points.last().expect("a point to go on from");
-    assert_eq!(whole.tokens(), tokens.len(), "the last point is at the end");
+    let whole = points.last();
+    let end = whole.map_or(0, |point| point.tokens());
+    assert!(end <= tokens.len(), "a point at {end} of {} tokens", tokens.len());
     assert!(points.windows(2).all(|pair| pair[0].tokens() < pair[1].tokens()), "points in order");
     let head = Head {
         version: VERSION,
         byte_order: BYTE_ORDER.to_owned(),
         page_tokens: PAGE_TOKENS,
-        kv: whole.kv().name().to_owned(),
+        kv: whole.map_or(KvType::F32, |point| point.kv()).name().to_owned(),
         points: points
             .iter()
             .map(|point| Point { tokens: point.tokens(), relevant: point.relevant })
             .collect(),
     };
     let mut parts = vec![Part::ids("tokens", tokens)];
-    for (i, layer) in whole.layers().iter().enumerate() {
+    for (i, layer) in whole.into_iter().flat_map(|point| point.layers()).enumerate() {
         if let LayerCache::Kv(kv) = layer {
             let pages = kv.pages().iter().map(|page| page.bytes());
             parts.push(Part::bytes(format!("layers.{i}.kv"), pages));
@@ -108,6 +110,11 @@ pub fn save(
     let mut all = notes.clone();
     all.insert(HEAD.to_owned(), serde_json::json!(head).to_string());
     Ok(sealed::save(path, &parts, &all)?)
+}
+
+/// Whether a file says that it holds a sequence; whether it is true shows when it is opened.
+pub fn is_sequence(file: &Checkpoint) -> bool {
+    file.notes().contains_key(HEAD)
 }
 
 /// Reads a sequence of the model of `config`, whose keys and values may be of any type.
@@ -147,12 +154,13 @@ pub fn open(path: &Path, config: &Config) -> Result<SavedSequence, Error> {
     }
     let counts: Vec<usize> = head.points.iter().map(|point| point.tokens).collect();
     let ascending = counts.windows(2).all(|pair| pair[0] < pair[1]);
-    if !ascending || counts.last() != Some(&tokens.len()) || counts.len() > MAX_POINTS {
-        let expected = format!("ascending counts of tokens that end with {}", tokens.len());
+    let end = counts.last().copied().unwrap_or(0);
+    if !ascending || end > tokens.len() || counts.len() > MAX_POINTS {
+        let expected = format!("ascending counts of tokens up to {}", tokens.len());
         return Err(wrong("points", format!("{counts:?}"), expected));
     }
     let read = Reader { file: &file, path, config, kv };
-    let pages = read.pages(tokens.len())?;
+    let pages = if counts.is_empty() { Vec::new() } else { read.pages(end)? };
     let point = |(p, point): (usize, &Point)| read.point(p, point, &pages);
     let points = head.points.iter().enumerate().map(point).collect::<Result<_, _>>()?;
     Ok(SavedSequence { tokens, points, notes })

@@ -84,6 +84,39 @@ fn pieces_of_any_size_read_the_same() {
     }
 }
 
+/// What a token gives depends on the tokens up to it only, bit for bit, at every level and for every
+/// way to keep keys and values: whatever pieces it is read in, whoever reads with it, whatever comes
+/// after. Of layers that are all softmax.
+#[test]
+fn a_token_depends_on_its_prefix_only() {
+    let text = config().to_json().replace("linear_attention", "full_attention");
+    let config = Config::from_json(text.as_bytes(), Path::new("config.json")).unwrap();
+    assert_eq!(config.count(models::LayerType::LinearAttention), 0);
+    let ids = tokens(1100, 12);
+    for level in Device::levels() {
+        for threads in [1, 2] {
+            let model = of_config(config.clone(), &Device::cpu_with_level(threads, level).unwrap());
+            for kv in KvType::ALL {
+                let whole = cold_with(&model, &ids, ids.len(), kv);
+                for piece in [1, 7, 64, 256, 1000] {
+                    // One token at a time is slow: the first ones are enough.
+                    let ids = &ids[..if piece == 1 { 150 } else { ids.len() }];
+                    let got = cold_with(&model, ids, piece, kv);
+                    let what = format!("pieces of {piece}, {kv:?} on {level}, {threads} threads");
+                    assert!(got == whole[..got.len()], "{what}");
+                }
+                // A fork goes on from pages that another sequence has written to since.
+                let mut first = Cache::new(&config, kv);
+                read(&model, &ids[..600], 600, &mut first);
+                let mut second = first.clone();
+                read(&model, &tokens(100, 13), 100, &mut first);
+                let got = read(&model, &ids[600..], 40, &mut second);
+                assert!(got == whole[600 * 50..], "a fork, {kv:?} on {level}");
+            }
+        }
+    }
+}
+
 /// Relevant from a token on: as it comes, pieces, marks and caches notice it alike; before it the
 /// softmax layer adds nothing, and without one of these it is all the same.
 #[test]
@@ -294,10 +327,6 @@ fn bf16_weights_compute_what_their_values_say() {
 fn exact_kinds() -> Vec<[LayerType; 3]> {
     use LayerType::{FullAttention as Softmax, LinearAttention as Lightning};
     vec![[Lightning; 3], [Lightning, Softmax, Lightning], [Softmax; 3]]
-        .into_iter()
-        // Softmax attention over few rows and over many has other sums: delete this line once not.
-        .filter(|kinds| !kinds.contains(&Softmax))
-        .collect()
 }
 
 /// A model of these kinds of layers, its weights kept as `policy` says, and the text that it reads.

@@ -123,6 +123,22 @@ fn earlier_points_are_what_they_were() {
     }
 }
 
+/// Tokens behind the last point, or no point at all.
+#[test]
+fn what_is_yet_to_be_read_is_kept() {
+    let (_folder, path) = file();
+    let model = model(10);
+    let ids = tokens(50, 1);
+    let mut cache = Cache::new(model.config(), KvType::Q8);
+    read(&model, &ids[..33], &mut cache);
+    save(&path, &ids, &[&cache]);
+    let saved = sequence::open(&path, model.config()).unwrap();
+    assert_eq!((saved.tokens.len(), saved.points[0].tokens()), (50, 33));
+    save(&path, &ids, &[]);
+    let saved = sequence::open(&path, model.config()).unwrap();
+    assert_eq!((saved.tokens, saved.points.len()), (ids, 0));
+}
+
 #[test]
 fn damage_and_other_models_are_told() {
     let (_folder, path) = file();

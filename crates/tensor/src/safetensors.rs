@@ -256,6 +256,15 @@ impl Checkpoint {
         Ok(self.bytes(entry))
     }
 
+    /// All tensors as they are stored, in the order of their bytes: name, dtype, shape, bytes.
+    pub(crate) fn raw_parts(&self) -> impl Iterator<Item = (&str, String, &[usize], &[u8])> {
+        let mut entries: Vec<_> = self.entries.iter().collect();
+        entries.sort_by_key(|(_, entry)| (entry.file, entry.range.start, entry.range.end));
+        entries.into_iter().map(|(name, entry)| {
+            (&name[..], entry.dtype.to_string(), &entry.shape[..], self.bytes(entry))
+        })
+    }
+
     /// All of the only file.
     pub(crate) fn whole(&self) -> &[u8] {
         self.files.first().map_or(&[], |file| file.bytes.all())

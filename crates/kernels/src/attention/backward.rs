@@ -7,14 +7,18 @@
 //! dQ = scale dS K                      dK = scale dS^T Q
 //! ```
 
-use super::rows::Tile;
-use super::{Attention, Call, Kv, TILE_KEYS, TILE_ROWS};
+use super::kv::TILE_KEYS;
+use super::rows::scaled_queries;
+use super::{Attention, Call, Kv, Part};
 use crate::Exec;
 use crate::exp::simd_exp_sum;
 use crate::matmul::{Mat, MatMut, Scratch, serial};
 use crate::threads::SharedMut;
 use fearless_simd::dispatch;
 use std::ops::Range;
+
+/// Rows per tile; query heads that share a key head count as rows.
+const TILE_ROWS: usize = 48;
 
 /// One sequence of a batch: its query rows and its keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -121,9 +125,9 @@ impl HeadBackward<'_> {
         for start in self.span.rows.clone().step_by(rows_per_tile) {
             let rows = start..self.span.rows.end.min(start + rows_per_tile);
             let num_rows = rows.len() * group;
-            let tile = self.tile(rows.clone());
             let q = &mut q[..num_rows * dim];
-            tile.scaled_queries(q);
+            let part = Part { rows: rows.clone(), head: self.kv_head, runs: 0..0 };
+            scaled_queries(self.call(), &part, q);
             let (grad_out, grad_q) =
                 (&mut grad_out[..num_rows * dim], &mut grad_q[..num_rows * dim]);
             let delta = self.grad_rows(rows.clone(), grad_out);
@@ -133,8 +137,8 @@ impl HeadBackward<'_> {
                 let keys = first..(last + 1).min(first + TILE_KEYS);
                 let n = keys.len();
                 let global = self.span.keys.start + first..self.span.keys.start + keys.end;
-                let k = tile.of_head(self.forward.k, global.clone());
-                let v = tile.of_head(self.forward.v, global);
+                let k = self.of_head(self.forward.k, global.clone());
+                let v = self.of_head(self.forward.v, global);
                 let weights = &mut weights[..num_rows * n];
                 let grad_scores = &mut grad_scores[..num_rows * n];
                 let mut product = |a: Mat<'_>, b: Mat<'_>, c: &mut [f32], accumulate| {
@@ -174,11 +178,17 @@ impl HeadBackward<'_> {
         }
     }
 
-    fn tile(&self, rows: Range<usize>) -> Tile<'_> {
+    fn call(&self) -> Call<'_> {
         let Forward { q, positions, scales, k, v, .. } = self.forward;
-        let (kv, keys) = (Kv::Rows { k, v }, self.span.keys.len());
-        let call = Call { shape: self.shape, q, positions, scales, kv, keys };
-        Tile { call, kv_head: self.kv_head, rows }
+        Call { shape: self.shape, q, positions, scales, kv: Kv::Rows { k, v } }
+    }
+
+    /// Keys or values of the head as a matrix `[keys, head_dim]`.
+    fn of_head<'b>(&self, x: &'b [f32], keys: Range<usize>) -> Mat<'b> {
+        let Attention { kv_heads, head_dim, .. } = *self.shape;
+        let stride = kv_heads * head_dim;
+        let data = &x[keys.start * stride + self.kv_head * head_dim..];
+        Mat::new(data, keys.len(), head_dim, stride, 1)
     }
 
     /// Copies the rows of the output's gradient and returns `sum(dO * O)` for each.

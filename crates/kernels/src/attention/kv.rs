@@ -1,10 +1,10 @@
-//! How keys and values are kept: as they are, in half, or in a quarter and a bit.
+//! In what form keys and values are kept, and where each element lies.
 //!
 //! ```text
-//! type  bytes of a head       an element
-//! f32   4 head_dim            x
-//! bf16  2 head_dim            x, to nearest, ties to even
-//! q8    head_dim + 2 blocks   d q, q i8: a block of up to 32 elements shares d, a bf16
+//! type  an element
+//! f32   x
+//! bf16  x, to nearest, ties to even
+//! q8    d q, q i8: up to 32 elements of a head that follow each other share d, a bf16
 //! ```
 //!
 //! The scale of q8 is `max |x| / 127` rounded up to bf16, so codes end at 127 and an element is off
@@ -12,18 +12,46 @@
 //! f32, so nothing overflows and a shift widens a scale; f16 would keep three bits more, which buy
 //! less than a hundredth of the error. A head whose width is no multiple of 32 ends in a
 //! shorter block. A block with a number that is not finite has the scale NaN: it does not go unseen.
+//!
+//! Keys and values lie as the second operands of the two products want them, in blocks of 32 keys
+//! and 32 elements of a head, so that nothing is packed when they are read. Keys are columns of the
+//! one product, values rows of the other:
+//!
+//! ```text
+//!        keys                          values
+//! f32    [32 elements][32 keys]        [32 keys][32 elements]
+//! bf16   [16][32 keys][2 elements]     [16][32 elements][2 keys]
+//! q8     the same, codes, then the scales of [32 keys]
+//! ```
+//!
+//! A tile is 128 keys of one head, its keys, then its values; a page has all tiles of one head after
+//! the other, and so all that one row of queries reads is in one piece:
+//!
+//! ```text
+//! tile   [4 x 32 keys][head_dim / 32] blocks of keys, [head_dim / 32][4 x 32 keys] of values
+//! page   [kv_heads][PAGE_TOKENS / 128] tiles
+//! ```
+//!
+//! Numbers have the byte order of the machine. A head is padded with zeros to whole blocks, and
+//! tokens that are not there yet are zeros.
 
 use super::Attention;
-use super::pages::{KvPages, PAGE_TOKENS, Part};
+use super::pages::{KvPages, Line, PAGE_TOKENS, elements, elements_mut};
 use crate::half::{Bf16, bf16_to_f32, f32_to_bf16};
-use crate::lanes;
-use fearless_simd::Simd;
 
 /// Elements that share a scale in q8.
 pub const Q8_BLOCK: usize = 32;
 /// An element of q8 is off by at most this share of the largest magnitude of its block, half a scale
 /// of `(1 + 2^-7) / 127`. Blocks of less than 2^-119 may become zeros.
 pub const Q8_ERROR: f32 = 1.0 / 252.0;
+/// Keys of a block, and elements of a head.
+pub(super) const BLOCK: usize = 32;
+/// Keys per tile: 128 keys of 128 elements take a quarter of a 256 KiB L2.
+pub(super) const TILE_KEYS: usize = 128;
+/// Blocks of keys in a tile.
+pub(super) const TILE_BLOCKS: usize = TILE_KEYS / BLOCK;
+
+const _: () = assert!(BLOCK == Q8_BLOCK, "a block has one scale per key");
 
 /// In what form keys and values are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,19 +77,25 @@ impl KvType {
         }
     }
 
-    /// Bytes of one head of one token, keys or values; saturates.
+    /// Bytes of one head of one token, keys or values, padded to whole blocks; saturates.
     pub fn head_bytes(self, head_dim: usize) -> usize {
-        match self {
-            Self::F32 => head_dim.saturating_mul(4),
-            Self::Bf16 => head_dim.saturating_mul(2),
-            Self::Q8 => head_dim.saturating_add(head_dim.div_ceil(Q8_BLOCK).saturating_mul(2)),
-        }
+        let of_block = self.block_lines() * size_of::<Line>() / BLOCK;
+        head_dim.div_ceil(BLOCK).saturating_mul(of_block)
     }
 
     /// Bytes of a page: [`PAGE_TOKENS`] tokens, keys and values; saturates.
     pub fn page_bytes(self, kv_heads: usize, head_dim: usize) -> usize {
         let factors = [kv_heads, 2 * PAGE_TOKENS];
         factors.into_iter().fold(self.head_bytes(head_dim), usize::saturating_mul)
+    }
+
+    /// Lines of a block.
+    pub(super) const fn block_lines(self) -> usize {
+        match self {
+            Self::F32 => 64,
+            Self::Bf16 => 32,
+            Self::Q8 => 17,
+        }
     }
 }
 
@@ -108,144 +142,84 @@ impl<'a> Kv<'a> {
         }
     }
 
-    /// The keys.
-    pub(super) fn k(self) -> Side<'a> {
-        Side { kv: self, part: Part::Keys }
-    }
-
-    /// The values.
-    pub(super) fn v(self) -> Side<'a> {
-        Side { kv: self, part: Part::Values }
-    }
-
     /// All keys and all values as f32, `[keys, kv_heads, head_dim]`: what attention is over.
     pub fn widen(self) -> [Vec<f32>; 2] {
         match self {
             Self::Rows { k, v } => [k, v].map(<[f32]>::to_vec),
-            Self::Pages(pages) => {
-                let (heads, dim) = (pages.kv_heads(), pages.head_dim());
-                [Part::Keys, Part::Values].map(|part| {
-                    let mut out = vec![0.0; pages.tokens() * heads * dim];
-                    let page_len = (PAGE_TOKENS * heads * dim).max(1);
-                    for (page, out) in out.chunks_mut(page_len).enumerate() {
-                        let piece = pages.piece(page, part);
-                        let heads = out.chunks_exact_mut(dim).enumerate();
-                        heads.for_each(|(head, out)| piece.widen_head(head, out));
-                    }
-                    out
-                })
-            }
+            Self::Pages(pages) => pages.widen(),
         }
     }
 }
 
-/// The keys or the values of a [`Kv`].
-#[derive(Clone, Copy)]
-pub(super) struct Side<'a> {
-    kv: Kv<'a>,
-    part: Part,
+/// Which of the two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    Keys,
+    Values,
 }
 
-impl<'a> Side<'a> {
-    /// What lies in one piece with key `key`, and the number of its first key.
-    #[inline(always)]
-    pub(super) fn piece(self, key: usize) -> (Piece<'a>, usize) {
-        match (self.kv, self.part) {
-            (Kv::Rows { k, .. }, Part::Keys) => (Piece::F32(k), 0),
-            (Kv::Rows { v, .. }, Part::Values) => (Piece::F32(v), 0),
-            (Kv::Pages(pages), part) => {
-                let page = key / PAGE_TOKENS;
-                (pages.piece(page, part), page * PAGE_TOKENS)
-            }
-        }
-    }
-}
-
-/// Keys or values in one piece of memory, `[keys, kv_heads, head_dim]`.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Piece<'a> {
-    /// f32.
-    F32(&'a [f32]),
-    /// bf16 bits.
-    Bf16(&'a [Bf16]),
-    /// Blocks that share a scale.
-    Q8 {
-        /// `[keys, kv_heads, head_dim]`.
-        codes: &'a [i8],
-        /// `[keys, kv_heads, head_dim / 32]`, rounded up.
-        scales: &'a [Bf16],
-    },
-}
-
-impl Piece<'_> {
-    /// Writes head `head` of all heads in a row, `out: [head_dim]`, as f32.
-    #[inline(always)]
-    pub(super) fn widen_head(self, head: usize, out: &mut [f32]) {
-        let dim = out.len();
-        let range = head * dim..(head + 1) * dim;
-        match self {
-            Self::F32(x) => out.copy_from_slice(&x[range]),
-            Self::Bf16(x) => {
-                for (out, &x) in out.iter_mut().zip(&x[range]) {
-                    *out = bf16_to_f32(x);
-                }
-            }
-            Self::Q8 { codes, scales } => {
-                let blocks = dim.div_ceil(Q8_BLOCK);
-                let scales = &scales[head * blocks..(head + 1) * blocks];
-                let blocks = out.chunks_mut(Q8_BLOCK).zip(codes[range].chunks(Q8_BLOCK));
-                for ((out, codes), &scale) in blocks.zip(scales) {
-                    let scale = bf16_to_f32(scale);
-                    for (out, &code) in out.iter_mut().zip(codes) {
-                        *out = scale * f32::from(code);
-                    }
-                }
-            }
-        }
-    }
-
-    /// Asks for what lies `ahead` bytes behind head `head` of all heads in a row.
-    #[inline(always)]
-    pub(super) fn prefetch_head(self, head: usize, dim: usize, ahead: usize) {
-        let (start, bytes) = match self {
-            Self::F32(x) => (x[head * dim..].as_ptr().cast::<u8>(), 4 * dim),
-            Self::Bf16(x) => (x[head * dim..].as_ptr().cast(), 2 * dim),
-            // Scales are few and follow each other: the processor sees to them.
-            Self::Q8 { codes, .. } => (codes[head * dim..].as_ptr().cast(), dim),
+impl Part {
+    /// First line of the block in its tile with key `key` of the tile and elements `32 step..` of
+    /// `steps` steps.
+    pub(super) fn block(self, kind: KvType, key: usize, step: usize, steps: usize) -> usize {
+        let block = match self {
+            Self::Keys => key / BLOCK * steps + step,
+            Self::Values => (steps + step) * TILE_BLOCKS + key / BLOCK,
         };
-        for line in (0..bytes).step_by(64) {
-            lanes::prefetch(start.wrapping_add(ahead + line));
+        block * kind.block_lines()
+    }
+
+    /// Place of an element in a block where pairs lie together, or none do.
+    fn place(self, key: usize, element: usize, pairs: bool) -> usize {
+        let (row, column) = match self {
+            Self::Keys => (element, key),
+            Self::Values => (key, element),
+        };
+        if pairs { (row / 2 * BLOCK + column) * 2 + row % 2 } else { row * BLOCK + column }
+    }
+}
+
+/// Where the scales of a block of q8 begin, counted in scales.
+pub(super) const SCALES: usize = BLOCK * BLOCK / size_of::<Bf16>();
+
+/// Writes up to 32 elements of key `key` of a block.
+pub(super) fn write(kind: KvType, part: Part, block: &mut [Line], key: usize, x: &[f32]) {
+    match kind {
+        KvType::F32 => {
+            let out = &mut elements_mut::<f32>(block)[..BLOCK * BLOCK];
+            for (i, &x) in x.iter().enumerate() {
+                out[part.place(key, i, false)] = x;
+            }
+        }
+        KvType::Bf16 => {
+            let out = &mut elements_mut::<Bf16>(block)[..BLOCK * BLOCK];
+            for (i, &x) in x.iter().enumerate() {
+                out[part.place(key, i, true)] = f32_to_bf16(x);
+            }
+        }
+        KvType::Q8 => {
+            let mut codes = [0; BLOCK];
+            let scale = quantize_block(x, &mut codes[..x.len()]);
+            let out = &mut elements_mut::<i8>(block)[..BLOCK * BLOCK];
+            for (i, &code) in codes[..x.len()].iter().enumerate() {
+                out[part.place(key, i, true)] = code;
+            }
+            elements_mut::<Bf16>(block)[SCALES + key] = scale;
         }
     }
 }
 
-/// To bf16. The level's instructions come from the function that this one becomes part of.
-#[inline(always)]
-pub(super) fn round<S: Simd>(_: S, x: &[f32], out: &mut [Bf16]) {
-    for (out, &x) in out.iter_mut().zip(x) {
-        *out = f32_to_bf16(x);
-    }
-}
-
-/// To q8.
-#[inline(always)]
-pub(super) fn quantize<S: Simd>(
-    _: S,
-    head_dim: usize,
-    x: &[f32],
-    codes: &mut [i8],
-    scales: &mut [Bf16],
-) {
-    if head_dim == 0 {
-        return;
-    }
-    let blocks = head_dim.div_ceil(Q8_BLOCK);
-    let heads = x.chunks_exact(head_dim).zip(codes.chunks_exact_mut(head_dim));
-    for ((x, codes), scales) in heads.zip(scales.chunks_exact_mut(blocks)) {
-        let blocks = x.chunks(Q8_BLOCK).zip(codes.chunks_mut(Q8_BLOCK));
-        for ((x, codes), scale) in blocks.zip(scales) {
-            *scale = quantize_block(x, codes);
-        }
+/// Reads as many elements of key `key` of a block as there is room for.
+pub(super) fn read(kind: KvType, part: Part, block: &[Line], key: usize, out: &mut [f32]) {
+    for (i, out) in out.iter_mut().enumerate() {
+        *out = match kind {
+            KvType::F32 => elements::<f32>(block)[part.place(key, i, false)],
+            KvType::Bf16 => bf16_to_f32(elements(block)[part.place(key, i, true)]),
+            KvType::Q8 => {
+                let code = elements::<i8>(block)[part.place(key, i, true)];
+                bf16_to_f32(elements(block)[SCALES + key]) * f32::from(code)
+            }
+        };
     }
 }
 

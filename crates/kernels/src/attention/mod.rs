@@ -6,21 +6,25 @@
 //!
 //! Online softmax (arXiv:1805.02867, arXiv:2205.14135): keys go by in tiles of `TILE_KEYS`, each
 //! row keeps its maximum, its sum and its weighted values, and no row of scores is ever whole.
-//! Keys are cut into runs whose partial results are merged in order, so that one row of a long
-//! context still has work for several threads; the cuts depend on the shapes alone, so the bits of
-//! the result do not depend on the number of threads.
+//!
+//! The result of a row depends on its query and on the keys and values up to its position, bit for
+//! bit: tiles and runs of keys begin at fixed positions, a row goes through the same operations
+//! whatever rows are beside it, keys that it does not see add exact zeros (where values are finite),
+//! and results of runs are folded in order. How rows, heads and runs are cut into tasks changes
+//! nothing of that.
 //!
 //! Compute-bound for many rows (`4 head_dim` flops per row, key and head), for one row bound by the
-//! memory that K and V are read from.
+//! memory that keys and values are read from; these lie as the products want them, see [`kv`].
 
 #![expect(unsafe_code, reason = "heads write interleaved columns of one output")]
 
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod backward;
-mod few;
+mod fold;
 mod kv;
 mod pages;
+mod panels;
 mod reference;
 mod rows;
 #[cfg(test)]
@@ -33,27 +37,26 @@ pub use kv::{Kv, KvType, Q8_BLOCK, Q8_ERROR};
 pub use pages::{KvPages, PAGE_TOKENS, Page, PageError};
 pub use reference::reference;
 
+#[cfg(target_arch = "x86_64")]
+use crate::cpu::{AmxBf16, Bf16Unit};
 use crate::cpu::{narrow, wide};
 use crate::threads::SharedMut;
 use crate::{Arithmetic, Exec};
-use few::FewRows;
-use rows::Tile;
-#[cfg(target_arch = "x86_64")]
-use tiles::TileRows;
+use fold::{Folded, NOTHING};
+use kv::TILE_KEYS;
+use std::ops::Range;
 
-/// Keys per tile: 128 keys of 128 features take a quarter of a 256 KiB L2.
-const TILE_KEYS: usize = 128;
-/// Rows per tile; query heads that share a key head count as rows.
-const TILE_ROWS: usize = 48;
-/// Rows per tile when it is counted how many tasks there are.
-const SPLIT_ROWS: usize = 48;
-/// Keys per task, at least, of a tile of rows.
-const SPLIT_KEYS: usize = 16 * 1024;
-/// Keys are cut into runs until there are so many tasks.
-const ENOUGH_TASKS: usize = 64;
-/// Up to so many query rows per key head all heads of a key are read together; with more, a matrix
-/// product for each head is faster.
-const FEW_ROWS: usize = 8;
+/// Keys whose results are folded at once, at absolute positions: enough for partial results to be
+/// small beside what they are made of, few enough for one row of a long context to be work for
+/// several threads.
+const RUN_KEYS: usize = 1024;
+const _: () = assert!(RUN_KEYS.is_multiple_of(TILE_KEYS), "a run is whole tiles");
+/// Rows and heads make so many tasks per thread, or runs are tasks of their own.
+const TASKS_PER_THREAD: usize = 4;
+/// Elements of partial results, at most.
+const MAX_PARTIAL: usize = 16 << 20;
+/// Fewer multiply-adds than this are done by the caller alone: other threads would come too late.
+const MIN_SHARED: usize = 128 << 10;
 
 /// Sizes that all calls for a layer share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,16 +124,7 @@ pub fn attention(
     if exec.cpu.arithmetic == Arithmetic::F64 && lse.is_none() {
         return in_f64(exec, shape, q, positions, scales, kv, out);
     }
-    let call = Call { shape, q, positions, scales, kv, keys };
-    #[cfg(target_arch = "x86_64")]
-    if let Some(rows) = TileRows::new(exec.cpu, call) {
-        return with_tiles(exec, call, &rows, out, lse);
-    }
-    if num_rows * shape.group() <= FEW_ROWS {
-        few_rows(exec, call, out, lse);
-    } else {
-        many_rows(exec, call, out, lse);
-    }
+    Call { shape, q, positions, scales, kv }.attend(exec, keys, out, lse);
 }
 
 /// What a call was given.
@@ -142,116 +136,172 @@ struct Call<'a> {
     positions: &'a [usize],
     scales: &'a [f32],
     kv: Kv<'a>,
-    /// How many keys any row sees.
-    keys: usize,
+}
+
+/// What a task does: some rows, the query heads of one key head, some runs of keys.
+struct Part {
+    rows: Range<usize>,
+    head: usize,
+    runs: Range<usize>,
+}
+
+/// Results over one run, for each row of a part and query head of its key head.
+struct Results<'a> {
+    /// Maximum of the scores and sum of the weights.
+    stats: &'a [(f32, f32)],
+    /// Weighted values, not yet divided by the sum, `width` apart.
+    o: &'a [f32],
+    width: usize,
 }
 
 impl Call<'_> {
-    /// Length of a partial result: `[maximum, sum, o]` for each row and query head over a run of
-    /// keys.
-    fn partial_len(&self) -> usize {
-        self.positions.len() * self.shape.heads * (self.shape.head_dim + 2)
+    /// How many keys any of `rows` sees.
+    fn keys_seen(&self, rows: &Range<usize>) -> usize {
+        self.positions[rows.clone()].iter().map(|&position| position + 1).max().unwrap_or(0)
     }
 
-    /// Into how many runs keys are cut, and how long these are, when there are many rows. Tiles of
-    /// rows are work enough if there are many of them; then runs would only make more partial
-    /// results.
-    fn runs(&self) -> (usize, usize) {
-        let tiles = self.positions.len().div_ceil((SPLIT_ROWS / self.shape.group()).max(1));
-        let tasks = tiles * self.shape.kv_heads;
-        let splits = self.keys.div_ceil(SPLIT_KEYS).min(ENOUGH_TASKS.div_ceil(tasks));
-        let run = self.keys.div_ceil(splits).next_multiple_of(PAGE_TOKENS);
-        (self.keys.div_ceil(run), run)
+    /// Calls `emit` with the results of each run of `part`, in order.
+    fn do_part(&self, exec: &Exec, part: &Part, emit: impl FnMut(Results<'_>)) {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(unit) = self.tiles(exec) {
+            return tiles::attend(exec, unit, *self, part, emit);
+        }
+        rows::attend(exec, *self, part, emit);
     }
-}
 
-/// A task is a run of keys.
-fn few_rows(exec: &Exec, call: Call<'_>, out: &mut [f32], lse: Option<&mut [f32]>) {
-    let run = few::run_keys(call.shape, call.kv.kind(), call.keys);
-    let splits = call.keys.div_ceil(run);
-    let mut partial = exec.buffers.take(splits * call.partial_len());
-    exec.threads.for_each_chunk(&mut partial, call.partial_len(), |split, results| {
-        let keys = split * run..call.keys.min((split + 1) * run);
-        FewRows { call }.attend(exec, keys, results);
-    });
-    merge(&partial, splits, call.shape.head_dim, out, lse);
-    exec.buffers.give(partial);
-}
-
-/// A task is one tile of rows, one key head, one run of keys.
-fn many_rows(exec: &Exec, call: Call<'_>, out: &mut [f32], lse: Option<&mut [f32]>) {
-    let Attention { heads, kv_heads, head_dim } = *call.shape;
-    let (group, num_rows, width) = (call.shape.group(), call.positions.len(), head_dim + 2);
-    let rows_per_tile = (TILE_ROWS / group).max(1);
-    let tiles = num_rows.div_ceil(rows_per_tile);
-    let (splits, run) = call.runs();
-    let mut partial = exec.buffers.take(splits * call.partial_len());
-    let shared = SharedMut(partial.as_mut_ptr());
-    exec.threads.run(tiles * kv_heads * splits, |task| {
-        let (tile, kv_head, split) =
-            (task / kv_heads / splits, task / splits % kv_heads, task % splits);
-        let first = tile * rows_per_tile;
-        let rows = first..num_rows.min(first + rows_per_tile);
-        let keys = split * run..call.keys.min((split + 1) * run);
-        let tile = Tile { call, kv_head, rows: rows.clone() };
-        let results = tile.attend(exec, keys);
-        for (i, result) in results.chunks_exact(width).enumerate() {
-            let (row, head) = (rows.start + i / group, kv_head * group + i % group);
-            let at = ((split * num_rows + row) * heads + head) * width;
-            // SAFETY: `partial` has a row for each (split, row, head), and each of them belongs
-            // to one task.
-            unsafe { std::slice::from_raw_parts_mut(shared.at(at), width) }.copy_from_slice(result);
+    /// The unit for tiles, where keys and values are multiplied as bf16 and the level has it.
+    #[cfg(target_arch = "x86_64")]
+    fn tiles(&self, exec: &Exec) -> Option<AmxBf16> {
+        match exec.cpu.bf16 {
+            Some(Bf16Unit::Tiles(unit)) if self.kv.kind() != KvType::F32 => Some(unit),
+            _ => None,
         }
-        exec.buffers.give(results);
-    });
-    merge(&partial, splits, head_dim, out, lse);
-    exec.buffers.give(partial);
-}
+    }
 
-/// A task is a run of keys; of many rows also a part of them and one key head.
-#[cfg(target_arch = "x86_64")]
-fn with_tiles(
-    exec: &Exec,
-    call: Call<'_>,
-    rows: &TileRows<'_>,
-    out: &mut [f32],
-    lse: Option<&mut [f32]>,
-) {
-    let Attention { heads, kv_heads, head_dim } = *call.shape;
-    let (group, num_rows, width) = (call.shape.group(), call.positions.len(), head_dim + 2);
-    let few = num_rows * group <= tiles::FEW_ROWS;
-    let (splits, run) = match few {
-        true => {
-            let run = few::run_keys(call.shape, call.kv.kind(), call.keys);
-            (call.keys.div_ceil(run), run)
+    /// Rows of a task, of which there should be a few for each thread.
+    fn rows_per_task(&self, exec: &Exec) -> usize {
+        #[cfg(target_arch = "x86_64")]
+        let query_rows = self.tiles(exec).map_or(rows::QUERY_ROWS, |_| tiles::QUERY_ROWS);
+        #[cfg(not(target_arch = "x86_64"))]
+        let query_rows = rows::QUERY_ROWS;
+        let all = self.positions.len() * self.shape.heads;
+        let fair = all.div_ceil(TASKS_PER_THREAD * exec.threads.num_threads());
+        // Tiles have room for 32.
+        let fair = fair.clamp(query_rows.start, query_rows.end).next_multiple_of(32);
+        (fair / self.shape.group()).max(1)
+    }
+
+    fn attend(&self, exec: &Exec, keys: usize, out: &mut [f32], lse: Option<&mut [f32]>) {
+        let Attention { heads, kv_heads, head_dim: dim } = *self.shape;
+        let (num_rows, cpu) = (self.positions.len(), exec.cpu);
+        let rows_at_once = self.rows_per_task(exec).min(num_rows);
+        let pieces = num_rows.div_ceil(rows_at_once) * kv_heads;
+        let piece = |i: usize, runs: Range<usize>| {
+            let first = i / kv_heads * rows_at_once;
+            Part { rows: first..num_rows.min(first + rows_at_once), head: i % kv_heads, runs }
+        };
+        let small = keys * num_rows * heads * dim < MIN_SHARED;
+        let run_tasks = |count: usize, task: &(dyn Fn(usize) + Sync)| match small {
+            true => (0..count).for_each(task),
+            false => exec.threads.run(count, task),
+        };
+        let output = Output {
+            out: SharedMut(out.as_mut_ptr()),
+            lse: lse.map(|lse| SharedMut(lse.as_mut_ptr())),
+            dim,
+        };
+        let (runs, partial_len) = (keys.div_ceil(RUN_KEYS), num_rows * heads * (dim + 2));
+        let few = pieces < TASKS_PER_THREAD * exec.threads.num_threads();
+        if small || runs == 1 || !few || runs * partial_len > MAX_PARTIAL {
+            return run_tasks(pieces, &|i| {
+                let part = piece(i, 0..runs);
+                let n = part.rows.len() * self.shape.group();
+                let (mut stats, mut o) = (vec![NOTHING; n], exec.buffers.take(n * dim));
+                o.fill(0.0);
+                self.do_part(exec, &part, |results| {
+                    for (i, own, of_run) in results.each(dim) {
+                        let o = &mut o[i * dim..][..dim];
+                        Folded { stats: &mut stats[i], o }.add(cpu, own, of_run);
+                    }
+                });
+                for (i, (stats, o)) in stats.iter_mut().zip(o.chunks_exact_mut(dim)).enumerate() {
+                    // SAFETY: each row and head belongs to one piece.
+                    unsafe { output.write(self.place(&part, i), &Folded { stats, o }) };
+                }
+                exec.buffers.give(o);
+            });
         }
-        false => call.runs(),
-    };
-    let (heads_at_once, rows_at_once) = match few {
-        true => (kv_heads, num_rows),
-        false => (1, rows.rows_per_task(exec.threads.num_threads(), splits)),
-    };
-    let (parts, parts_of_heads) =
-        (num_rows.div_ceil(rows_at_once), kv_heads.div_ceil(heads_at_once));
-    let mut partial = exec.buffers.take(splits * call.partial_len());
-    let shared = SharedMut(partial.as_mut_ptr());
-    exec.threads.run(parts * parts_of_heads * splits, |task| {
-        let (part, head, split) =
-            (task / parts_of_heads / splits, task / splits % parts_of_heads, task % splits);
-        let first = part * rows_at_once;
-        let part = first..num_rows.min(first + rows_at_once);
-        let part_heads = head * heads_at_once..(head + 1) * heads_at_once;
-        let keys = split * run..call.keys.min((split + 1) * run);
-        rows.attend(exec, part, part_heads, keys, |row, head, max, sum, o| {
-            let at = ((split * num_rows + row) * heads + head) * width;
-            // SAFETY: as in `many_rows`.
-            let result = unsafe { std::slice::from_raw_parts_mut(shared.at(at), width) };
-            (result[0], result[1]) = (max, sum);
-            result[2..].copy_from_slice(o);
+        let mut partial = exec.buffers.take(runs * partial_len);
+        let shared = SharedMut(partial.as_mut_ptr());
+        run_tasks(pieces * runs, &|task| {
+            let run = task / pieces;
+            let part = piece(task % pieces, run..run + 1);
+            self.do_part(exec, &part, |results| {
+                for (i, (max, sum), o) in results.each(dim) {
+                    let at = run * partial_len + self.place(&part, i) * (dim + 2);
+                    // SAFETY: `partial` has a place for each run, row and head, and each of them
+                    // belongs to one task.
+                    let result = unsafe { std::slice::from_raw_parts_mut(shared.at(at), dim + 2) };
+                    (result[0], result[1]) = (max, sum);
+                    result[2..].copy_from_slice(o);
+                }
+            });
         });
-    });
-    merge(&partial, splits, head_dim, out, lse);
-    exec.buffers.give(partial);
+        let rows = exec.threads.rows_per_task(num_rows * heads, 1);
+        run_tasks((num_rows * heads).div_ceil(rows), &|task| {
+            for place in task * rows..(num_rows * heads).min((task + 1) * rows) {
+                let (mut stats, mut o) = (NOTHING, vec![0.0; dim]);
+                let mut folded = Folded { stats: &mut stats, o: &mut o };
+                for run in partial.chunks_exact(partial_len) {
+                    let result = &run[place * (dim + 2)..][..dim + 2];
+                    folded.add(cpu, (result[0], result[1]), &result[2..]);
+                }
+                // SAFETY: each row and head belongs to one task.
+                unsafe { output.write(place, &folded) };
+            }
+        });
+        exec.buffers.give(partial);
+    }
+
+    /// Number of query row `i` of `part` among all rows and heads.
+    fn place(&self, part: &Part, i: usize) -> usize {
+        let group = self.shape.group();
+        (part.rows.start + i / group) * self.shape.heads + part.head * group + i % group
+    }
+}
+
+impl Results<'_> {
+    /// Number, maximum and sum, and weighted values of each query row.
+    fn each(&self, dim: usize) -> impl Iterator<Item = (usize, (f32, f32), &[f32])> {
+        let rows = self.stats.iter().zip(self.o.chunks_exact(self.width)).enumerate();
+        rows.map(move |(i, (stats, o))| (i, *stats, &o[..dim]))
+    }
+}
+
+/// Where results go.
+struct Output {
+    /// `[rows, heads, dim]`.
+    out: SharedMut<f32>,
+    /// `[rows, heads]`.
+    lse: Option<SharedMut<f32>>,
+    dim: usize,
+}
+
+impl Output {
+    /// Writes row and head number `place`.
+    ///
+    /// # Safety
+    ///
+    /// * It is there, and nobody else writes it.
+    unsafe fn write(&self, place: usize, folded: &Folded<'_>) {
+        let out = self.out.at(place * self.dim);
+        // SAFETY: the caller's promise; `attention` compared the lengths with the shape.
+        let lse = folded.finish(unsafe { std::slice::from_raw_parts_mut(out, self.dim) });
+        if let Some(to) = &self.lse {
+            // SAFETY: as above.
+            unsafe { *to.at(place) = lse };
+        }
+    }
 }
 
 /// The reference, over a few rows at a time.
@@ -274,32 +324,4 @@ fn in_f64(
         reference(shape, &q, &positions[part.clone()], &scales[part], &k, &v, &mut result);
         narrow(&result, out);
     });
-}
-
-/// Combines the partial results `[splits, rows * heads, 2 + head_dim]` of all runs of keys.
-fn merge(
-    partial: &[f32],
-    splits: usize,
-    head_dim: usize,
-    out: &mut [f32],
-    mut lse: Option<&mut [f32]>,
-) {
-    let width = head_dim + 2;
-    let stride = partial.len() / splits;
-    for (i, out) in out.chunks_exact_mut(head_dim).enumerate() {
-        let parts = || (0..splits).map(|split| &partial[split * stride + i * width..][..width]);
-        let max = parts().map(|part| part[0]).fold(f32::NEG_INFINITY, f32::max);
-        let mut sum = 0.0;
-        out.fill(0.0);
-        // A run that the row sees nothing of has maximum -inf and weight 0.
-        for part in parts() {
-            let weight = (part[0] - max).exp();
-            sum += weight * part[1];
-            out.iter_mut().zip(&part[2..]).for_each(|(out, o)| *out += weight * o);
-        }
-        out.iter_mut().for_each(|out| *out /= sum);
-        if let Some(lse) = lse.as_deref_mut() {
-            lse[i] = max + sum.ln();
-        }
-    }
 }

@@ -2,36 +2,67 @@
 //!
 //! Page `p` holds the tokens at positions `p * PAGE_TOKENS..(p + 1) * PAGE_TOKENS`. A clone shares
 //! all pages; who writes to a page that others read, which can only be the last one, writes to a
-//! copy.
+//! copy. How a page is laid out: see [`super::kv`].
 
-use super::kv::{self, Kv, KvType, Piece, Q8_BLOCK};
+use super::kv::{self, BLOCK, Kv, KvType, Part, TILE_KEYS};
+use crate::Exec;
 use crate::half::Bf16;
-use crate::memory::advise_huge;
-use crate::{Cpu, Exec};
-use fearless_simd::dispatch;
+use crate::memory::Filled;
 use std::fmt;
 use std::sync::Arc;
 
-/// Tokens of a page: a run of keys, so also what a task of attention takes at least.
+/// Tokens of a page.
 pub const PAGE_TOKENS: usize = 512;
+/// Fewer elements than this are written by the caller alone.
+const MIN_SHARED: usize = 32 << 10;
+
+const _: () = assert!(PAGE_TOKENS.is_multiple_of(TILE_KEYS), "tiles lie within a page");
 
 /// 64 bytes, aligned to a line of the cache.
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
-struct Line([u8; 64]);
+pub(super) struct Line(pub(super) [f32; 16]);
 
-/// The memory of [`PAGE_TOKENS`] tokens: keys of all heads, then values.
-///
-/// ```text
-/// f32, bf16  [keys, values][PAGE_TOKENS][kv_heads][head_dim]
-/// q8         [keys, values] of: [PAGE_TOKENS][kv_heads][head_dim] i8, then a bf16 for each block of
-///            32 of a head
-/// ```
-///
-/// Zeros where there are no tokens yet.
+const ZEROS: Line = Line([0.0; 16]);
+
+/// A type of which any bits are a value, with no padding, that needs no more than the alignment of a
+/// line.
+pub(super) trait Number: Copy {}
+impl Number for u8 {}
+impl Number for i8 {}
+impl Number for Bf16 {}
+impl Number for u32 {}
+impl Number for f32 {}
+
+/// Lines as numbers of one kind.
+#[inline(always)]
+pub(super) fn elements<T: Number>(lines: &[Line]) -> &[T] {
+    // SAFETY: the memory is initialized and any bits are a number; lines are aligned to 64 bytes, so
+    // none is left over in front.
+    let (_, elements, _) = unsafe { lines.align_to() };
+    elements
+}
+
+/// Lines as numbers of one kind, to be written.
+#[inline(always)]
+pub(super) fn elements_mut<T: Number>(lines: &mut [Line]) -> &mut [T] {
+    // SAFETY: as in `elements`, and any number leaves valid lines.
+    let (_, elements, _) = unsafe { lines.align_to_mut() };
+    elements
+}
+
+/// The whole lines in a buffer, of which there is one less than fit in its length.
+pub(super) fn lines_of(buffer: &mut [f32]) -> &mut [Line] {
+    // SAFETY: lines are f32 and nothing else, and any f32 is one.
+    let (_, lines, _) = unsafe { buffer.align_to_mut() };
+    lines
+}
+
+/// The memory of [`PAGE_TOKENS`] tokens, keys and values of all heads; zeros where there are none.
 pub struct Page {
-    lines: Vec<Line>,
-    bytes: usize,
+    lines: Filled<Line>,
+    /// From this token on there are zeros.
+    written: usize,
 }
 
 /// Keys and values of a sequence in one layer. What is appended is converted once.
@@ -80,61 +111,29 @@ impl std::error::Error for PageError {}
 
 impl Page {
     fn new(bytes: usize) -> Self {
-        let mut lines = Vec::with_capacity(bytes.div_ceil(size_of::<Line>()));
-        advise_huge(lines.spare_capacity_mut());
-        lines.resize(bytes.div_ceil(size_of::<Line>()), Line([0; 64]));
-        Self { lines, bytes }
+        Self { lines: Filled::new(ZEROS, bytes / size_of::<Line>()), written: 0 }
     }
 
     /// All of it.
     pub fn bytes(&self) -> &[u8] {
-        &self.elements()[..self.bytes]
-    }
-
-    /// The memory as numbers of one kind.
-    #[inline(always)]
-    fn elements<T: Number>(&self) -> &[T] {
-        // SAFETY: the lines are initialized and any bits are a number; lines are aligned to 64 bytes,
-        // so none is left over in front.
-        let (_, elements, _) = unsafe { self.lines.align_to() };
-        elements
-    }
-
-    fn elements_mut<T: Number>(&mut self) -> &mut [T] {
-        // SAFETY: as in `elements`, and any number leaves valid bytes.
-        let (_, elements, _) = unsafe { self.lines.align_to_mut() };
-        elements
+        elements(&self.lines)
     }
 }
 
 impl Clone for Page {
     fn clone(&self) -> Self {
-        let mut page = Self::new(self.bytes);
+        let mut page = Self::new(self.bytes().len());
         page.lines.copy_from_slice(&self.lines);
+        page.written = self.written;
         page
     }
 }
 
 impl fmt::Debug for Page {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Page({} bytes)", self.bytes)
+        write!(f, "Page({} bytes)", self.bytes().len())
     }
 }
-
-/// Which half of a page.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Part {
-    Keys,
-    Values,
-}
-
-/// A type of which any bits are a value, with no padding, that needs no more than the alignment of a
-/// line.
-trait Number: Copy {}
-impl Number for u8 {}
-impl Number for i8 {}
-impl Number for Bf16 {}
-impl Number for f32 {}
 
 impl KvPages {
     /// None yet: of tokens with `kv_heads` heads of `head_dim` elements.
@@ -164,7 +163,8 @@ impl KvPages {
                 return Err(PageError::Bytes { page, found, expected });
             }
             let mut page = Page::new(expected);
-            page.elements_mut()[..expected].copy_from_slice(bytes);
+            elements_mut(&mut page.lines).copy_from_slice(bytes);
+            page.written = PAGE_TOKENS;
             Ok(Arc::new(page))
         };
         let pages = pages.enumerate().map(page).collect::<Result<_, _>>()?;
@@ -203,7 +203,7 @@ impl KvPages {
 
     /// Bytes of all pages, whole ones, shared or not.
     pub fn bytes(&self) -> usize {
-        self.pages.iter().map(|page| page.bytes).sum()
+        self.pages.iter().map(|page| page.bytes().len()).sum()
     }
 
     /// Appends keys and values, each `[tokens, kv_heads, head_dim]`.
@@ -229,42 +229,39 @@ impl KvPages {
                 self.pages.push(Arc::new(Page::new(bytes)));
             }
             let n = rest[0].len().min((PAGE_TOKENS - first) * width);
-            let [k, v] = rest.map(|x| &x[..n]);
-            self.write(exec.cpu, first, Part::Keys, k);
-            self.write(exec.cpu, first, Part::Values, v);
+            self.write(exec, first, rest.map(|x| &x[..n]));
             self.tokens += n / width;
             rest = rest.map(|x| &x[n..]);
         }
     }
 
-    /// Writes tokens from number `first` of the last page on.
-    fn write(&mut self, cpu: Cpu, first: usize, part: Part, x: &[f32]) {
-        let Self { kind, kv_heads, head_dim, .. } = *self;
-        let width = kv_heads * head_dim;
+    /// Writes tokens from number `first` of the last page on; what the page has behind them is
+    /// forgotten.
+    fn write(&mut self, exec: &Exec, first: usize, kv: [&[f32]; 2]) {
+        let Self { kv_heads, head_dim, .. } = *self;
+        let tokens = kv[0].len() / (kv_heads * head_dim);
+        let layout = self.layout();
         let Some(page) = self.pages.last_mut() else { panic!("a page to write to") };
-        let page = Arc::make_mut(page);
-        let half = page.bytes / 2;
-        let start = part as usize * half;
-        let at = first * width..first * width + x.len();
-        match kind {
-            KvType::F32 => {
-                page.elements_mut()[start / size_of::<f32>()..][at].copy_from_slice(x);
+        let Page { lines, written } = Arc::make_mut(page);
+        let left_over = (first + tokens).min(*written)..*written;
+        *written = first + tokens;
+        let zeros = vec![0.0; if left_over.is_empty() { 0 } else { head_dim }];
+        let of_head = |head: usize, lines: &mut [Line]| {
+            for (part, x) in [Part::Keys, Part::Values].into_iter().zip(kv) {
+                for (i, x) in x.chunks_exact(kv_heads * head_dim).enumerate() {
+                    layout.write(lines, part, first + i, &x[head * head_dim..][..head_dim]);
+                }
+                for token in left_over.clone() {
+                    layout.write(lines, part, token, &zeros);
+                }
             }
-            KvType::Bf16 => {
-                let out = &mut page.elements_mut()[start / size_of::<Bf16>()..][at];
-                dispatch!(cpu.level, simd => kv::round(simd, x, out));
-            }
-            KvType::Q8 => {
-                let bytes = &mut page.elements_mut::<u8>()[start..start + half];
-                let (codes, scales) = bytes.split_at_mut(PAGE_TOKENS * width);
-                let blocks = kv_heads * head_dim.div_ceil(Q8_BLOCK);
-                let tokens = first..first + x.len() / width;
-                // SAFETY: any bits are numbers of either kind.
-                let (codes, scales) = unsafe { (codes.align_to_mut().1, scales.align_to_mut().1) };
-                let scales = &mut scales[tokens.start * blocks..tokens.end * blocks];
-                let codes = &mut codes[at];
-                dispatch!(cpu.level, simd => kv::quantize(simd, head_dim, x, codes, scales));
-            }
+        };
+        let lines_of_head = layout.tile_lines() * (PAGE_TOKENS / TILE_KEYS);
+        if kv[0].len() < MIN_SHARED {
+            let heads = lines.chunks_exact_mut(lines_of_head).enumerate();
+            heads.for_each(|(head, lines)| of_head(head, lines));
+        } else {
+            exec.threads.for_each_chunk(lines, lines_of_head, of_head);
         }
     }
 
@@ -274,19 +271,64 @@ impl KvPages {
         self.pages.truncate(self.tokens.div_ceil(PAGE_TOKENS));
     }
 
-    /// A half of page `page`.
+    /// Keys and values of the tile of head `head` that begins with key `key`.
     #[inline(always)]
-    pub(super) fn piece(&self, page: usize, part: Part) -> Piece<'_> {
-        let page = &*self.pages[page];
-        let start = part as usize * page.bytes / 2;
-        match self.kind {
-            KvType::F32 => Piece::F32(&page.elements()[start / size_of::<f32>()..]),
-            KvType::Bf16 => Piece::Bf16(&page.elements()[start / size_of::<Bf16>()..]),
-            KvType::Q8 => {
-                let len = PAGE_TOKENS * self.kv_heads * self.head_dim;
-                let scales = &page.elements()[(start + len) / size_of::<Bf16>()..];
-                Piece::Q8 { codes: &page.elements()[start..start + len], scales }
+    pub(super) fn tile(&self, head: usize, key: usize) -> &[Line] {
+        let page = &self.pages[key / PAGE_TOKENS];
+        let tile = head * (PAGE_TOKENS / TILE_KEYS) + key % PAGE_TOKENS / TILE_KEYS;
+        let len = self.layout().tile_lines();
+        &page.lines[tile * len..(tile + 1) * len]
+    }
+
+    /// All keys and all values as f32, `[tokens, kv_heads, head_dim]`.
+    pub(super) fn widen(&self) -> [Vec<f32>; 2] {
+        let Self { kv_heads, head_dim, tokens, .. } = *self;
+        let layout = self.layout();
+        [Part::Keys, Part::Values].map(|part| {
+            let mut out = vec![0.0; tokens * kv_heads * head_dim];
+            for (i, out) in out.chunks_exact_mut(head_dim.max(1)).enumerate() {
+                let (token, head) = (i / kv_heads, i % kv_heads);
+                let tile = self.tile(head, token / TILE_KEYS * TILE_KEYS);
+                layout.read(tile, part, token % TILE_KEYS, out);
             }
+            out
+        })
+    }
+
+    fn layout(&self) -> Layout {
+        Layout { kind: self.kind, steps: self.head_dim.div_ceil(BLOCK) }
+    }
+}
+
+/// What is needed to find an element.
+#[derive(Clone, Copy)]
+struct Layout {
+    kind: KvType,
+    /// Blocks of a head.
+    steps: usize,
+}
+
+impl Layout {
+    /// Lines of a tile, keys and values.
+    fn tile_lines(self) -> usize {
+        2 * kv::TILE_BLOCKS * self.steps * self.kind.block_lines()
+    }
+
+    /// Writes token `token` of a head whose tiles are `lines`.
+    fn write(self, lines: &mut [Line], part: Part, token: usize, x: &[f32]) {
+        let tile = &mut lines[token / TILE_KEYS * self.tile_lines()..];
+        for (step, x) in x.chunks(BLOCK).enumerate() {
+            let block = part.block(self.kind, token % TILE_KEYS, step, self.steps);
+            let block = &mut tile[block..][..self.kind.block_lines()];
+            kv::write(self.kind, part, block, token % BLOCK, x);
+        }
+    }
+
+    /// Reads key `key` of a tile.
+    fn read(self, tile: &[Line], part: Part, key: usize, out: &mut [f32]) {
+        for (step, out) in out.chunks_mut(BLOCK).enumerate() {
+            let block = &tile[part.block(self.kind, key, step, self.steps)..];
+            kv::read(self.kind, part, &block[..self.kind.block_lines()], key % BLOCK, out);
         }
     }
 }

@@ -1,210 +1,117 @@
-//! One tile: the rows of the query heads that share a key head, over one run of keys.
+//! Attention in f32: rows of the query heads that share a key head, over runs of keys.
 
-use super::kv::{Piece, Side};
-use super::{Attention, Call, KvType, TILE_KEYS};
+use super::fold::NOTHING;
+use super::kv::{BLOCK, Kv, KvType, TILE_KEYS};
+use super::panels::{Panels, Rows, simd_product};
+use super::{Attention, Call, Part, RUN_KEYS, Results};
 use crate::Exec;
 use crate::exp::simd_exp_sum;
-use crate::matmul::{Mat, MatMut, Scratch, serial};
 use fearless_simd::{dispatch, prelude::*};
 use std::ops::Range;
 
-/// From this many rows on, a matrix product is faster than one dot product per key, although it
-/// has to transpose the keys first.
-const MIN_PRODUCT_ROWS: usize = 6;
+/// Query rows of a task: if keys are widened for each task, that should cost little beside what is
+/// done with them; all that is kept of the rows should stay in the second-level cache.
+pub(super) const QUERY_ROWS: Range<usize> = 48..96;
+/// With so few query rows, keys and values arrive from memory more slowly than they are used.
+const STREAMED_ROWS: usize = 16;
 
-pub(super) struct Tile<'a> {
-    pub(super) call: Call<'a>,
-    pub(super) kv_head: usize,
-    pub(super) rows: Range<usize>,
+/// Memory of one task.
+struct Work {
+    /// `[query rows, head_dim]`, times the scales.
+    q: Vec<f32>,
+    /// `[query rows, TILE_KEYS]`, scores, then weights.
+    scores: Vec<f32>,
+    /// `[query rows, head_dim]`, heads padded to whole blocks, not yet divided by the sum.
+    o: Vec<f32>,
+    /// A panel, where it is not read in place.
+    panel: Vec<f32>,
+    /// Maximum and sum of each query row.
+    stats: Vec<(f32, f32)>,
 }
 
-/// Keys or values of a tile and head, `[keys, head_dim]`, `stride` apart.
-#[derive(Clone, Copy)]
-struct Rows<'a> {
-    x: &'a [f32],
-    stride: usize,
-}
-
-impl Tile<'_> {
-    /// `[rows, group, 2 + head_dim]`: maximum, sum, weighted values (not yet divided by the sum).
-    pub(super) fn attend(&self, exec: &Exec, keys: Range<usize>) -> Vec<f32> {
-        let dim = self.call.shape.head_dim;
-        let group = self.call.shape.group();
-        let num_rows = self.rows.len() * group;
-        let mut q = exec.buffers.take(num_rows * dim);
-        self.scaled_queries(&mut q);
-        let mut scores = exec.buffers.take(num_rows * TILE_KEYS);
-        let mut o = exec.buffers.take(num_rows * dim);
-        o.fill(0.0);
-        let mut widened = match self.call.kv.kind() {
-            KvType::F32 => Vec::new(),
-            _ => exec.buffers.take(TILE_KEYS * dim),
-        };
-        let mut stats = vec![(f32::NEG_INFINITY, 0.0f32); num_rows];
-        let mut scratch = Scratch::default();
-        let positions = &self.call.positions[self.rows.clone()];
-        let last = positions.iter().max().copied().unwrap_or(0);
-        for start in keys.clone().step_by(TILE_KEYS) {
-            let end = keys.end.min(start + TILE_KEYS).min(last + 1);
-            if start >= end {
-                break;
-            }
-            let tile = start..end;
-            // Rows usually are in the order of their positions: the first ones may be done.
-            let done = group * positions.iter().take_while(|&&position| position < start).count();
-            let (stats, o) = (&mut stats[done..], &mut o[done * dim..]);
-            let scores = &mut scores[..(num_rows - done) * tile.len()];
-            let k = self.rows_of(exec, self.call.kv.k(), tile.clone(), &mut widened);
-            self.scores(exec, &q[done * dim..], k, scores, &mut scratch);
-            self.softmax(exec, done, tile.clone(), scores, stats, o);
-            let v = self.rows_of(exec, self.call.kv.v(), tile.clone(), &mut widened);
-            self.add_values(exec, scores, tile.len(), v, o, &mut scratch);
-        }
-        let mut results = exec.buffers.take(num_rows * (dim + 2));
-        for ((result, (max, sum)), o) in
-            results.chunks_exact_mut(dim + 2).zip(stats).zip(o.chunks_exact(dim))
-        {
-            (result[0], result[1]) = (max, sum);
-            result[2..].copy_from_slice(o);
-        }
-        for buffer in [q, scores, o, widened] {
-            exec.buffers.give(buffer);
-        }
-        results
+/// Calls `emit` with the results of each run of `part`, in order.
+pub(super) fn attend(exec: &Exec, call: Call<'_>, part: &Part, mut emit: impl FnMut(Results<'_>)) {
+    let dim = call.shape.head_dim;
+    let width = dim.next_multiple_of(BLOCK);
+    let n = part.rows.len() * call.shape.group();
+    let in_place = matches!(call.kv, Kv::Pages(_)) && call.kv.kind() == KvType::F32;
+    let panel = if in_place { 0 } else { BLOCK * width.max(TILE_KEYS) };
+    let take = |len: usize| exec.buffers.take(len);
+    let mut work = Work {
+        q: take(n * dim),
+        scores: take(n * TILE_KEYS),
+        o: take(n * width),
+        panel: take(panel),
+        stats: vec![NOTHING; n],
+    };
+    scaled_queries(call, part, &mut work.q);
+    for run in part.runs.clone() {
+        let keys = run * RUN_KEYS..call.keys_seen(&part.rows).min((run + 1) * RUN_KEYS);
+        work.stats.fill(NOTHING);
+        work.o.fill(0.0);
+        dispatch!(exec.cpu.level, simd => simd_run(simd, call, part, keys, &mut work));
+        emit(Results { stats: &work.stats, o: &work.o, width });
     }
-
-    /// The tile's queries times their scales, `[rows * group, head_dim]`.
-    pub(super) fn scaled_queries(&self, out: &mut [f32]) {
-        let Attention { heads, head_dim, .. } = *self.call.shape;
-        let group = self.call.shape.group();
-        for (row, out) in self.rows.clone().zip(out.chunks_exact_mut(group * head_dim)) {
-            let q = &self.call.q[(row * heads + self.kv_head * group) * head_dim..];
-            let scale = self.call.scales[row];
-            out.iter_mut().zip(q).for_each(|(out, q)| *out = scale * q);
-        }
-    }
-
-    /// Keys or values of the tile's head as a matrix `[keys, head_dim]`.
-    pub(super) fn of_head<'b>(&self, x: &'b [f32], keys: Range<usize>) -> Mat<'b> {
-        let Attention { kv_heads, head_dim, .. } = *self.call.shape;
-        let stride = kv_heads * head_dim;
-        let data = &x[keys.start * stride + self.kv_head * head_dim..];
-        Mat::new(data, keys.len(), head_dim, stride, 1)
-    }
-
-    /// Keys or values of the tile's head as f32: where they are, or in `widened`.
-    fn rows_of<'b>(
-        &self,
-        exec: &Exec,
-        x: Side<'b>,
-        keys: Range<usize>,
-        widened: &'b mut [f32],
-    ) -> Rows<'b> {
-        let Attention { kv_heads, head_dim: dim, .. } = *self.call.shape;
-        let (x, first) = x.piece(keys.start);
-        let first = (keys.start - first) * kv_heads + self.kv_head;
-        if let Piece::F32(x) = x {
-            return Rows { x: &x[first * dim..], stride: kv_heads * dim };
-        }
-        let out = &mut widened[..keys.len() * dim];
-        dispatch!(exec.cpu.level, simd => simd_widen(simd, x, first, kv_heads, dim, out));
-        Rows { x: out, stride: dim }
-    }
-
-    /// Position of row `i` of the tile, where heads of a group count as rows.
-    fn position(&self, i: usize) -> usize {
-        self.call.positions[self.rows.start + i / self.call.shape.group()]
-    }
-
-    fn scores(
-        &self,
-        exec: &Exec,
-        q: &[f32],
-        k: Rows<'_>,
-        scores: &mut [f32],
-        scratch: &mut Scratch,
-    ) {
-        let dim = self.call.shape.head_dim;
-        let rows = q.len() / dim;
-        let n = scores.len() / rows;
-        if rows >= MIN_PRODUCT_ROWS {
-            let (q, k) = (Mat::row_major(q, rows, dim), Mat::new(k.x, n, dim, k.stride, 1));
-            serial(exec.cpu, q, k.t(), MatMut::row_major(scores, rows, n), false, scratch);
-            return;
-        }
-        for (q, scores) in q.chunks_exact(dim).zip(scores.chunks_exact_mut(n)) {
-            dispatch!(exec.cpu.level, simd => simd_dots(simd, q, k.x, k.stride, scores));
-        }
-    }
-
-    /// Scores of rows from `first` on to weights, the row's maximum and sum brought up to date, its
-    /// values rescaled.
-    fn softmax(
-        &self,
-        exec: &Exec,
-        first: usize,
-        keys: Range<usize>,
-        scores: &mut [f32],
-        stats: &mut [(f32, f32)],
-        o: &mut [f32],
-    ) {
-        let (dim, n) = (self.call.shape.head_dim, keys.len());
-        for (i, ((row, stats), o)) in
-            scores.chunks_exact_mut(n).zip(stats).zip(o.chunks_exact_mut(dim)).enumerate()
-        {
-            let visible = (self.position(first + i) + 1).saturating_sub(keys.start).min(n);
-            row[visible..].fill(0.0);
-            let row = &mut row[..visible];
-            dispatch!(exec.cpu.level, simd => simd_weights(simd, row, stats, o));
-        }
-    }
-
-    fn add_values(
-        &self,
-        exec: &Exec,
-        weights: &[f32],
-        n: usize,
-        v: Rows<'_>,
-        o: &mut [f32],
-        scratch: &mut Scratch,
-    ) {
-        let dim = self.call.shape.head_dim;
-        let rows = weights.len() / n;
-        if rows >= MIN_PRODUCT_ROWS {
-            let (p, v) = (Mat::row_major(weights, rows, n), Mat::new(v.x, n, dim, v.stride, 1));
-            serial(exec.cpu, p, v, MatMut::row_major(o, rows, dim), true, scratch);
-            return;
-        }
-        for (weights, o) in weights.chunks_exact(n).zip(o.chunks_exact_mut(dim)) {
-            dispatch!(exec.cpu.level, simd => simd_weighted_sum(simd, weights, v.x, v.stride, o));
-        }
+    for buffer in [work.q, work.scores, work.o, work.panel] {
+        exec.buffers.give(buffer);
     }
 }
 
-/// Every `kv_heads`th head from `first` on as f32, `out: [keys, head_dim]`.
+/// The queries of a part times their scales, `[rows * group, head_dim]`.
+pub(super) fn scaled_queries(call: Call<'_>, part: &Part, out: &mut [f32]) {
+    let Attention { heads, head_dim, .. } = *call.shape;
+    let group = call.shape.group();
+    for (row, out) in part.rows.clone().zip(out.chunks_exact_mut((group * head_dim).max(1))) {
+        let q = &call.q[(row * heads + part.head * group) * head_dim..];
+        let scale = call.scales[row];
+        out.iter_mut().zip(q).for_each(|(out, q)| *out = scale * q);
+    }
+}
+
+/// Goes over `keys`, a run or the beginning of one.
 #[inline(always)]
-fn simd_widen<S: Simd>(
-    _: S,
-    x: Piece<'_>,
-    first: usize,
-    kv_heads: usize,
-    dim: usize,
-    out: &mut [f32],
-) {
-    for (key, out) in out.chunks_exact_mut(dim).enumerate() {
-        x.widen_head(first + key * kv_heads, out);
+fn simd_run<S: Simd>(simd: S, call: Call<'_>, part: &Part, keys: Range<usize>, work: &mut Work) {
+    let Work { q, scores, o, panel, stats } = work;
+    let (dim, group) = (call.shape.head_dim, call.shape.group());
+    let (width, num_rows) = (dim.next_multiple_of(BLOCK), stats.len());
+    let positions = &call.positions[part.rows.clone()];
+    let streamed = num_rows <= STREAMED_ROWS;
+    let panels = Panels { kv: call.kv, shape: call.shape, head: part.head, streamed };
+    let mut done = 0;
+    for start in keys.clone().step_by(TILE_KEYS) {
+        let n = TILE_KEYS.min(keys.end - start);
+        // Rows usually are in the order of their positions: the first ones may be done.
+        while done < positions.len() && positions[done] < start {
+            done += 1;
+        }
+        let first = done * group;
+        let count = num_rows - first;
+        let queries = Rows { x: &q[first * dim..], stride: dim, count };
+        for block in (0..n).step_by(BLOCK) {
+            let keys = panels.keys(simd, start + block, panel);
+            let to = &mut scores[first * TILE_KEYS + block..];
+            simd_product::<S, false>(simd, queries, keys, to, TILE_KEYS, streamed);
+        }
+        for i in first..num_rows {
+            let scores = &mut scores[i * TILE_KEYS..][..n];
+            let visible = (positions[i / group] + 1).saturating_sub(start).min(n);
+            scores[visible..].fill(0.0);
+            let o = &mut o[i * width..][..width];
+            simd_weights(simd, &mut scores[..visible], &mut stats[i], o);
+        }
+        let weights = Rows { x: &scores[first * TILE_KEYS..], stride: TILE_KEYS, count };
+        for step in 0..width / BLOCK {
+            let values = panels.values(simd, start, n, step, panel);
+            let to = &mut o[first * width + step * BLOCK..];
+            simd_product::<S, true>(simd, weights, values, to, width, streamed);
+        }
     }
 }
 
 /// Scores to weights; the maximum and the sum of the row so far are brought up to date, its values
 /// rescaled.
 #[inline(always)]
-pub(super) fn simd_weights<S: Simd>(
-    simd: S,
-    scores: &mut [f32],
-    (max, sum): &mut (f32, f32),
-    o: &mut [f32],
-) {
+fn simd_weights<S: Simd>(simd: S, scores: &mut [f32], (max, sum): &mut (f32, f32), o: &mut [f32]) {
     if scores.is_empty() {
         return;
     }
@@ -212,7 +119,9 @@ pub(super) fn simd_weights<S: Simd>(
     if new > *max {
         let factor = (*max - new).exp();
         *sum *= factor;
-        o.iter_mut().for_each(|o| *o *= factor);
+        for o in o {
+            *o *= factor;
+        }
         *max = new;
     }
     *sum += simd_exp_sum(simd, scores, 1.0, new);
@@ -237,38 +146,4 @@ fn simd_max<S: Simd>(simd: S, x: &[f32]) -> f32 {
     let max = maxima[0].max(maxima[1]).max(maxima[2].max(maxima[3]));
     let lanes = max.as_slice().iter().chain(rest.remainder());
     lanes.copied().fold(f32::NEG_INFINITY, f32::max)
-}
-
-/// `scores[j] = q . k_j`, keys `stride` apart.
-#[inline(always)]
-fn simd_dots<S: Simd>(simd: S, q: &[f32], k: &[f32], stride: usize, scores: &mut [f32]) {
-    let lanes = S::f32s::LEN;
-    let whole = q.len() / lanes * lanes;
-    for (k, score) in k.chunks(stride).zip(scores) {
-        let k = &k[..q.len()];
-        let mut sum = S::f32s::splat(simd, 0.0);
-        for (q, k) in q.chunks_exact(lanes).zip(k.chunks_exact(lanes)) {
-            sum = S::f32s::from_slice(simd, q).mul_add(S::f32s::from_slice(simd, k), sum);
-        }
-        let tail = q[whole..].iter().zip(&k[whole..]).map(|(q, k)| q * k);
-        *score = sum.reduce_sum() + tail.sum::<f32>();
-    }
-}
-
-/// `o += sum_j weights[j] v_j`, values `stride` apart.
-#[inline(always)]
-fn simd_weighted_sum<S: Simd>(simd: S, weights: &[f32], v: &[f32], stride: usize, o: &mut [f32]) {
-    let lanes = S::f32s::LEN;
-    let whole = o.len() / lanes * lanes;
-    for (v, &weight) in v.chunks(stride).zip(weights) {
-        let v = &v[..o.len()];
-        let w = S::f32s::splat(simd, weight);
-        for (o, v) in o.chunks_exact_mut(lanes).zip(v.chunks_exact(lanes)) {
-            let sum = S::f32s::from_slice(simd, v).mul_add(w, S::f32s::from_slice(simd, o));
-            sum.store_slice(o);
-        }
-        for (o, v) in o[whole..].iter_mut().zip(&v[whole..]) {
-            *o = weight.mul_add(*v, *o);
-        }
-    }
 }

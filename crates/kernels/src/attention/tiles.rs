@@ -5,164 +5,114 @@
 //! S = bf16(scale q / ln 2) K^T       P = exp2(S - max)       O += bf16(P) V
 //! ```
 //!
-//! Keys and values of a tile are packed once, as the unit wants its second operand, and meet blocks
+//! Keys and values of bf16 are read in place, those of q8 become bf16 tile by tile; they meet blocks
 //! of 32 query rows:
 //!
 //! ```text
 //! q  [blocks][2][dim / 32][16][32]       rows of bf16, 16 to a tile, a line per row and step
-//! k  [keys / 32][dim / 32][16][2][16][2] pairs of dim side by side, two lines of 16 keys per pair
 //! s  [32][TILE_KEYS]                     f32
 //! p  [2][keys / 32][16][32]              as q
-//! v  [dim / 32][keys / 32][16][2][16][2] pairs of keys side by side, two lines of 16 dims per pair
-//! o  [blocks][32][dim]                   f32, in the order of v's lines
+//! o  [blocks][32][dim]                   f32
 //! ```
 //!
-//! All but `s` is padded with zeros to whole lines. q8 becomes bf16 as it is packed. The bits of a
-//! row depend on its keys and on where they are cut into runs, not on other rows.
-//!
-//! A line of K takes four shuffles and one of V a single one; so little that one row over many keys
-//! goes the same way and is bound by memory.
+//! All but `s` is padded with zeros to whole lines. Subnormal sums count as zero, as the unit has it.
 
-use super::avx512::{self, Ahead, Line, Narrow, Panels, STEP};
-use super::kv::Side;
-use super::{Attention, Call, KvType, PAGE_TOKENS, TILE_KEYS};
+use super::avx512;
+use super::fold::NOTHING;
+use super::kv::{BLOCK as STEP, Kv, KvType, TILE_BLOCKS, TILE_KEYS};
+use super::pages::{KvPages, Line, elements, lines_of};
+use super::{Attention, Call, Part, RUN_KEYS, Results};
 use crate::Exec;
-use crate::cpu::{AmxBf16, Bf16Unit, Cpu};
+use crate::cpu::AmxBf16;
 use crate::matmul::bf16::tiles::Tiles;
 use std::ops::Range;
 
-const _: () = assert!(PAGE_TOKENS.is_multiple_of(TILE_KEYS), "tiles lie within a page");
-
 /// Rows of a tile.
 const ROWS: usize = 16;
-/// Up to so many query rows per key head are one tile, and all heads of a key are read together.
-pub(super) const FEW_ROWS: usize = ROWS;
-/// Query rows of a task: packing keys should cost little beside what is done with them, and all that
-/// is kept of the rows should stay in the second-level cache.
-const MIN_ROWS: usize = 64;
-const MAX_ROWS: usize = 512;
-/// Keys of all heads that are packed at once while few rows read them, at least 32: values are asked
-/// for meanwhile, so a few of these should fit in the second-level cache.
-const FEW_BYTES: usize = 64 << 10;
+/// Query rows of a task: all that is kept of them should stay in the second-level cache, and q8
+/// becomes bf16 for each task.
+pub(super) const QUERY_ROWS: Range<usize> = 64..512;
 
-/// Some rows with all keys and values.
-pub(super) struct TileRows<'a> {
+/// The part of a call that a task does.
+struct Task<'a> {
     call: Call<'a>,
+    pages: &'a KvPages,
+    part: &'a Part,
     unit: AmxBf16,
-    /// Keys of all heads that are packed at once while few rows read them.
-    few_keys: usize,
+    /// Query rows.
+    num_rows: usize,
+    /// Lines of 32 elements of a head.
+    steps: usize,
 }
 
-/// What lies in one piece with key `key`, and the number of its first key.
-fn narrow(x: Side<'_>, key: usize) -> (Narrow<'_>, usize) {
-    let (piece, first) = x.piece(key);
-    (Narrow::new(piece).expect("`TileRows::new` saw that it is not f32"), first)
-}
-
-/// Memory of one task, see above; `q`, `o` and `stats` for each key head.
+/// Memory of one task, see above.
 struct Work<'a> {
     q: &'a mut [Line],
-    k: &'a mut [Line],
-    v: &'a mut [Line],
+    /// A tile of keys and values in bf16, if they are q8.
+    kv: &'a mut [Line],
     s: &'a mut [Line],
     p: &'a mut [Line],
     o: &'a mut [Line],
-    /// Maximum and sum of each row.
+    /// Maximum, base 2, and sum of each row.
     stats: Vec<(f32, f32)>,
 }
 
-/// The part of a call that a task does: some rows, some key heads.
-struct Part {
-    rows: Range<usize>,
-    heads: Range<usize>,
-    /// Query rows of a head.
-    num_rows: usize,
-    /// Blocks of 32 of them.
-    blocks: usize,
-    /// Keys that are packed at once.
-    tile_keys: usize,
+/// Calls `emit` with the results of each run of `part`, in order.
+pub(super) fn attend(
+    exec: &Exec,
+    unit: AmxBf16,
+    call: Call<'_>,
+    part: &Part,
+    mut emit: impl FnMut(Results<'_>),
+) {
+    let Kv::Pages(pages) = call.kv else { panic!("f32 has no tiles") };
+    let num_rows = part.rows.len() * call.shape.group();
+    let (blocks, steps) = (num_rows.div_ceil(STEP), call.shape.head_dim.div_ceil(STEP));
+    let task = Task { call, pages, part, unit, num_rows, steps };
+    let kv_lines = if pages.kind() == KvType::Q8 { 2 * TILE_KEYS * steps } else { 0 };
+    let row_lines = 2 * steps;
+    let lens = [
+        blocks * 2 * steps * ROWS,
+        kv_lines,
+        STEP * TILE_KEYS / ROWS,
+        TILE_KEYS,
+        blocks * STEP * row_lines,
+    ];
+    let mut buffer = exec.buffers.take((lens.iter().sum::<usize>() + 1) * ROWS);
+    let (q, lines) = lines_of(&mut buffer).split_at_mut(lens[0]);
+    let (kv, lines) = lines.split_at_mut(lens[1]);
+    let (s, lines) = lines.split_at_mut(lens[2]);
+    let (p, lines) = lines.split_at_mut(lens[3]);
+    let o = &mut lines[..lens[4]];
+    let mut work = Work { q, kv, s, p, o, stats: vec![NOTHING; num_rows] };
+    task.round_queries(work.q);
+    let tiles = Tiles::new(unit, num_rows.clamp(1, ROWS));
+    let last = call.keys_seen(&part.rows);
+    for run in part.runs.clone() {
+        work.stats.fill(NOTHING);
+        work.o.fill(Line([0.0; 16]));
+        task.over(&tiles, run * RUN_KEYS..last.min((run + 1) * RUN_KEYS), &mut work);
+        for (max, _) in &mut work.stats {
+            *max *= std::f32::consts::LN_2;
+        }
+        let (stats, o) = (&work.stats[..], elements(work.o));
+        emit(Results { stats, o, width: row_lines * ROWS });
+    }
+    exec.buffers.give(buffer);
 }
 
-impl<'a> TileRows<'a> {
-    /// `None` if this level has no such unit, or keys and values are f32.
-    pub(super) fn new(cpu: Cpu, call: Call<'a>) -> Option<Self> {
-        let Some(Bf16Unit::Tiles(unit)) = cpu.bf16 else { return None };
-        let bytes_per_key = call.shape.kv_heads * call.kv.kind().head_bytes(call.shape.head_dim);
-        // Whole tiles make a page.
-        let keys = (FEW_BYTES / bytes_per_key.max(1)).clamp(STEP, TILE_KEYS);
-        let few_keys = if keys == TILE_KEYS { keys } else { (keys + 1).next_power_of_two() / 2 };
-        (call.kv.kind() != KvType::F32).then_some(Self { call, unit, few_keys })
-    }
-
-    /// Rows of the call that make a task, of which there should be a few for each thread.
-    pub(super) fn rows_per_task(&self, num_threads: usize, splits: usize) -> usize {
-        let Attention { heads, .. } = *self.call.shape;
-        let all = self.call.positions.len() * heads * splits;
-        let fair = all.div_ceil(4 * num_threads).clamp(MIN_ROWS, MAX_ROWS);
-        (fair.next_multiple_of(STEP) / self.call.shape.group()).max(1)
-    }
-
-    /// Calls `emit(row of the call, query head, maximum, sum, o)` for each of `rows` and each query
-    /// head of `heads`: weighted values over `keys`, `[head_dim]`, not yet divided by the sum.
-    pub(super) fn attend(
-        &self,
-        exec: &Exec,
-        rows: Range<usize>,
-        heads: Range<usize>,
-        keys: Range<usize>,
-        mut emit: impl FnMut(usize, usize, f32, f32, &[f32]),
-    ) {
-        let (dim, group) = (self.call.shape.head_dim, self.call.shape.group());
-        let num_rows = rows.len() * group;
-        let tile_keys = if num_rows <= FEW_ROWS { self.few_keys } else { TILE_KEYS };
-        let part = Part { rows, heads, num_rows, blocks: num_rows.div_ceil(STEP), tile_keys };
-        let (steps, heads) = (dim.div_ceil(STEP), part.heads.len());
-        let lens = [
-            heads * part.blocks * 2 * steps * ROWS,
-            tile_keys * steps,
-            tile_keys * steps,
-            STEP * tile_keys / ROWS,
-            tile_keys,
-            heads * part.blocks * STEP * 2 * steps,
-        ];
-        let mut buffer = exec.buffers.take((lens.iter().sum::<usize>() + 1) * 16);
-        // SAFETY: lines are f32 and nothing else, and any f32 is one.
-        let (_, lines, _) = unsafe { buffer.align_to_mut::<Line>() };
-        let (q, lines) = lines.split_at_mut(lens[0]);
-        let (k, lines) = lines.split_at_mut(lens[1]);
-        let (v, lines) = lines.split_at_mut(lens[2]);
-        let (s, lines) = lines.split_at_mut(lens[3]);
-        let (p, lines) = lines.split_at_mut(lens[4]);
-        let stats = vec![(f32::NEG_INFINITY, 0.0f32); heads * num_rows];
-        let mut work = Work { q, k, v, s, p, o: &mut lines[..lens[5]], stats };
-        work.o.fill(Line([0.0; 16]));
-        self.round_queries(&part, work.q);
-        self.over(&part, keys, &mut work);
-        let mut o = vec![0.0; dim];
-        for (i, &(max, sum)) in work.stats.iter().enumerate() {
-            let (head, row) = (i / num_rows, i % num_rows);
-            let lines = &work.o[(head * part.blocks * STEP + row) * 2 * steps..][..2 * steps];
-            Panels::in_order(lines, &mut o);
-            let query_head = (part.heads.start + head) * group + row % group;
-            let max = max * std::f32::consts::LN_2;
-            emit(part.rows.start + row / group, query_head, max, sum, &o);
-        }
-        exec.buffers.give(buffer);
-    }
-
+impl Task<'_> {
     /// The queries times their scales and `1 / ln 2`, as the unit wants them; zeros where a block has
     /// no row.
-    fn round_queries(&self, part: &Part, out: &mut [Line]) {
+    fn round_queries(&self, out: &mut [Line]) {
         let Attention { heads, head_dim: dim, .. } = *self.call.shape;
-        let (group, steps) = (self.call.shape.group(), dim.div_ceil(STEP));
-        let tiles = out.chunks_exact_mut(steps * ROWS).enumerate();
-        for (tile, lines) in tiles {
-            let (head, tile) = (tile / (2 * part.blocks), tile % (2 * part.blocks));
+        let (group, part) = (self.call.shape.group(), self.part);
+        for (tile, lines) in out.chunks_exact_mut(self.steps * ROWS).enumerate() {
             for i in 0..ROWS {
                 let row = tile * ROWS + i;
-                let x = (row < part.num_rows).then(|| {
+                let x = (row < self.num_rows).then(|| {
                     let at = part.rows.start + row / group;
-                    let head = (part.heads.start + head) * group + row % group;
+                    let head = part.head * group + row % group;
                     let q = &self.call.q[(at * heads + head) * dim..][..dim];
                     (q, self.call.scales[at] * std::f32::consts::LOG2_E)
                 });
@@ -172,85 +122,88 @@ impl<'a> TileRows<'a> {
         }
     }
 
-    /// Goes over `keys`.
-    fn over(&self, part: &Part, keys: Range<usize>, work: &mut Work<'_>) {
-        let Attention { kv_heads, head_dim: dim, .. } = *self.call.shape;
-        let avx512 = self.unit.avx512();
-        let positions = &self.call.positions[part.rows.clone()];
-        let last = positions.iter().max().copied().unwrap_or(0);
-        let keys = keys.start..keys.end.min(last + 1);
-        let tiles = Tiles::new(self.unit, part.num_rows.clamp(1, ROWS));
-        // Many rows take longer over a tile than the next one to arrive, and are of one head.
-        let ahead = |x: Side<'_>, start: usize| {
-            if start >= keys.end || part.heads.len() < kv_heads {
-                return Ahead::none();
-            }
-            let (x, first) = narrow(x, start);
-            let end = keys.end.min(start + part.tile_keys) - first;
-            x.ahead((start - first) * kv_heads..end * kv_heads, dim)
-        };
-        ahead(self.call.kv.k(), keys.start).all();
-        ahead(self.call.kv.v(), keys.start).all();
-        for start in keys.clone().step_by(part.tile_keys) {
-            let n = part.tile_keys.min(keys.end - start);
-            let next = start + n;
-            let (mut next_k, mut next_v) =
-                (ahead(self.call.kv.k(), next), ahead(self.call.kv.v(), next));
-            let ((k, first), (v, _)) =
-                (narrow(self.call.kv.k(), start), narrow(self.call.kv.v(), start));
+    /// Goes over `keys`, a run or the beginning of one.
+    fn over(&self, tiles: &Tiles, keys: Range<usize>, work: &mut Work<'_>) {
+        let positions = &self.call.positions[self.part.rows.clone()];
+        let mut done = 0;
+        for start in keys.clone().step_by(TILE_KEYS) {
+            let n = TILE_KEYS.min(keys.end - start);
             // Rows usually are in the order of their positions: the first blocks may be done.
-            let done = positions.iter().take_while(|&&position| position < start).count();
+            while done < positions.len() && positions[done] < start {
+                done += 1;
+            }
             let first_block = done * self.call.shape.group() / STEP;
-            for (i, head) in part.heads.clone().enumerate() {
-                let first = (start - first) * kv_heads + head;
-                let panels = Panels { first, stride: kv_heads, n, dim };
-                avx512::pack_keys(avx512, k, panels, &mut next_k, work.k);
-                avx512::pack_values(avx512, v, panels, &mut next_v, work.v);
-                for block in first_block..part.blocks {
-                    self.block(&tiles, part, start, n, i, block, work);
+            let tile = self.pages.tile(self.part.head, start);
+            let kv = match self.pages.kind() {
+                KvType::Q8 => {
+                    avx512::widen(self.unit.avx512(), tile, n, self.steps, work.kv);
+                    &*work.kv
+                }
+                _ => tile,
+            };
+            let kv = kv.split_at(TILE_KEYS * self.steps);
+            let work = Block { q: work.q, s: work.s, p: work.p, o: work.o, stats: &mut work.stats };
+            self.blocks(tiles, start, n, first_block, kv.into(), work);
+        }
+    }
+
+    /// Blocks of rows from `first` on over `n` keys from `start` on.
+    fn blocks(
+        &self,
+        tiles: &Tiles,
+        start: usize,
+        n: usize,
+        first: usize,
+        [k, v]: [&[Line]; 2],
+        work: Block<'_>,
+    ) {
+        let (group, steps) = (self.call.shape.group(), self.steps);
+        let key_steps = n.div_ceil(STEP);
+        let row_lines = TILE_KEYS / ROWS;
+        // What is read in place and used once comes from memory.
+        let streamed = self.num_rows <= ROWS && self.pages.kind() == KvType::Bf16;
+        for block in first..self.num_rows.div_ceil(STEP) {
+            let rows = block * STEP..self.num_rows.min((block + 1) * STEP);
+            let both = rows.len() > ROWS;
+            let q = &work.q[block * 2 * steps * ROWS..][..2 * steps * ROWS];
+            let o = &mut work.o[block * STEP * 2 * steps..][..STEP * 2 * steps];
+            for panel in 0..key_steps {
+                let k = &k[panel * steps * STEP..][..steps * STEP];
+                let to = &mut work.s[2 * panel..];
+                match (both, streamed) {
+                    (true, _) => avx512::multiply_two(tiles, q, k, to, row_lines, false),
+                    (_, true) => avx512::multiply::<true>(tiles, q, k, to, row_lines, false),
+                    _ => avx512::multiply::<false>(tiles, q, k, to, row_lines, false),
+                }
+            }
+            let stats = &mut work.stats[rows.clone()];
+            for (i, (row, stats)) in rows.zip(stats).enumerate() {
+                let position = self.call.positions[self.part.rows.start + row / group];
+                let visible = (position + 1).saturating_sub(start).min(n);
+                let scores = &work.s[i * row_lines..][..2 * key_steps];
+                let o = &mut o[i * 2 * steps..][..2 * steps];
+                let p = &mut work.p[i / ROWS * key_steps * ROWS + i % ROWS..];
+                avx512::weigh(self.unit.avx512(), scores, visible, stats, o, p, ROWS);
+            }
+            let p = &work.p[..2 * key_steps * ROWS];
+            for panel in 0..steps {
+                let v = &v[panel * TILE_BLOCKS * STEP..][..key_steps * STEP];
+                let to = &mut o[2 * panel..];
+                match (both, streamed) {
+                    (true, _) => avx512::multiply_two(tiles, p, v, to, 2 * steps, true),
+                    (_, true) => avx512::multiply::<true>(tiles, p, v, to, 2 * steps, true),
+                    _ => avx512::multiply::<false>(tiles, p, v, to, 2 * steps, true),
                 }
             }
         }
     }
+}
 
-    /// One block of rows of head `head` of the part over the `n` keys that are packed, from `start`
-    /// on.
-    #[expect(clippy::too_many_arguments, reason = "where it is")]
-    fn block(
-        &self,
-        tiles: &Tiles,
-        part: &Part,
-        start: usize,
-        n: usize,
-        head: usize,
-        block: usize,
-        work: &mut Work<'_>,
-    ) {
-        let (group, steps) = (self.call.shape.group(), self.call.shape.head_dim.div_ceil(STEP));
-        let key_steps = n.div_ceil(STEP);
-        let rows = block * STEP..part.num_rows.min((block + 1) * STEP);
-        let both = rows.len() > ROWS;
-        let place = head * part.blocks + block;
-        let q = &work.q[place * 2 * steps * ROWS..][..2 * steps * ROWS];
-        let o = &mut work.o[place * STEP * 2 * steps..][..STEP * 2 * steps];
-        let row_lines = part.tile_keys / ROWS;
-        for panel in 0..key_steps {
-            let k = &work.k[panel * steps * STEP..][..steps * STEP];
-            avx512::multiply(tiles, q, both, k, &mut work.s[2 * panel..], row_lines, false);
-        }
-        let stats = &mut work.stats[head * part.num_rows..][rows.clone()];
-        for (i, (row, stats)) in rows.zip(stats).enumerate() {
-            let position = self.call.positions[part.rows.start + row / group];
-            let visible = (position + 1).saturating_sub(start).min(n);
-            let scores = &work.s[i * row_lines..][..2 * key_steps];
-            let o = &mut o[i * 2 * steps..][..2 * steps];
-            let p = &mut work.p[i / ROWS * key_steps * ROWS + i % ROWS..];
-            avx512::weigh(self.unit.avx512(), scores, visible, stats, o, p, ROWS);
-        }
-        let p = &work.p[..2 * key_steps * ROWS];
-        for panel in 0..steps {
-            let v = &work.v[panel * key_steps * STEP..][..key_steps * STEP];
-            avx512::multiply(tiles, p, both, v, &mut o[2 * panel..], 2 * steps, true);
-        }
-    }
+/// [`Work`] without keys and values.
+struct Block<'a> {
+    q: &'a [Line],
+    s: &'a mut [Line],
+    p: &'a mut [Line],
+    o: &'a mut [Line],
+    stats: &'a mut [(f32, f32)],
 }
