@@ -5,9 +5,9 @@ use crate::Tokenizer;
 /// Turns ids into text one by one.
 ///
 /// All pieces together are the text of all ids, whatever the tokenizer joins or cuts.
-#[derive(Debug)]
-pub struct Detokenizer<'a> {
-    tokenizer: &'a Tokenizer,
+#[derive(Clone, Debug)]
+pub struct Detokenizer {
+    tokenizer: Tokenizer,
     /// Ids whose text may still change or is needed as context.
     ids: Vec<u32>,
     /// How many of them are context only, already emitted.
@@ -16,10 +16,10 @@ pub struct Detokenizer<'a> {
     bytes: Vec<u8>,
 }
 
-impl<'a> Detokenizer<'a> {
+impl Detokenizer {
     /// Begins a text.
-    pub fn new(tokenizer: &'a Tokenizer) -> Self {
-        Self { tokenizer, ids: Vec::new(), context: 0, bytes: Vec::new() }
+    pub fn new(tokenizer: &Tokenizer) -> Self {
+        Self { tokenizer: tokenizer.clone(), ids: Vec::new(), context: 0, bytes: Vec::new() }
     }
 
     /// The text that `id` completes, maybe none.
