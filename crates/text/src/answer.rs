@@ -1,7 +1,9 @@
 //! An answer from its tokens: characters, stop strings, reasoning, calls of functions.
 
 use crate::tool_calls::Piece;
-use crate::{CallFormat, CallParser, Detokenizer, Marks, Reasoning, StopStrings, Thinking, Tokenizer};
+use crate::{
+    CallFormat, CallParser, Detokenizer, Marks, Reasoning, StopStrings, Thinking, Tokenizer,
+};
 
 /// What is looked for in an answer.
 #[derive(Clone, Debug, Default)]

@@ -20,7 +20,7 @@ use crate::{Error, Marks};
 use llguidance::Matcher;
 use llguidance::api::TopLevelGrammar;
 use llguidance::toktrie::SimpleVob;
-use numbers::Numbers;
+use numbers::{Before, Numbers};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -73,13 +73,26 @@ pub enum Form<'a> {
     },
 }
 
+impl Rules<'_> {
+    /// What comes before the JSON of the answer, if anything may.
+    fn before(&self) -> Option<Before> {
+        let before = |begin, end: &str| Before { begin, end: end.to_owned(), seen: Vec::new() };
+        match (&self.form, &self.reasoning) {
+            (Form::Calls { format, required: false, .. }, _) => Some(before(None, format.open())),
+            (_, None) => None,
+            (_, Some(Thought { marks, opened })) => {
+                Some(before((!opened).then(|| marks.open.clone()), &marks.close))
+            }
+        }
+    }
+}
+
 /// Says which tokens may come next. A clone goes on by itself from where this is.
 #[derive(Clone)]
 pub struct Grammar {
     matcher: Matcher,
     vocabulary: Vocabulary,
-    /// Unless free text comes first.
-    numbers: Option<Numbers>,
+    numbers: Numbers,
     error: Option<String>,
 }
 
@@ -95,8 +108,7 @@ impl Grammar {
         let shared = vocabulary.shared();
         let grammar = lark::grammar(rules, &shared.specials)?;
         let matcher = compile(shared, grammar)?;
-        let free = rules.reasoning.is_some() || matches!(rules.form, Form::Calls { .. });
-        let numbers = (!free).then(Numbers::default);
+        let numbers = Numbers::new(rules.before());
         Ok(Self { matcher, vocabulary: vocabulary.clone(), numbers, error: None })
     }
 
@@ -133,9 +145,7 @@ impl Grammar {
     fn allowed(&mut self) -> Result<SimpleVob, String> {
         let mut mask = self.matcher.compute_mask_or_eos().map_err(|error| short(&error))?;
         let shared = self.vocabulary.shared();
-        if let Some(numbers) = &self.numbers {
-            numbers.restrict(&mut mask, &shared.numeric, &shared.monsters);
-        }
+        self.numbers.restrict(&mut mask, &shared.numeric, &shared.monsters);
         match mask.is_zero() {
             true => Err("no token is left".to_owned()),
             false => Ok(mask),
@@ -161,8 +171,9 @@ impl Grammar {
             self.error.get_or_insert_with(|| reason.clone());
             Error::Grammar { reason }
         })?;
-        if let Some(numbers) = &mut self.numbers {
-            numbers.push(&shared.bytes[id as usize]);
+        match shared.names.get(&id) {
+            Some(mark) => self.numbers.push(mark.as_bytes()),
+            None => self.numbers.push(&shared.bytes[id as usize]),
         }
         Ok(())
     }
@@ -216,9 +227,9 @@ fn compile(shared: &Arc<Shared>, grammar: TopLevelGrammar) -> Result<Matcher, Er
         let _ = sender.send(made);
     };
     let thread = std::thread::Builder::new().name("grammar".to_owned()).stack_size(COMPILE_STACK);
-    thread.spawn(work).map_err(|error| Error::Grammar {
-        reason: format!("cannot start a thread: {error}"),
-    })?;
+    thread
+        .spawn(work)
+        .map_err(|error| Error::Grammar { reason: format!("cannot start a thread: {error}") })?;
     match receiver.recv_timeout(COMPILE_TIME) {
         Ok(Ok(matcher)) => Ok(matcher),
         Ok(Err(error)) => Err(refused(&short(&error))),

@@ -329,7 +329,9 @@ fn read_typescript(body: &str) -> Verdict {
             None => {
                 let mut json = serde_json::Deserializer::from_str(after).into_iter();
                 match json.next() {
-                    Some(Ok(arguments)) => (Arguments::Object(arguments), &after[json.byte_offset()..]),
+                    Some(Ok(arguments)) => {
+                        (Arguments::Object(arguments), &after[json.byte_offset()..])
+                    }
                     Some(Err(error)) if ends_in_string(&error) => return Verdict::Unfinished,
                     Some(Err(_)) | None => return Verdict::Text,
                 }

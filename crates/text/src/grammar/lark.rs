@@ -51,10 +51,9 @@ pub(super) fn grammar(
                 false => {
                     match specials.get(open) {
                         Some(id) => text.push_str(&format!("head: before <[{id}]>\n")),
-                        None => text.push_str(&format!(
-                            "head[lazy]: /(?s:.*)/ {}\n",
-                            literal(open)
-                        )),
+                        None => {
+                            text.push_str(&format!("head[lazy]: /(?s:.*)/ {}\n", literal(open)))
+                        }
                     }
                     text.push_str(&format!("before: /(?s:.*)/\ncalls: head {body}\n"));
                     "(before | calls)".to_owned()

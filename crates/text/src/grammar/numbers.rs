@@ -13,10 +13,47 @@ const SHORT: usize = 12;
 /// Where in JSON a text is.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Numbers {
+    /// What comes before the JSON, while it does.
+    before: Option<Before>,
     in_string: bool,
     escaped: bool,
     /// The number that the text ends with.
     number: String,
+}
+
+/// Text before the JSON of an answer.
+#[derive(Clone, Debug)]
+pub(super) struct Before {
+    /// What begins the text; if something else does, the JSON has begun.
+    pub(super) begin: Option<String>,
+    /// What ends the text.
+    pub(super) end: String,
+    /// The text, as far as it matters.
+    pub(super) seen: Vec<u8>,
+}
+
+impl Before {
+    /// Takes note of more; the JSON in it, once that has begun.
+    fn push(&mut self, bytes: &[u8]) -> Option<Vec<u8>> {
+        self.seen.extend_from_slice(bytes);
+        if let Some(begin) = self.begin.as_ref().map(String::as_bytes) {
+            if begin.starts_with(&self.seen) {
+                return None;
+            }
+            if !self.seen.starts_with(begin) {
+                return Some(std::mem::take(&mut self.seen));
+            }
+            self.begin = None;
+        }
+        let end = self.end.as_bytes();
+        let found = self.seen.windows(end.len().max(1)).position(|window| window == end);
+        if let Some(start) = found {
+            return Some(self.seen.split_off(start + end.len()));
+        }
+        let done = self.seen.len().saturating_sub(end.len());
+        self.seen.drain(..done);
+        None
+    }
 }
 
 /// Of all tokens: those that may go on with a number, and what they add to it; those that hold a
@@ -47,8 +84,20 @@ fn too_large(number: &str) -> bool {
 }
 
 impl Numbers {
+    /// Begins JSON, behind `before` if there is such text.
+    pub(super) fn new(before: Option<Before>) -> Self {
+        Self { before, ..Self::default() }
+    }
+
     /// Takes note of what was written.
     pub(super) fn push(&mut self, bytes: &[u8]) {
+        if let Some(before) = &mut self.before {
+            if let Some(json) = before.push(bytes) {
+                self.before = None;
+                self.push(&json);
+            }
+            return;
+        }
         for &byte in bytes {
             if self.in_string {
                 match byte {
@@ -73,7 +122,7 @@ impl Numbers {
         numeric: &[(u32, String)],
         monsters: &[u32],
     ) {
-        if self.in_string {
+        if self.in_string || self.before.is_some() {
             return;
         }
         let exponent = self.number.contains(['e', 'E']);
@@ -122,6 +171,24 @@ mod tests {
         let long = "1".repeat(32);
         assert_eq!(allowed(&long, &["1", "."]), ["1", "."]);
         assert_eq!(allowed(&long, &["1", ","]), [","]);
+    }
+
+    #[test]
+    fn text_before_may_hold_any() {
+        let after = |begin: Option<&str>, pieces: &[&str]| {
+            let before = Before {
+                begin: begin.map(str::to_owned),
+                end: "</t>".to_owned(),
+                seen: Vec::new(),
+            };
+            let mut numbers = Numbers::new(Some(before));
+            pieces.iter().for_each(|piece| numbers.push(piece.as_bytes()));
+            (numbers.before.is_none(), numbers.number)
+        };
+        assert_eq!(after(None, &["12 \"", "3</", "t>4", "5"]), (true, "45".to_owned()));
+        assert_eq!(after(None, &["12 3</", "t"]), (false, String::new()));
+        assert_eq!(after(Some("<t>"), &["<", "t>1</t>", "2"]), (true, "2".to_owned()));
+        assert_eq!(after(Some("<t>"), &["1", "2"]), (true, "12".to_owned()));
     }
 
     #[test]

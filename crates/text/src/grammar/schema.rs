@@ -18,6 +18,8 @@ pub(super) const MAX_BYTES: usize = 256 << 10;
 const MAX_DEPTH: usize = 64;
 /// Largest magnitude of numbers, 2^53: above it not all integers are f64.
 const MAX_NUMBER: f64 = 9_007_199_254_740_992.0;
+/// Largest multiple where a schema has no bound: who reads it as f64 still sees a multiple.
+const MAX_MULTIPLE: f64 = 1e15;
 /// Most schemas in a `oneOf`, which are compared pairwise.
 const MAX_ONE_OF: usize = 512;
 /// Most combinations of alternatives that one schema may demand at once.
@@ -148,7 +150,9 @@ impl<'a> Reader<'a> {
                     });
                     Value::Object(schemas.collect::<Result<_, Error>>()?)
                 }
-                "items" if value.is_array() => self.list(value, &inner).ok_or_else(|| found(""))??,
+                "items" if value.is_array() => {
+                    self.list(value, &inner).ok_or_else(|| found(""))??
+                }
                 "items" | "additionalItems" | "additionalProperties" => {
                     self.schema(value, &inner)?
                 }
@@ -229,7 +233,22 @@ impl<'a> Reader<'a> {
             add_formats(&mut out, all_of);
         }
         check_together(&out, at)?;
-        Ok(Value::Object(out))
+        if out.contains_key("multipleOf") {
+            for (bound, other, sign) in
+                [("minimum", "exclusiveMinimum", -1.0), ("maximum", "exclusiveMaximum", 1.0)]
+            {
+                if !out.contains_key(bound) && !out.contains_key(other) {
+                    out.insert(bound.to_owned(), json!(sign * MAX_MULTIPLE));
+                }
+            }
+        }
+        // The library reads words in their order and takes those before and after an alternative
+        // apart, though `additionalProperties` speaks of its neighbours.
+        let in_place =
+            |key: &str| matches!(key, "const" | "enum" | "allOf" | "anyOf" | "oneOf" | "$ref");
+        let (last, first): (Map<_, _>, Map<_, _>) =
+            out.into_iter().partition(|(key, _)| in_place(key));
+        Ok(Value::Object(first.into_iter().chain(last).collect()))
     }
 
     fn list(&mut self, value: &Value, at: &str) -> Option<Result<Value, Error>> {
@@ -328,8 +347,7 @@ fn combinations(schema: &Value) -> usize {
 }
 
 fn types(value: &Value) -> Option<Value> {
-    const TYPES: [&str; 7] =
-        ["null", "boolean", "integer", "number", "string", "array", "object"];
+    const TYPES: [&str; 7] = ["null", "boolean", "integer", "number", "string", "array", "object"];
     let known = |value: &Value| value.as_str().is_some_and(|name| TYPES.contains(&name));
     let fine = match value {
         Value::Array(list) => !list.is_empty() && list.iter().all(known),
@@ -351,13 +369,20 @@ fn constant(value: &Value) -> Result<(), String> {
 }
 
 fn number(value: &Value) -> Option<Value> {
-    value.as_f64().filter(|number| number.abs() <= MAX_NUMBER).map(|_| value.clone())
+    let fits = match value.as_i64() {
+        // As an integer: the next one would round to the limit.
+        Some(integer) => integer.unsigned_abs() <= MAX_NUMBER as u64,
+        None => value.as_f64()?.abs() <= MAX_NUMBER,
+    };
+    fits.then(|| value.clone())
 }
 
 /// A count; drafts since 6 allow `2.0`.
 fn count(value: &Value) -> Option<Value> {
     let float = value.as_f64()?;
-    let count = value.as_u64().or_else(|| (float >= 0.0 && float.fract() == 0.0).then_some(float as u64))?;
+    let count = value
+        .as_u64()
+        .or_else(|| (float >= 0.0 && float.fract() == 0.0).then_some(float as u64))?;
     (count <= MAX_LENGTH).then(|| Value::from(count))
 }
 

@@ -17,6 +17,8 @@ pub(super) struct Shared {
     pub(super) factory: ParserFactory,
     /// Special tokens by name.
     pub(super) specials: HashMap<String, u32>,
+    /// Names of special tokens.
+    pub(super) names: HashMap<u32, String>,
     /// Ids that end an answer.
     pub(super) end: Vec<u32>,
     /// Tokens that may go on with a number of JSON: what they add to it.
@@ -75,7 +77,8 @@ impl Vocabulary {
         *factory.limits_mut() = ParserLimits { verbose_errors: false, ..ParserLimits::default() };
         let (numeric, monsters) = super::numbers::tokens(&bytes);
         let abandoned = AtomicUsize::new(0);
-        let shared = Shared { factory, specials, end, numeric, monsters, bytes, abandoned };
+        let names = specials.iter().map(|(name, &id)| (id, name.clone())).collect();
+        let shared = Shared { factory, specials, names, end, numeric, monsters, bytes, abandoned };
         Ok(Self(Arc::new(shared)))
     }
 

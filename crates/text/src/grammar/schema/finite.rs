@@ -12,9 +12,8 @@ const DEFINITIONS: &str = "#/$defs/";
 /// Checks the prepared schema `root` and what it refers to.
 pub(super) fn check(root: &Value, definitions: &Map<String, Value>) -> Result<(), Error> {
     let all = || {
-        let definitions = definitions.iter().map(|(name, schema)| {
-            (format!("{DEFINITIONS}{name}"), schema)
-        });
+        let definitions =
+            definitions.iter().map(|(name, schema)| (format!("{DEFINITIONS}{name}"), schema));
         std::iter::once((ROOT.to_owned(), root)).chain(definitions)
     };
     let places: HashMap<String, Vec<&str>> = all()
@@ -116,7 +115,8 @@ fn is_finite(schema: &Value, finite: &HashMap<String, bool>) -> bool {
     if ["null", "boolean", "integer", "number", "string"].into_iter().any(may_be) {
         return true;
     }
-    may_be("object") && object_is_finite(map, &holds) || may_be("array") && array_is_finite(map, &holds)
+    may_be("object") && object_is_finite(map, &holds)
+        || may_be("array") && array_is_finite(map, &holds)
 }
 
 fn object_is_finite(map: &Map<String, Value>, holds: &impl Fn(&Value) -> bool) -> bool {

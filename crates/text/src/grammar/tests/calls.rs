@@ -37,7 +37,9 @@ fn forced_calls_are_found_by_the_parser() {
                 pieces.extend(parser.finish());
                 assert!(!pieces.is_empty(), "{text}");
                 for piece in pieces {
-                    let Piece::Call { name, arguments } = piece else { panic!("{text}: {piece:?}") };
+                    let Piece::Call { name, arguments } = piece else {
+                        panic!("{text}: {piece:?}")
+                    };
                     let arguments: Value = serde_json::from_str(&arguments).unwrap();
                     match &name[..] {
                         "weigh" => assert!(schema.is_valid(&arguments), "{text}"),
@@ -84,8 +86,7 @@ fn one_call_if_no_more_are_wanted() {
     let vocabulary = vocabulary(&tokenizer);
     let empty = json!({});
     for format in [CallFormat::Tags, CallFormat::Typescript] {
-        let form =
-            Form::Calls { format, functions: &functions, required: true, parallel: false };
+        let form = Form::Calls { format, functions: &functions, required: true, parallel: false };
         let grammar = Grammar::new(&vocabulary, &Rules { form, reasoning: None }).unwrap();
         let call = ("list_all", &empty);
         for (calls, expected) in [(vec![call], true), (vec![call, call], false)] {
@@ -100,8 +101,12 @@ fn reasoning_comes_before() {
     let schema = json!({"type": "object", "properties": {"a": {"type": "integer"}},
         "required": ["a"], "additionalProperties": false});
     let functions = functions();
-    let calls =
-        Form::Calls { format: CallFormat::Tags, functions: &functions, required: true, parallel: true };
+    let calls = Form::Calls {
+        format: CallFormat::Tags,
+        functions: &functions,
+        required: true,
+        parallel: true,
+    };
     let call = CallFormat::Tags.write([("list_all", &json!({}))]);
     for tokenizer in [byte_tokenizer(), merged_tokenizer()] {
         let vocabulary = vocabulary(&tokenizer);
