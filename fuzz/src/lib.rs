@@ -122,9 +122,9 @@ pub fn template(bytes: &[u8]) {
     for messages in [&messages[..], &messages[..1], &[]] {
         let conversation = Conversation {
             messages,
-            tools: &[],
             add_generation_prompt: true,
             now: Some(std::time::SystemTime::UNIX_EPOCH),
+            ..Conversation::empty()
         };
         let _ = template.render(&conversation);
     }

@@ -6,6 +6,7 @@
 //! as the standard demands, and references are brought into one form.
 
 mod finite;
+mod pattern;
 
 use super::format::{self, Format};
 use crate::Error;
@@ -145,8 +146,12 @@ impl<'a> Reader<'a> {
                 }
                 "properties" | "patternProperties" => {
                     let map = value.as_object().ok_or_else(|| found("object"))?;
-                    let schemas = map.iter().map(|(name, value)| {
-                        Ok((name.clone(), self.schema(value, &format!("{inner}/{name}"))?))
+                    let name = |name: &str| match &key[..] {
+                        "properties" => Ok(name.to_owned()),
+                        _ => pattern::translated(name).map_err(|reason| wrong(key, at, reason)),
+                    };
+                    let schemas = map.iter().map(|(word, value)| {
+                        Ok((name(word)?, self.schema(value, &format!("{inner}/{word}"))?))
                     });
                     Value::Object(schemas.collect::<Result<_, Error>>()?)
                 }
@@ -188,8 +193,8 @@ impl<'a> Reader<'a> {
                 })?,
                 "pattern" => {
                     let pattern = value.as_str().ok_or_else(|| found("string"))?;
-                    check_pattern(pattern).map_err(|reason| wrong(key, at, reason))?;
-                    value.clone()
+                    let pattern = pattern::translated(pattern);
+                    Value::String(pattern.map_err(|reason| wrong(key, at, reason))?)
                 }
                 "format" => {
                     let name = value.as_str().ok_or_else(|| found("string"))?;
@@ -384,31 +389,6 @@ fn count(value: &Value) -> Option<Value> {
         .as_u64()
         .or_else(|| (float >= 0.0 && float.fract() == 0.0).then_some(float as u64))?;
     (count <= MAX_LENGTH).then(|| Value::from(count))
-}
-
-/// Refuses what the library reads otherwise than ECMA-262, which the standard asks for.
-fn check_pattern(pattern: &str) -> Result<(), String> {
-    let mut rest = pattern;
-    while let Some(at) = rest.find(['(', '\\']) {
-        rest = &rest[at..];
-        if let Some(escape) = rest.strip_prefix('\\') {
-            let Some(letter) = escape.chars().next() else { break };
-            if "AzZGKQEBbk".contains(letter) || letter.is_ascii_digit() && letter != '0' {
-                return Err(format!("has `\\{letter}`, which is not supported"));
-            }
-            rest = &escape[letter.len_utf8()..];
-        } else {
-            let group = &rest[1..];
-            let named = group.starts_with("?<")
-                && group[2..].starts_with(|c: char| c.is_alphabetic() || c == '_');
-            if group.starts_with('?') && !group.starts_with("?:") && !named {
-                let shown: String = rest.chars().take(4).collect();
-                return Err(format!("has `{shown}`, which is not supported"));
-            }
-            rest = group;
-        }
-    }
-    Ok(())
 }
 
 /// `text` with `%41` as `A`, as fragments of addresses are written.

@@ -29,23 +29,40 @@ pub(super) fn check(root: &Value, definitions: &Map<String, Value>) -> Result<()
             return Err(wrong("$ref", "#", "leads back to itself with nothing between"));
         }
     }
-    // The least set of schemas that have a finite instance, grown until it stays.
+    // The least set of schemas that have a finite instance, grown until it stays: each is looked at
+    // again when one that it refers to has joined.
+    let schemas: HashMap<String, &Value> = all().collect();
     let mut finite: HashMap<String, bool> = all().map(|(name, _)| (name, false)).collect();
-    loop {
-        let mut grown = false;
-        for (name, schema) in all() {
-            if !finite[&name] && is_finite(schema, &finite) {
-                finite.insert(name, true);
-                grown = true;
-            }
-        }
-        if !grown {
-            break;
+    let mut users: HashMap<&str, Vec<&str>> = HashMap::new();
+    for (name, schema) in &schemas {
+        let mut targets = Vec::new();
+        references(schema, &mut targets);
+        targets.sort_unstable();
+        targets.dedup();
+        targets.into_iter().for_each(|target| users.entry(target).or_default().push(name));
+    }
+    let mut waiting: Vec<&str> = schemas.keys().map(String::as_str).collect();
+    while let Some(name) = waiting.pop() {
+        if !finite[name] && is_finite(schemas[name], &finite) {
+            finite.insert(name.to_owned(), true);
+            waiting.extend(users.get(name).into_iter().flatten());
         }
     }
     match finite[ROOT] {
         true => Ok(()),
         false => Err(whole("allows no finite value".to_owned())),
+    }
+}
+
+/// All references in `schema`.
+fn references<'a>(schema: &'a Value, out: &mut Vec<&'a str>) {
+    match schema {
+        Value::Object(map) => map.iter().for_each(|(key, value)| match value.as_str() {
+            Some(target) if key == "$ref" => out.push(target),
+            _ => references(value, out),
+        }),
+        Value::Array(list) => list.iter().for_each(|value| references(value, out)),
+        _ => {}
     }
 }
 
