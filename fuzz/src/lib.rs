@@ -209,8 +209,9 @@ pub fn tool_calls(bytes: &[u8]) {
         };
         let Ok(as_text) = tokenizer.encode(&text, Specials::AsText) else { return };
         let Ok(parsed) = tokenizer.encode(&text, Specials::Parse) else { return };
-        // `<s>` and `</s>` are text in one and nothing in the other.
-        if !text.contains("s>") {
+        // Special tokens that are no marks are text in one and nothing in the other.
+        let no_mark = format == CallFormat::Tags && text.contains("<function_call>");
+        if !text.contains("s>") && !no_mark {
             assert_eq!(run(&as_text), run(&parsed));
         }
     }

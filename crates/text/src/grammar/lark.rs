@@ -52,7 +52,7 @@ pub(super) fn grammar(
                     match specials.get(open) {
                         Some(id) => text.push_str(&format!("head: before <[{id}]>\n")),
                         None => {
-                            text.push_str(&format!("head[lazy]: /(?s:.*)/ {}\n", literal(open)))
+                            text.push_str(&format!("head[lazy]: /(?s:.*)/ {}\n", literal(open)));
                         }
                     }
                     text.push_str(&format!("before: /(?s:.*)/\ncalls: head {body}\n"));
