@@ -36,7 +36,6 @@ pub const TARGETS: [(&str, Target); 9] = [
 /// Special tokens of the byte-level tokenizer that targets use.
 const SPECIALS: [&str; 4] = ["<s>", "</s>", "<think>", "<function_call>"];
 
-
 /// A `config.json`, and the model that it describes made from a file that has nothing.
 pub fn config(bytes: &[u8]) {
     let Ok(config) = Config::from_json(bytes, Path::new("config.json")) else { return };
@@ -165,7 +164,8 @@ pub fn schema(bytes: &[u8]) {
     for _ in 0..48 {
         let mut logits = vec![0.0; VOCABULARY.num_ids() + 3];
         grammar.mask(&mut logits);
-        let ids: Vec<u32> = (0..).zip(&logits).filter(|(_, l)| **l == 0.0).map(|(i, _)| i).collect();
+        let ids: Vec<u32> =
+            (0..).zip(&logits).filter(|(_, l)| **l == 0.0).map(|(i, _)| i).collect();
         let Some(&id) = ids.get(choice % ids.len().max(1)) else { panic!("no token is allowed") };
         choice = choice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1) >> 1;
         if id == 257 || grammar.error().is_some() {

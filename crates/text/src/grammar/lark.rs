@@ -37,26 +37,14 @@ pub(super) fn grammar(
             if functions.is_empty() {
                 return Err(Error::Grammar { reason: "there is no function to call".to_owned() });
             }
-            let calls = calls(*format, functions, *parallel, &mark, &mut text, &mut parts)?;
-            let (open, body) = match format {
-                CallFormat::Tags => (TAGS.open, calls),
-                CallFormat::Typescript => (TYPESCRIPT.open, calls),
-            };
+            calls(*format, functions, *parallel, &mark, &mut text, &mut parts)?;
+            let open = format.open();
             match required {
-                true => {
-                    text.push_str(&format!("calls: {} {body}\n", mark(open)));
-                    "calls".to_owned()
-                }
+                true => format!("{} body", mark(open)),
                 // Any text may be the answer, but from the mark on it is a call.
                 false => {
-                    match specials.get(open) {
-                        Some(id) => text.push_str(&format!("head: before <[{id}]>\n")),
-                        None => {
-                            text.push_str(&format!("head[lazy]: /(?s:.*)/ {}\n", literal(open)));
-                        }
-                    }
-                    text.push_str(&format!("before: /(?s:.*)/\ncalls: head {body}\n"));
-                    "(before | calls)".to_owned()
+                    free("", open, None, specials, &mut text);
+                    "(before | head body)".to_owned()
                 }
             }
         }
@@ -73,9 +61,18 @@ pub(super) fn grammar(
                 )),
             }
             text.push_str("space: /[ \\n]{0,4}/\n");
-            match reasoning.opened {
-                true => format!("thought {start}"),
-                false => format!("({} thought)? {start}", mark(open)),
+            match (&rules.form, reasoning.opened) {
+                (_, true) => format!("thought {start}"),
+                // Free text that begins with the mark is reasoning and nothing else, so that it may
+                // speak of calls.
+                (Form::Calls { format, required: false, .. }, _)
+                    if !specials.contains_key(open) =>
+                {
+                    free("plain_", format.open(), Some(open), specials, &mut text);
+                    let plain = "plain_before | plain_head body";
+                    format!("({} thought {start} | {plain})", mark(open))
+                }
+                (_, false) => format!("({} thought)? {start}", mark(open)),
             }
         }
     };
@@ -85,7 +82,42 @@ pub(super) fn grammar(
     Ok(TopLevelGrammar { grammars, max_tokens: None })
 }
 
-/// The rules of calls after the opening mark; returns the rule's name.
+/// Rules `before`, any text, and `head`, text that ends with the mark `open`; neither begins with
+/// `not`. Their names begin with `prefix`.
+fn free(
+    prefix: &str,
+    open: &str,
+    not: Option<&str>,
+    specials: &HashMap<String, u32>,
+    text: &mut String,
+) {
+    let name = prefix.to_uppercase();
+    let not = not.map_or(String::new(), |not| format!(" & ~/(?s:{}.*)/", escaped(not)));
+    text.push_str(&format!("{prefix}before: {name}TEXT\n{name}TEXT: /(?s:.*)/{not}\n"));
+    match specials.get(open) {
+        Some(id) => text.push_str(&format!("{prefix}head: {prefix}before <[{id}]>\n")),
+        None => {
+            let open = escaped(open);
+            text.push_str(&format!("{prefix}head[lazy]: {name}HEAD\n"));
+            text.push_str(&format!("{name}HEAD: /(?s:.*{open})/{not}\n"));
+        }
+    }
+}
+
+/// A regular expression that matches `text`.
+fn escaped(text: &str) -> String {
+    let mut out = String::new();
+    for character in text.chars() {
+        // `\\<` would be the beginning of a word.
+        if character.is_ascii_punctuation() && !"_<>".contains(character) {
+            out.push('\\');
+        }
+        out.push(character);
+    }
+    out
+}
+
+/// The rule `body`: calls after the opening mark.
 fn calls(
     format: CallFormat,
     functions: &[Function],
@@ -93,7 +125,7 @@ fn calls(
     mark: &dyn Fn(&str) -> String,
     text: &mut String,
     parts: &mut Vec<GrammarWithLexer>,
-) -> Result<String, Error> {
+) -> Result<(), Error> {
     let mut names = Vec::new();
     for (i, function) in functions.iter().enumerate() {
         let parameters = match &function.parameters {
@@ -115,8 +147,7 @@ fn calls(
         names.push(format!("call{i}"));
     }
     text.push_str(&format!("call: {}\n", names.join(" | ")));
-    let again = if parallel { "*" } else { "{0,0}" };
-    let repeated = |item: String| if parallel { format!("({item}){again}") } else { String::new() };
+    let repeated = |item: String| if parallel { format!("({item})*") } else { String::new() };
     let rule = match format {
         CallFormat::Tags => {
             let more = repeated("\"\\n\" call".to_owned());
@@ -132,7 +163,7 @@ fn calls(
         }
     };
     text.push_str(&format!("body: {rule}\n"));
-    Ok("body".to_owned())
+    Ok(())
 }
 
 /// The schema with objects as its only type, as arguments are.

@@ -241,3 +241,12 @@ fn a_clone_goes_its_own_way() {
     assert_eq!(allowed(&mut two, &vocabulary), [u32::from(b'd')]);
     assert!(!one.may_end() && !one.must_end());
 }
+
+#[test]
+fn grammars_go_from_thread_to_thread() {
+    fn check<T: Send>() {}
+    fn check_shared<T: Send + Sync>() {}
+    check::<Grammar>();
+    check_shared::<Vocabulary>();
+    check_shared::<Tokenizer>();
+}

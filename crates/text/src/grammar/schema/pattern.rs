@@ -29,6 +29,8 @@ pub(super) fn translated(pattern: &str) -> Result<String, String> {
                     'd' | 'D' | 'w' | 'W' | 't' | 'n' | 'r' | 'f' | 'v' | 'x' | 'u' | 'p' | 'P' => {
                         out.extend(['\\', letter]);
                     }
+                    // With a backslash they are ends of words there.
+                    '<' | '>' => out.push(letter),
                     _ if letter.is_ascii_punctuation() => out.extend(['\\', letter]),
                     _ => return refused(&format!("\\{letter}")),
                 }
@@ -88,6 +90,7 @@ mod tests {
             (r"[.\]]", r"[.\]]"),
             (r"[a[b]]", r"[a\[b]\]"),
             (r"[^&&]", r"[^\&\&]"),
+            (r"\<\>", "<>"),
             (r"(?:\d|\w)\/", r"(?:\d|\w)\/"),
             (r"(?<year>\d)", r"(?<year>\d)"),
         ] {

@@ -130,3 +130,30 @@ fn reasoning_comes_before() {
         }
     }
 }
+
+#[test]
+fn reasoning_may_speak_of_calls() {
+    let functions = functions();
+    let call = CallFormat::Tags.write([("list_all", &json!({}))]);
+    for tokenizer in [byte_tokenizer(), merged_tokenizer()] {
+        let vocabulary = vocabulary(&tokenizer);
+        for (opened, text, expected) in [
+            (true, "a <tool_calls> no</think>yes".to_owned(), true),
+            (true, format!("a <tool_calls> no</think>yes {call}"), true),
+            (true, "a</think>yes <tool_calls> no".to_owned(), false),
+            (false, "<think>a <tool_calls> no</think>yes".to_owned(), true),
+            (false, format!("<think>a <tool_calls> no</think>yes {call}"), true),
+            (false, "<think>a</think>yes <tool_calls> no".to_owned(), false),
+            (false, "<thin yes".to_owned(), true),
+            (false, format!("yes {call}"), true),
+            (false, call.clone(), true),
+            (false, "yes <tool_calls> no".to_owned(), false),
+        ] {
+            let reasoning = Some(Thought { marks: Marks::think(), opened });
+            let rules = Rules { reasoning, ..rules(CallFormat::Tags, &functions, false) };
+            let grammar = Grammar::new(&vocabulary, &rules).unwrap();
+            let ids = tokenizer.encode(&text, Specials::Parse).unwrap();
+            assert_eq!(takes(grammar, &vocabulary, &ids), expected, "{opened} {text}");
+        }
+    }
+}
