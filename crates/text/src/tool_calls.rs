@@ -2,7 +2,7 @@
 //!
 //! The MiniMax models have two forms:
 //!
-//! ```text
+//! ````text
 //! <tool_calls>                                 MiniMax-M1: a JSON object per line
 //! {"name": "weigh", "arguments": {"what": "stone"}}
 //! </tool_calls>
@@ -10,7 +10,7 @@
 //! <function_call>```typescript                 MiniMax-Text-01: a block for each call
 //! functions.weigh({"what": "stone"})
 //! ```
-//! ```
+//! ````
 
 use crate::marks::held;
 use serde::Deserialize;
