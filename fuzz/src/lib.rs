@@ -7,16 +7,21 @@ pub mod mutate;
 use files::{Folder, open_gguf, open_header};
 use models::Config;
 use std::path::Path;
+use std::sync::LazyLock;
 use tensor::Device;
+use text::grammar::{Form, Rules};
+use text::tool_calls::Piece;
+use text::{Answer, AnswerForm, CallFormat, CallParser, Delta, FinishReason, Marks};
 use text::{ChatTemplate, Content, Conversation, Message, Part, ToolCall};
 use text::{Detokenizer, GgufTokenizer, Specials, StopStrings, Tokenizer};
+use text::{Grammar, Vocabulary};
 use train::Recipe;
 
 /// What takes any bytes.
 pub type Target = fn(&[u8]);
 
 /// All targets by name.
-pub const TARGETS: [(&str, Target); 7] = [
+pub const TARGETS: [(&str, Target); 9] = [
     ("config", config),
     ("safetensors_header", safetensors_header),
     ("index", index),
@@ -24,7 +29,12 @@ pub const TARGETS: [(&str, Target); 7] = [
     ("template", template),
     ("recipe", recipe),
     ("gguf", gguf),
+    ("schema", schema),
+    ("tool_calls", tool_calls),
 ];
+
+/// Special tokens of the byte-level tokenizer that targets use.
+const SPECIALS: [&str; 4] = ["<s>", "</s>", "<think>", "<function_call>"];
 
 /// A `config.json`, and the model that it describes made from a file that has nothing.
 pub fn config(bytes: &[u8]) {
@@ -122,11 +132,88 @@ pub fn template(bytes: &[u8]) {
     for messages in [&messages[..], &messages[..1], &[]] {
         let conversation = Conversation {
             messages,
-            tools: &[],
             add_generation_prompt: true,
             now: Some(std::time::SystemTime::UNIX_EPOCH),
+            ..Conversation::empty()
         };
         let _ = template.render(&conversation);
+        let said = [Message::new("user", "</s><s>"), Message::new("assistant", "a </")];
+        let messages = [&said, messages].concat();
+        let tokenizer = Tokenizer::bytes(SPECIALS);
+        let conversation = Conversation { messages: &messages, ..conversation };
+        let _ = template.encode(&tokenizer, &conversation);
+    }
+}
+
+/// A JSON schema, and the first tokens of an answer that fits.
+pub fn schema(bytes: &[u8]) {
+    static VOCABULARY: LazyLock<Vocabulary> = LazyLock::new(|| {
+        Vocabulary::new(&Tokenizer::bytes(SPECIALS), &[257])
+            .unwrap_or_else(|error| panic!("no vocabulary: {error}"))
+    });
+    let Ok(schema) = serde_json::from_slice(bytes) else { return };
+    let rules = Rules { form: Form::Schema(&schema), reasoning: None };
+    let mut grammar = match Grammar::new(&VOCABULARY, &rules) {
+        Ok(grammar) => grammar,
+        Err(error) => {
+            assert!(error.to_string().len() < 10_000, "{error}");
+            return;
+        }
+    };
+    let mut choice = bytes.iter().fold(1_usize, |sum, &byte| sum.wrapping_mul(31) + byte as usize);
+    for _ in 0..48 {
+        let mut logits = vec![0.0; VOCABULARY.num_ids() + 3];
+        grammar.mask(&mut logits);
+        let ids: Vec<u32> =
+            (0..).zip(&logits).filter(|(_, l)| **l == 0.0).map(|(i, _)| i).collect();
+        let Some(&id) = ids.get(choice % ids.len().max(1)) else { panic!("no token is allowed") };
+        choice = choice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1) >> 1;
+        if id == 257 || grammar.error().is_some() {
+            return;
+        }
+        assert!(grammar.push(id).is_ok(), "{id} was allowed");
+    }
+}
+
+/// What a model writes, in pieces of all lengths: the same calls, and nothing lost.
+pub fn tool_calls(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    for format in [CallFormat::Tags, CallFormat::Typescript] {
+        let mut whole = CallParser::new(format);
+        let mut found = whole.push(&text);
+        found.extend(whole.finish());
+        let is_text = |piece: &Piece| matches!(piece, Piece::Text(_));
+        if found.iter().all(is_text) {
+            let joined = found.iter().map(|piece| match piece {
+                Piece::Text(text) => &text[..],
+                Piece::Call { .. } => "",
+            });
+            assert_eq!(joined.collect::<String>(), text);
+        }
+        let tokenizer = Tokenizer::bytes(SPECIALS);
+        let form = AnswerForm {
+            stop: vec!["\n\n\n".to_owned()],
+            reasoning: Some((Marks::think(), false)),
+            calls: Some(format),
+        };
+        let run = |ids: &[u32]| {
+            let mut answer = Answer::new(&tokenizer, form.clone());
+            let mut deltas: Vec<Delta> = ids.iter().flat_map(|&id| answer.push(id)).collect();
+            let (rest, reason) = answer.finish(FinishReason::Stop);
+            deltas.extend(rest);
+            let said = deltas.iter().map(|delta| match delta {
+                Delta::Content(text) | Delta::Reasoning(text) => text.clone(),
+                other => format!("{other:?}"),
+            });
+            (said.collect::<String>(), reason)
+        };
+        let Ok(as_text) = tokenizer.encode(&text, Specials::AsText) else { return };
+        let Ok(parsed) = tokenizer.encode(&text, Specials::Parse) else { return };
+        // Special tokens that are no marks are text in one and nothing in the other.
+        let no_mark = format == CallFormat::Tags && text.contains("<function_call>");
+        if !text.contains("s>") && !no_mark {
+            assert_eq!(run(&as_text), run(&parsed));
+        }
     }
 }
 

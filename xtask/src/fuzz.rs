@@ -9,8 +9,17 @@ use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 /// As named in `fuzz/Cargo.toml`; a test compares.
-const TARGETS: [&str; 7] =
-    ["config", "safetensors_header", "index", "tokenizer", "template", "recipe", "gguf"];
+const TARGETS: [&str; 9] = [
+    "config",
+    "safetensors_header",
+    "index",
+    "tokenizer",
+    "template",
+    "recipe",
+    "gguf",
+    "schema",
+    "tool_calls",
+];
 
 /// How long a process may run beyond its time: others may use the machine.
 const GRACE: Duration = Duration::from_secs(120);

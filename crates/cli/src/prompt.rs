@@ -7,13 +7,10 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
-use text::{ChatTemplate, Conversation, Message, Specials, Tokenizer};
+use text::{ChatTemplate, Conversation, Message, Tokenizer};
 use train::extract::Extract;
 use train::lookup::ABSENT;
 use train::tokens::MARKS;
-
-/// Stands for a text that holds special tokens while the template is filled in.
-const PLACE: &str = "\u{E000}text\u{E000}";
 
 /// The form of a prompt.
 #[derive(Debug)]
@@ -120,33 +117,22 @@ fn read(path: &Path, left: u64, most: u64) -> anyhow::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// One message in a template. Special tokens in the message are text: they cannot end it.
+/// One message in a template.
 fn chat(template: &ChatTemplate, tokenizer: &Tokenizer, text: &str) -> anyhow::Result<Vec<u32>> {
-    let render = |text: &str| {
-        template.render(&Conversation {
-            messages: &[Message::new("user", text)],
-            tools: &[],
-            add_generation_prompt: true,
-            now: Some(SystemTime::now()),
-        })
+    let conversation = Conversation {
+        messages: &[Message::new("user", text)],
+        add_generation_prompt: true,
+        now: Some(SystemTime::now()),
+        ..Conversation::empty()
     };
-    if !tokenizer.special_tokens().iter().any(|token| text.contains(token)) {
-        return Ok(tokenizer.encode(&render(text)?, Specials::Parse)?);
-    }
-    let rendered = render(PLACE)?;
-    let (before, after) = rendered.split_once(PLACE).context(
-        "the text holds special tokens of the model, and its chat template changes what is said: \
-         expected a text without them",
-    )?;
-    let around = |text: &str| tokenizer.encode(text, Specials::Parse);
-    let text = tokenizer.encode(text, Specials::AsText)?;
-    Ok([around(before)?, text, around(after)?].concat())
+    Ok(template.encode(tokenizer, &conversation)?)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::collections::BTreeMap;
+    use text::Specials;
 
     const TEMPLATE: &str = "{% for m in messages %}<s>{{ m.role }}:{{ m.content }}</s>{% endfor %}\
                             {% if add_generation_prompt %}<s>ai:{% endif %}";

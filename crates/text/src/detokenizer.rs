@@ -5,21 +5,37 @@ use crate::Tokenizer;
 /// Turns ids into text one by one.
 ///
 /// All pieces together are the text of all ids, whatever the tokenizer joins or cuts.
-#[derive(Debug)]
-pub struct Detokenizer<'a> {
-    tokenizer: &'a Tokenizer,
+#[derive(Clone, Debug)]
+pub struct Detokenizer {
+    tokenizer: Tokenizer,
     /// Ids whose text may still change or is needed as context.
     ids: Vec<u32>,
-    /// How many of them are context only, already emitted.
+    /// How many of them are context only, all of their text emitted.
     context: usize,
+    /// Bytes that were emitted of the text of the others.
+    emitted: usize,
+    /// Ids since something was emitted.
+    waiting: usize,
     /// Bytes of a character that is not complete, if the tokenizer is byte-level.
     bytes: Vec<u8>,
 }
 
-impl<'a> Detokenizer<'a> {
+/// Most tokens that a character is spread over.
+const LONGEST: usize = 4;
+/// Most ids that are kept beside the context: text that stays damaged is not looked at for ever.
+const MAX_IDS: usize = 64;
+
+impl Detokenizer {
     /// Begins a text.
-    pub fn new(tokenizer: &'a Tokenizer) -> Self {
-        Self { tokenizer, ids: Vec::new(), context: 0, bytes: Vec::new() }
+    pub fn new(tokenizer: &Tokenizer) -> Self {
+        Self {
+            tokenizer: tokenizer.clone(),
+            ids: Vec::new(),
+            context: 0,
+            emitted: 0,
+            waiting: 0,
+            bytes: Vec::new(),
+        }
     }
 
     /// The text that `id` completes, maybe none.
@@ -29,20 +45,48 @@ impl<'a> Detokenizer<'a> {
             return self.complete_characters();
         }
         self.ids.push(id);
-        let text = self.rest();
-        // The last character may still be completed, unless so many bytes came that it is damaged.
-        if text.ends_with('\u{FFFD}') && self.ids.len() - self.context < 4 {
-            return String::new();
+        self.waiting += 1;
+        let Some(text) = self.rest() else {
+            // A tokenizer that spells bytes makes all of a run damaged until its end is complete.
+            return match self.ids.len() - self.context < MAX_IDS {
+                true => String::new(),
+                false => self.commit(),
+            };
+        };
+        // The last character may still be completed, unless so many tokens came that it is damaged.
+        // Some tokenizers write U+FFFD for each byte of it, others one.
+        let whole = text.trim_end_matches('\u{FFFD}');
+        let damaged = (text.len() - whole.len()) / '\u{FFFD}'.len_utf8();
+        if whole.len() > self.emitted {
+            self.waiting = 0;
         }
-        self.emitted();
-        text
+        let open = match self.waiting < LONGEST {
+            true => damaged.min(LONGEST - 1),
+            false => usize::from(damaged > 1),
+        };
+        let end = text.len() - open * '\u{FFFD}'.len_utf8();
+        let complete = text.get(self.emitted..end).unwrap_or_default().to_owned();
+        if !complete.is_empty() {
+            (self.emitted, self.waiting) = (end, 0);
+        }
+        if open == 0 || self.ids.len() - self.context >= MAX_IDS {
+            return complete + &self.commit();
+        }
+        complete
     }
 
     /// What is left, damaged characters as U+FFFD.
     pub fn finish(&mut self) -> String {
-        let text = self.rest() + &String::from_utf8_lossy(&self.bytes);
-        self.bytes.clear();
-        self.emitted();
+        self.commit() + &String::from_utf8_lossy(&std::mem::take(&mut self.bytes))
+    }
+
+    /// The rest of the ids' text; from now on they are context.
+    fn commit(&mut self) -> String {
+        let text = self.rest().unwrap_or_default();
+        let text = text.get(self.emitted..).unwrap_or_default().to_owned();
+        self.ids.drain(..self.context);
+        self.context = self.ids.len();
+        (self.emitted, self.waiting) = (0, 0);
         text
     }
 
@@ -64,17 +108,12 @@ impl<'a> Detokenizer<'a> {
         text
     }
 
-    /// The text of what was not emitted, decoded in context: tokenizers that put a space before
-    /// words leave it out at the very start.
-    fn rest(&self) -> String {
+    /// The text behind the context, decoded with it: tokenizers that put a space before words leave
+    /// it out at the very start. `None` if the context's own text has changed.
+    fn rest(&self) -> Option<String> {
         let before = self.tokenizer.decode(&self.ids[..self.context]);
         let all = self.tokenizer.decode(&self.ids);
-        all.strip_prefix(&before).map_or(String::new(), str::to_owned)
-    }
-
-    fn emitted(&mut self) {
-        self.ids.drain(..self.context);
-        self.context = self.ids.len();
+        all.strip_prefix(&before).map(str::to_owned)
     }
 }
 
@@ -100,15 +139,15 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_come_out(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
+        fn any_ids_come_out(ids in prop::collection::vec(0..257_u32, 0..40)) {
             let tokenizer = Tokenizer::bytes(["<|end|>"]);
             let mut detokenizer = Detokenizer::new(&tokenizer);
             let mut joined = String::new();
-            for &byte in &bytes {
-                joined += &detokenizer.push(byte.into());
+            for &id in &ids {
+                joined += &detokenizer.push(id);
             }
             joined += &detokenizer.finish();
-            prop_assert_eq!(joined, String::from_utf8_lossy(&bytes));
+            prop_assert_eq!(joined, tokenizer.decode(&ids));
         }
     }
 }

@@ -71,4 +71,26 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
+    /// A JSON schema that cannot be enforced, or would take too long to be made ready.
+    #[error("{}the JSON schema {reason}", keyword.as_ref().map(|k| format!("`{k}`: ")).unwrap_or_default())]
+    Schema {
+        /// The keyword, if it is one.
+        keyword: Option<String>,
+        /// What is wrong, where.
+        reason: String,
+    },
+    /// Text that cannot be constrained.
+    #[error("the answer cannot be constrained: {reason}")]
+    Grammar {
+        /// What is wrong.
+        reason: String,
+    },
+    /// A variable that is not for requests to set.
+    #[error("the template variable `{name}` {reason}")]
+    Variable {
+        /// Its name.
+        name: String,
+        /// What is wrong with it.
+        reason: String,
+    },
 }

@@ -5,20 +5,22 @@
 //! `documents` (none), `add_generation_prompt`, the special tokens by name, and
 //! `strftime_now(format)` where a time is given.
 //!
-//! The text holds special tokens and is to be encoded with [`Specials::Parse`](crate::Specials);
-//! those that a user wrote are then special as well.
+//! The text holds special tokens. [`ChatTemplate::encode`] keeps those of the template and those that
+//! somebody wrote apart (`guard`); the text of [`ChatTemplate::render`] no longer shows which is which.
 
 mod config;
 mod form;
+mod guard;
 mod json;
 mod message;
 mod sandbox;
 #[cfg(test)]
 mod tests;
+mod tools;
 
 pub use message::{Content, Message, Part, ToolCall};
 
-use crate::Error;
+use crate::{CallFormat, Error};
 use config::Config;
 use form::Form;
 use minijinja::value::Serde;
@@ -26,7 +28,9 @@ use minijinja::{ErrorKind, Value};
 use sandbox::{Failure, Sandbox};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 use std::time::SystemTime;
+use tools::Tools;
 
 /// A file that holds a template and nothing else; it counts more than the others.
 pub(crate) const FILE: &str = "chat_template.jinja";
@@ -48,7 +52,23 @@ pub struct ChatTemplate {
     form: Form,
     /// Whether there is a template of its own for conversations with tools.
     tool_use: bool,
+    tools: Tools,
 }
+
+/// Variables that a conversation may set: switches that templates are known to have. Others could
+/// change what a template relies on.
+const VARIABLES: [&str; 8] = [
+    "enable_thinking",
+    "thinking",
+    "thinking_budget",
+    "reasoning_effort",
+    "preserve_thinking",
+    "date_string",
+    "builtin_tools",
+    "model_identity",
+];
+/// Longest value of one in bytes of JSON.
+const MAX_VARIABLE: usize = 1024;
 
 /// What a template makes text of.
 #[derive(Clone, Copy, Debug)]
@@ -57,13 +77,36 @@ pub struct Conversation<'a> {
     pub messages: &'a [Message],
     /// The functions that the model may call, as the JSON schemas of their definitions.
     pub tools: &'a [serde_json::Value],
+    /// Values of further variables: `enable_thinking`, `reasoning_effort` and others that templates
+    /// are known to have.
+    pub variables: &'a serde_json::Map<String, serde_json::Value>,
     /// Whether the text goes on to where the model answers.
     pub add_generation_prompt: bool,
     /// The time that templates may read, shown in UTC; `None`: they know no time.
     pub now: Option<SystemTime>,
 }
 
+impl Conversation<'_> {
+    /// Nothing said, and nothing asked for.
+    pub fn empty() -> Self {
+        static NONE: LazyLock<serde_json::Map<String, serde_json::Value>> =
+            LazyLock::new(serde_json::Map::new);
+        Self {
+            messages: &[],
+            tools: &[],
+            variables: &NONE,
+            add_generation_prompt: false,
+            now: None,
+        }
+    }
+}
+
 impl ChatTemplate {
+    /// How the model of this template writes calls of functions, if that is known.
+    pub fn call_format(&self) -> Option<CallFormat> {
+        self.tools.format
+    }
+
     /// The template in a model's folder: `chat_template.jinja`, `chat_template.json` or
     /// `chat_template` in `tokenizer_config.json`, in this order; `None` if there is none.
     ///
@@ -116,6 +159,7 @@ impl ChatTemplate {
         }
         let mut sandbox = Sandbox::new();
         let mut tool_use = false;
+        let sources: Vec<String> = templates.values().cloned().collect();
         for (name, source) in templates {
             // Others are chosen by name, which nothing here does.
             if name == DEFAULT || name == TOOL_USE {
@@ -124,9 +168,18 @@ impl ChatTemplate {
                 sandbox.add(name, source).map_err(wrong)?;
             }
         }
-        let mut template =
-            Self { path: path.to_owned(), sandbox, special_tokens, form: Form::Text, tool_use };
-        template.form = form::probe(|messages| template.run(messages, &[], false, None).ok());
+        let mut template = Self {
+            path: path.to_owned(),
+            sandbox,
+            special_tokens,
+            form: Form::Text,
+            tool_use,
+            tools: Tools::UNKNOWN,
+        };
+        template.form = form::probe(|messages| template.run(messages, &Conversation::empty()).ok());
+        template.tools = Tools::probe(&sources, |messages| {
+            template.render(&Conversation { messages, ..Conversation::empty() }).ok()
+        });
         Ok(template)
     }
 
@@ -137,7 +190,18 @@ impl ChatTemplate {
     /// If the template refuses the messages (a role that it does not know, an image where it
     /// takes text only), fails, takes too long or writes too much.
     pub fn render(&self, conversation: &Conversation<'_>) -> Result<String, Error> {
-        let messages = conversation.messages.iter().enumerate();
+        for (name, value) in conversation.variables {
+            let wrong = |reason: String| Error::Variable { name: name.clone(), reason };
+            if !VARIABLES.contains(&&name[..]) {
+                return Err(wrong(format!("is not one of `{}`", VARIABLES.join("`, `"))));
+            }
+            let bytes = value.to_string().len();
+            if bytes > MAX_VARIABLE {
+                return Err(wrong(format!("has {bytes} bytes, expected {MAX_VARIABLE} at most")));
+            }
+        }
+        let messages = self.tools.adapt(conversation.messages);
+        let messages = messages.iter().enumerate();
         let messages = messages.map(|(i, message)| {
             message.to_value(self.form).map_err(|found| Error::Refused {
                 path: self.path.clone(),
@@ -145,8 +209,7 @@ impl ChatTemplate {
             })
         });
         let messages = messages.collect::<Result<_, _>>()?;
-        let Conversation { tools, add_generation_prompt, now, .. } = *conversation;
-        self.run(messages, tools, add_generation_prompt, now).map_err(|failure| {
+        self.run(messages, conversation).map_err(|failure| {
             let path = self.path.clone();
             match failure {
                 Failure::Refused(reason) => Error::Refused { path, reason },
@@ -158,16 +221,17 @@ impl ChatTemplate {
     fn run(
         &self,
         messages: Vec<Value>,
-        tools: &[serde_json::Value],
-        add_generation_prompt: bool,
-        now: Option<SystemTime>,
+        conversation: &Conversation<'_>,
     ) -> Result<String, Failure> {
+        let Conversation { tools, add_generation_prompt, now, .. } = *conversation;
         let name = if self.tool_use && !tools.is_empty() { TOOL_USE } else { DEFAULT };
         let mut variables: BTreeMap<&str, Value> = self
             .special_tokens
             .iter()
             .map(|(name, token)| (&name[..], Value::from(&token[..])))
             .collect();
+        let extra = conversation.variables.iter();
+        variables.extend(extra.map(|(name, value)| (&name[..], Value::from(Serde(value)))));
         let tools = match tools {
             [] => Value::from(()),
             tools => Value::from(Serde(tools)),

@@ -1,18 +1,22 @@
 //! From text to token ids and back: bytes, or a Hugging Face `tokenizer.json`.
 
 mod outline;
+mod pieces;
+
+pub(crate) use pieces::Piece;
 
 use crate::Error;
 use serde::Deserialize;
 use std::path::Path;
+use std::sync::{Arc, OnceLock};
 
 /// The file of a byte-level tokenizer: `{"special_tokens": ["<|end|>", …]}`.
 pub const BYTE_TOKENIZER: &str = "byte_tokenizer.json";
 pub(crate) const HUGGING_FACE: &str = "tokenizer.json";
 
-/// Splits text into tokens.
-#[derive(Debug)]
-pub struct Tokenizer(Kind);
+/// Splits text into tokens. Clones share what was read.
+#[derive(Clone, Debug)]
+pub struct Tokenizer(Arc<Kind>);
 
 #[derive(Debug)]
 enum Kind {
@@ -20,7 +24,25 @@ enum Kind {
     Bytes {
         special_tokens: Vec<String>,
     },
-    HuggingFace(Box<tokenizers::Tokenizer>),
+    HuggingFace(Box<HuggingFace>),
+}
+
+#[derive(Debug)]
+struct HuggingFace {
+    tokenizer: tokenizers::Tokenizer,
+    /// The same, blind to special tokens in a text; made when it is first needed, for a copy of a
+    /// large vocabulary takes longer than most texts.
+    blind: OnceLock<tokenizers::Tokenizer>,
+}
+
+impl HuggingFace {
+    fn blind(&self) -> &tokenizers::Tokenizer {
+        self.blind.get_or_init(|| {
+            let mut blind = self.tokenizer.clone();
+            blind.set_encode_special_tokens(true);
+            blind
+        })
+    }
 }
 
 /// What the text of special tokens means.
@@ -42,7 +64,7 @@ impl Tokenizer {
     /// A byte-level tokenizer with the given special tokens after the 256 bytes.
     pub fn bytes<S: Into<String>>(special_tokens: impl IntoIterator<Item = S>) -> Self {
         let special_tokens = special_tokens.into_iter().map(Into::into).collect();
-        Self(Kind::Bytes { special_tokens })
+        Self(Arc::new(Kind::Bytes { special_tokens }))
     }
 
     /// The tokenizer in a model's folder.
@@ -79,7 +101,8 @@ impl Tokenizer {
         }
         outline::check(text).map_err(wrong)?;
         let tokenizer = caught(|| tokenizers::Tokenizer::from_bytes(text)).map_err(wrong)?;
-        Ok(Self(Kind::HuggingFace(Box::new(tokenizer))))
+        let blind = OnceLock::new();
+        Ok(Self(Arc::new(Kind::HuggingFace(Box::new(HuggingFace { tokenizer, blind })))))
     }
 
     /// The ids of `text`.
@@ -88,20 +111,17 @@ impl Tokenizer {
     ///
     /// If a `tokenizer.json` has rules that fail on this text.
     pub fn encode(&self, text: &str, specials: Specials) -> Result<Vec<u32>, Error> {
-        match &self.0 {
+        match &*self.0 {
             Kind::Bytes { special_tokens } if specials == Specials::Parse => {
                 Ok(parse(text, special_tokens))
             }
             Kind::Bytes { .. } => Ok(text.bytes().map(u32::from).collect()),
-            Kind::HuggingFace(tokenizer) => {
-                let encoded = match specials {
-                    Specials::Parse => caught(|| tokenizer.encode(text, false)),
-                    Specials::AsText => {
-                        let mut plain = (**tokenizer).clone();
-                        plain.set_encode_special_tokens(true);
-                        caught(|| plain.encode(text, false))
-                    }
+            Kind::HuggingFace(file) => {
+                let tokenizer = match specials {
+                    Specials::Parse => &file.tokenizer,
+                    Specials::AsText => file.blind(),
                 };
+                let encoded = caught(|| tokenizer.encode(text, false));
                 let failed = |reason| Error::Tokenizer { path: HUGGING_FACE.into(), reason };
                 Ok(encoded.map_err(failed)?.get_ids().to_vec())
             }
@@ -115,7 +135,7 @@ impl Tokenizer {
     ///
     /// As [`encode`](Self::encode).
     pub fn encode_bytes(&self, bytes: &[u8]) -> Result<Vec<u32>, Error> {
-        match &self.0 {
+        match &*self.0 {
             Kind::Bytes { .. } => Ok(bytes.iter().map(|&byte| byte.into()).collect()),
             Kind::HuggingFace(_) => self.encode(&String::from_utf8_lossy(bytes), Specials::AsText),
         }
@@ -123,21 +143,21 @@ impl Tokenizer {
 
     /// The text of `ids`, special tokens left out; what is not UTF-8 is U+FFFD.
     pub fn decode(&self, ids: &[u32]) -> String {
-        match &self.0 {
+        match &*self.0 {
             Kind::Bytes { .. } => {
                 let bytes: Vec<u8> = ids.iter().filter_map(|&id| u8::try_from(id).ok()).collect();
                 String::from_utf8_lossy(&bytes).into_owned()
             }
             // It fails only for ids that do not exist, which say nothing.
-            Kind::HuggingFace(tokenizer) => {
-                caught(|| tokenizer.decode(ids, true)).unwrap_or_default()
+            Kind::HuggingFace(file) => {
+                caught(|| file.tokenizer.decode(ids, true)).unwrap_or_default()
             }
         }
     }
 
     /// The byte that `id` stands for, if this is byte-level and it is not a special token.
     pub(crate) fn byte(&self, id: u32) -> Option<u8> {
-        match &self.0 {
+        match &*self.0 {
             Kind::Bytes { .. } => u8::try_from(id).ok(),
             Kind::HuggingFace(_) => None,
         }
@@ -145,23 +165,23 @@ impl Tokenizer {
 
     /// Whether every byte is a token.
     pub fn is_byte_level(&self) -> bool {
-        matches!(self.0, Kind::Bytes { .. })
+        matches!(*self.0, Kind::Bytes { .. })
     }
 
     /// Number of ids.
     pub fn vocab_size(&self) -> usize {
-        match &self.0 {
+        match &*self.0 {
             Kind::Bytes { special_tokens } => 256 + special_tokens.len(),
-            Kind::HuggingFace(tokenizer) => tokenizer.get_vocab_size(true),
+            Kind::HuggingFace(file) => file.tokenizer.get_vocab_size(true),
         }
     }
 
     /// The special tokens, as text.
     pub fn special_tokens(&self) -> Vec<String> {
-        match &self.0 {
+        match &*self.0 {
             Kind::Bytes { special_tokens } => special_tokens.clone(),
-            Kind::HuggingFace(tokenizer) => {
-                let added = tokenizer.get_added_tokens_decoder();
+            Kind::HuggingFace(file) => {
+                let added = file.tokenizer.get_added_tokens_decoder();
                 let special = added.into_values().filter(|token| token.special);
                 special.map(|token| token.content).collect()
             }
@@ -170,11 +190,11 @@ impl Tokenizer {
 
     /// The id of a special token.
     pub fn special_id(&self, token: &str) -> Option<u32> {
-        match &self.0 {
+        match &*self.0 {
             Kind::Bytes { special_tokens } => {
                 special_tokens.iter().position(|t| t == token).map(|i| 256 + i as u32)
             }
-            Kind::HuggingFace(tokenizer) => tokenizer.token_to_id(token),
+            Kind::HuggingFace(file) => file.tokenizer.token_to_id(token),
         }
     }
 }

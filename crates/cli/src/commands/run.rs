@@ -154,14 +154,14 @@ fn reading_bar(tokens: usize) -> anyhow::Result<ProgressBar> {
 }
 
 /// The answer so far, shown as it comes.
-struct Answer<'a> {
-    detokenizer: Detokenizer<'a>,
+struct Answer {
+    detokenizer: Detokenizer,
     stop: StopStrings,
     text: String,
     shown: bool,
 }
 
-impl Answer<'_> {
+impl Answer {
     /// Adds a token; whether a stop string ended the answer.
     fn push(&mut self, id: u32) -> anyhow::Result<bool> {
         let piece = self.detokenizer.push(id);

@@ -97,9 +97,8 @@ fn a_bpe_goes_there_and_back_with_its_templates() {
         let messages = [Message::new("user", "hi")];
         let conversation = Conversation {
             messages: &messages,
-            tools: &[],
             add_generation_prompt: true,
-            now: None,
+            ..Conversation::empty()
         };
         assert_eq!(back.template().unwrap().unwrap().render(&conversation).unwrap(), "<s>hi");
     };

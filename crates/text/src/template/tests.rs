@@ -1,4 +1,5 @@
 mod files;
+mod guard;
 mod hostile;
 
 use super::*;
@@ -56,7 +57,7 @@ fn template(source: &str) -> ChatTemplate {
 }
 
 fn conversation(messages: &[Message]) -> Conversation<'_> {
-    Conversation { messages, tools: &[], add_generation_prompt: true, now: None }
+    Conversation { messages, add_generation_prompt: true, ..Conversation::empty() }
 }
 
 #[track_caller]
