@@ -43,8 +43,8 @@ pub enum Event<M> {
     Done {
         /// What it took.
         usage: Usage,
-        /// Where each answer ended, in order, unless [`Keep::No`](crate::Keep::No) was asked for: what
-        /// was read, so without the last token written. Answers that failed have none.
+        /// Where each answer ended, in order, if [asked for](crate::Request::give_ends): what was read,
+        /// so often without the last token written. Answers that failed have none.
         snapshots: Vec<(usize, Snapshot<M>)>,
     },
 }

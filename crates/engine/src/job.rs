@@ -4,7 +4,7 @@ use crate::event::Usage;
 use crate::model::{Memory, Piece};
 use crate::request::{Request, RequestId};
 use crate::sequence::Sequence;
-use crate::snapshots::Snapshot;
+use crate::snapshots::{Snapshot, SnapshotId};
 
 /// A request at work.
 #[derive(Debug)]
@@ -15,6 +15,10 @@ pub(crate) struct Job<M> {
     pub(crate) tag: u64,
     pub(crate) phase: Phase<M>,
     pub(crate) usage: Usage,
+    /// Where to stop reading the prompt for a snapshot, in descending order.
+    pub(crate) stops: Vec<usize>,
+    /// Snapshots of the ladder, by their number.
+    pub(crate) rungs: Vec<(usize, SnapshotId)>,
     /// Where its answers ended.
     pub(crate) ends: Vec<(usize, Snapshot<M>)>,
 }
@@ -34,12 +38,10 @@ pub(crate) struct Reading<M> {
     pub(crate) memory: M,
     /// Tokens to read in this step.
     pub(crate) piece: usize,
-    /// Where to stop for a snapshot, in descending order.
-    pub(crate) stops: Vec<usize>,
 }
 
 impl<M: Memory> Job<M> {
-    /// Memories of the job.
+    /// Memories that may grow.
     pub(crate) fn memories(&self) -> impl Iterator<Item = &M> {
         let (reading, writing) = match &self.phase {
             Phase::Reading(reading) => (Some(&reading.memory), &[][..]),

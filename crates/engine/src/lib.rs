@@ -28,6 +28,6 @@ pub use lm::Lm;
 pub use model::{Bytes, Logits, Memory, Model, Part, Piece};
 pub use request::{Draft, Keep, MAX_LOGPROBS, Namespace, Request, RequestId, TokenMask};
 pub use sampling::{Sampling, argmax};
-pub use snapshots::{Load, Miss, Snapshot, Tier};
+pub use snapshots::{Load, Miss, Snapshot, SnapshotId, SnapshotInfo, Tier};
 pub use stats::{Counts, Stats};
 pub use worker::{Flow, Gone, Handle, Worker};

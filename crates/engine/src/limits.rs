@@ -1,7 +1,8 @@
 //! What an engine may use, and requests that it cannot take.
 
-use crate::model::Model;
+use crate::model::{Bytes, Memory, Model};
 use crate::request::{Draft, MAX_LOGPROBS, Request};
+use crate::snapshots::Snapshot;
 
 /// What an engine may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,12 +40,12 @@ impl Limits {
         }
     }
 
-    /// A server's: `memory_bytes` of memory, half of which may be snapshots, an eighth pinned ones;
+    /// A server's: `memory_bytes` of memory, which may all be snapshots, an eighth of it pinned ones;
     /// 4096 tokens a step, 64 answers at a time, 1024 requests waiting, a ladder of 8192 tokens.
     pub fn server(memory_bytes: u64) -> Self {
         Self {
             memory_bytes,
-            snapshot_bytes: memory_bytes / 2,
+            snapshot_bytes: memory_bytes,
             pinned_bytes: memory_bytes / 8,
             step_tokens: 4096,
             max_running: 64,
@@ -153,6 +154,13 @@ impl Limits {
             within("draft.ngram", ngram, 1, usize::MAX)?;
         }
         request.sampling.check(vocab_size)?;
+        if let Some(Snapshot { tokens, memory }) = &request.from
+            && memory.tokens() != tokens.len()
+        {
+            let found = format!("{} tokens with a memory of {}", tokens.len(), memory.tokens());
+            let expected = "a memory of its tokens".to_owned();
+            return Err(Refused::Invalid { field: "from", found, expected });
+        }
         let need = Need::of(model, request);
         let memory = self.memory_bytes.saturating_sub(self.pinned_bytes);
         if need.total() > memory {
@@ -174,7 +182,7 @@ fn within(field: &'static str, found: usize, least: usize, most: usize) -> Resul
 
 /// The most memory that a request may come to need.
 struct Need {
-    first: crate::model::Bytes,
+    first: Bytes,
     fork: u64,
     n: usize,
 }

@@ -45,13 +45,15 @@ pub struct Request<M> {
     /// How long what is read stays.
     pub keep: Keep,
     /// Points of the prompt, in tokens, at which others may begin to differ, such as ends of messages:
-    /// snapshots are taken there. Those outside are left out.
+    /// snapshots are taken at the first and the last three of them.
     pub marks: Vec<usize>,
-    /// Something already read that the prompt begins with. As far as the two agree, it is reused; it
-    /// becomes one of the namespace's snapshots, unless there is no room.
+    /// Something already read that the prompt begins with. It becomes one of the namespace's snapshots,
+    /// if there is room, and is reused as far as the two agree.
     pub from: Option<Snapshot<M>>,
     /// Whether tokens are guessed ahead.
     pub draft: Draft,
+    /// Whether [`Event::Done`](crate::Event::Done) is to give where each answer ended.
+    pub give_ends: bool,
 }
 
 impl<M> Request<M> {
@@ -73,6 +75,7 @@ impl<M> Request<M> {
             marks: Vec::new(),
             from: None,
             draft: Draft::Off,
+            give_ends: false,
         }
     }
 }

@@ -74,7 +74,8 @@ fn an_answer_is_what_the_model_says() {
     let want = greedy(&model, &prompt, 12);
     for step_tokens in [1, 5, 16, 100] {
         let limits = Limits { step_tokens, ..limits() };
-        let events = alone(&model, limits, Request::new(&prompt[..], 12));
+        let request = Request { give_ends: true, ..Request::new(&prompt[..], 12) };
+        let events = alone(&model, limits, request);
         assert_eq!(written(&events, 0), want, "{step_tokens} tokens a step");
         assert_eq!(reasons(&events), [(0, FinishReason::Length)]);
         assert!(matches!(events[0], Event::Started { cached_tokens: 0, .. }));

@@ -1,6 +1,7 @@
 //! The state machine: requests in, [`Engine::step`], events out.
 
 mod admit;
+mod keep;
 mod step;
 
 use crate::clients::Clients;
@@ -9,9 +10,9 @@ use crate::job::{Job, Phase};
 use crate::ledger::{Ledger, Owner};
 use crate::limits::{Limits, Refused};
 use crate::model::{Memory, Model};
-use crate::request::{Keep, Request, RequestId};
+use crate::request::{Keep, Namespace, Request, RequestId};
 use crate::sequence::Sequence;
-use crate::snapshots::Snapshot;
+use crate::snapshots::{Snapshot, Store, Tier};
 use crate::stats::{Counts, Stats};
 use std::sync::Arc;
 
@@ -26,7 +27,12 @@ pub struct Engine<M: Model> {
     /// In order of their start.
     running: Vec<Job<M::Memory>>,
     clients: Clients,
+    store: Store<M::Memory>,
+    tier: Option<Box<dyn Tier<M::Memory>>>,
+    /// Of all memories of `running` and `store`.
     ledger: Ledger,
+    /// Memories that no job has any more, to be kept before the next step.
+    ended: Vec<(Namespace, Arc<[u32]>, M::Memory, Keep)>,
     /// What was not told yet.
     events: Vec<(RequestId, Event<M::Memory>)>,
     counts: Counts,
@@ -40,6 +46,18 @@ struct Waiting<M> {
     tag: u64,
     /// Tokens of requests that began before it although it was their better.
     passed: u64,
+    lower: Lower,
+}
+
+/// What the second tier has for a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lower {
+    /// Nobody knows.
+    Unasked,
+    /// So many tokens, which are being loaded.
+    Loading(usize),
+    /// Nothing more.
+    Asked,
 }
 
 impl<M: Model> std::fmt::Debug for Engine<M> {
@@ -66,7 +84,10 @@ impl<M: Model> Engine<M> {
             waiting: Vec::new(),
             running: Vec::new(),
             clients: Clients::default(),
+            store: Store::new(),
+            tier: None,
             ledger: Ledger::default(),
+            ended: Vec::new(),
             events: Vec::new(),
             counts: Counts::default(),
         }
@@ -92,15 +113,25 @@ impl<M: Model> Engine<M> {
     /// # Panics
     ///
     /// If a request of this id is not done.
-    pub fn submit(&mut self, id: RequestId, request: Request<M::Memory>) -> Result<(), Refused> {
+    pub fn submit(
+        &mut self,
+        id: RequestId,
+        mut request: Request<M::Memory>,
+    ) -> Result<(), Refused> {
         assert!(!self.knows(id), "a second request {id:?}");
         self.limits.check(&*self.model, &request)?;
         let waiting = self.waiting.len();
         if waiting >= self.limits.max_waiting {
             return Err(Refused::Full { waiting });
         }
+        if let Some(from) = request.from.take() {
+            // It can be let go of like all others, so that waiting holds nothing.
+            if let Some(id) = self.insert(request.namespace, from, Keep::Usual) {
+                self.store.touch(id);
+            }
+        }
         let tag = self.clients.enter(request.client) + request.input_ids.len() as u64;
-        self.waiting.push(Waiting { id, request, tag, passed: 0 });
+        self.waiting.push(Waiting { id, request, tag, passed: 0, lower: Lower::Unasked });
         Ok(())
     }
 
@@ -121,6 +152,7 @@ impl<M: Model> Engine<M> {
             let mut job = self.running.remove(i);
             self.finish_all(&mut job, &FinishReason::Cancelled);
             self.close(job);
+            self.take_snapshots();
         }
     }
 
@@ -136,12 +168,12 @@ impl<M: Model> Engine<M> {
             running: self.running.len(),
             answers,
             waiting: self.waiting.len(),
+            snapshots: self.store.len(),
             held_bytes: self.ledger.held(),
             running_bytes: self.ledger.running(),
             pinned_bytes: self.ledger.pinned(),
             snapshot_bytes: self.ledger.snapshots(),
             counts: self.counts,
-            ..Stats::default()
         }
     }
 
@@ -155,8 +187,8 @@ impl<M: Model> Engine<M> {
         let open = job.open_choices();
         match std::mem::replace(&mut job.phase, Phase::Writing(Vec::new())) {
             Phase::Reading(reading) => {
-                let tokens = &job.request.input_ids[..reading.memory.tokens()];
-                self.release(job, None, tokens.into(), reading.memory);
+                let tokens = job.request.input_ids[..reading.memory.tokens()].into();
+                self.release(job, None, tokens, reading.memory);
             }
             Phase::Writing(sequences) => {
                 for sequence in sequences {
@@ -178,11 +210,16 @@ impl<M: Model> Engine<M> {
         job.usage.accepted += accepted;
         self.counts.drafted += drafted as u64;
         self.counts.accepted += accepted as u64;
-        let tokens = sequence.read().into();
-        self.release(job, good.then_some(sequence.choice), tokens, sequence.memory);
+        if good {
+            let tokens = sequence.read().into();
+            self.release(job, Some(sequence.choice), tokens, sequence.memory);
+        } else {
+            self.ledger.remove(Owner::Running, sequence.memory.parts(0));
+        }
     }
 
-    /// Takes the memory of an answer that ended, or of a prompt.
+    /// Takes the memory of an answer that ended, if it did, or of a prompt that was read in part; it is
+    /// kept if it is good for anything.
     fn release(
         &mut self,
         job: &mut Job<M::Memory>,
@@ -195,15 +232,26 @@ impl<M: Model> Engine<M> {
         job.usage.state_bytes += bytes.state;
         job.usage.kv_bytes += bytes.kv;
         if let Some(choice) = choice
-            && job.request.keep != Keep::No
+            && job.request.give_ends
         {
-            job.ends.push((choice, Snapshot { tokens, memory }));
+            let end = Snapshot { tokens: Arc::clone(&tokens), memory: memory.clone() };
+            // It is the job's until it is given away.
+            self.ledger.add(Owner::Running, end.memory.parts(0));
+            job.ends.push((choice, end));
         }
+        let keep = match job.request.keep {
+            Keep::Pinned if choice.is_none() => Keep::Usual,
+            keep => keep,
+        };
+        self.ended.push((job.request.namespace, tokens, memory, keep));
     }
 
     /// Tells that a job is done.
     fn close(&mut self, mut job: Job<M::Memory>) {
         job.ends.sort_by_key(|(choice, _)| *choice);
+        for (_, end) in &job.ends {
+            self.ledger.remove(Owner::Running, end.memory.parts(0));
+        }
         self.clients.leave(job.request.client);
         self.events.push((job.id, Event::Done { usage: job.usage, snapshots: job.ends }));
     }

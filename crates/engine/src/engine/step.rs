@@ -5,8 +5,8 @@ use crate::event::{Event, FinishReason};
 use crate::job::{Job, Phase, Reading};
 use crate::ledger::{Ledger, Owner};
 use crate::model::{Logits, Memory, Model, Piece};
-use crate::request::RequestId;
-use crate::sampling::logprobs;
+use crate::request::{Keep, RequestId};
+use crate::sampling::{finite_best, logprobs};
 use crate::sequence::{Sequence, Written};
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -24,6 +24,7 @@ impl<M: Model> Engine<M> {
         if self.running.iter().any(Job::reads) {
             self.read();
         }
+        self.take_snapshots();
         std::mem::take(&mut self.events)
     }
 
@@ -53,8 +54,8 @@ impl<M: Model> Engine<M> {
             };
             let Some(&next) = reading.iter().min_by_key(order) else { break };
             reading.retain(|&i| i != next);
-            let Job { phase, request, .. } = &mut self.running[next];
-            let Phase::Reading(Reading { memory, piece, stops }) = phase else { continue };
+            let Job { phase, request, stops, .. } = &mut self.running[next];
+            let Phase::Reading(Reading { memory, piece }) = phase else { continue };
             let read = memory.tokens();
             let stop = stops.last().copied().unwrap_or(request.input_ids.len());
             *piece = (stop - read).min(left);
@@ -123,8 +124,14 @@ impl<M: Model> Engine<M> {
         }
         // Parts of memories that are lost cannot be told any more, so all is counted anew.
         self.ledger = Ledger::default();
-        for memory in self.running.iter().flat_map(Job::memories) {
-            self.ledger.add(Owner::Running, memory.parts(0));
+        for job in &self.running {
+            let ends = job.ends.iter().map(|(_, end)| &end.memory);
+            for memory in job.memories().chain(ends) {
+                self.ledger.add(Owner::Running, memory.parts(0));
+            }
+        }
+        for (owner, memory) in self.store.memories() {
+            self.ledger.add(owner, memory.parts(0));
         }
     }
 
@@ -166,18 +173,25 @@ impl<M: Model> Engine<M> {
             *row += read - first;
             self.events.push((job.id, Event::Prompt { logprobs }));
         }
-        if read < ids.len() {
-            return false;
+        let done = read == ids.len();
+        if done && job.request.max_tokens > 0 {
+            if job.request.prompt_logprobs.is_none() {
+                *row += 1;
+            }
+            let logits = &logits.row(*row - 1)[..vocab_size];
+            if let Err(error) = finite_best(logits) {
+                // Nothing that was read with this prompt can be trusted.
+                job.request.keep = Keep::No;
+                self.finish_all(job, &FinishReason::Failed(error.to_string()));
+                return true;
+            }
+            self.begin_answers(job, logits);
+            return matches!(&job.phase, Phase::Writing(sequences) if sequences.is_empty());
         }
-        if job.request.max_tokens == 0 {
+        if done {
             self.finish_all(job, &FinishReason::Length);
-            return true;
         }
-        if job.request.prompt_logprobs.is_none() {
-            *row += 1;
-        }
-        self.begin_answers(job, &logits.row(*row - 1)[..vocab_size]);
-        matches!(&job.phase, Phase::Writing(sequences) if sequences.is_empty())
+        done
     }
 
     /// The prompt is read: each answer gets its first token by `logits: [vocab]`.

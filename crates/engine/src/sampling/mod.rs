@@ -143,7 +143,7 @@ pub(crate) fn choose(
 }
 
 /// The id of the highest logit, the lowest id among equals.
-fn finite_best(logits: &[f32]) -> Result<u32, Unsampled> {
+pub(crate) fn finite_best(logits: &[f32]) -> Result<u32, Unsampled> {
     let mut best = (0, f32::NEG_INFINITY);
     let mut nan = false;
     for (id, &x) in logits.iter().enumerate() {

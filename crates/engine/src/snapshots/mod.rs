@@ -1,7 +1,34 @@
 //! What was read stays: points of sequences that others go on from.
 
+mod store;
+mod tree;
+
+pub(crate) use store::{Found, Store};
+
+use crate::request::Namespace;
 use std::fmt;
 use std::sync::Arc;
+
+/// Names a snapshot that an engine keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SnapshotId(pub u64);
+
+/// About a snapshot that an engine keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SnapshotInfo {
+    /// Its name.
+    pub id: SnapshotId,
+    /// Who may use it.
+    pub namespace: Namespace,
+    /// Tokens read.
+    pub tokens: usize,
+    /// Bytes of its memory, shared ones too.
+    pub bytes: u64,
+    /// Whether it stays.
+    pub pinned: bool,
+    /// Requests that went on from it.
+    pub uses: u32,
+}
 
 /// A point of a sequence. A clone is cheap and goes its own way.
 #[derive(Clone, Debug)]
@@ -86,13 +113,13 @@ impl fmt::Display for Miss {
 /// It is called on the engine's thread, so nothing here may wait.
 pub trait Tier<M>: Send {
     /// Takes a snapshot that was let go of. What it holds is no longer counted by the engine.
-    fn put(&mut self, namespace: crate::Namespace, snapshot: Snapshot<M>);
+    fn put(&mut self, namespace: Namespace, snapshot: Snapshot<M>);
 
     /// Tokens of the longest snapshot kept whose tokens all are the first of `tokens`, 0 for none.
-    fn find(&mut self, namespace: crate::Namespace, tokens: &[u32]) -> usize;
+    fn find(&mut self, namespace: Namespace, tokens: &[u32]) -> usize;
 
     /// Loads the snapshot of exactly `tokens`. Asked again at each step until it has come or cannot.
-    fn load(&mut self, namespace: crate::Namespace, tokens: &[u32]) -> Load<M>;
+    fn load(&mut self, namespace: Namespace, tokens: &[u32]) -> Load<M>;
 }
 
 /// How loading goes.

@@ -199,7 +199,10 @@ impl Model for Fake {
                     // Whoever looks at the padding is lost.
                     logits.extend([f32::NAN, 1e9]);
                 }
-                assert!(left != 1 || i < last, "injected");
+                if left == 1 && i == last {
+                    // A panic that says nothing on the terminal.
+                    std::panic::resume_unwind(Box::new("injected"));
+                }
             }
         }
         Logits::new(logits, self.vocab_size + 2)
