@@ -37,7 +37,9 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
         return ExitCode::from(MISUSE);
     }
     let too_large = error.chain().any(|cause| {
-        cause.is::<DoesNotFit>() || matches!(cause.downcast_ref(), Some(Refused::TooLong { .. }))
+        let refused = cause.downcast_ref();
+        cause.is::<DoesNotFit>()
+            || matches!(refused, Some(Refused::TooLong { .. } | Refused::TooLarge { .. }))
     });
     if too_large {
         return ExitCode::from(DOES_NOT_FIT);

@@ -90,16 +90,22 @@ impl Form {
 }
 
 /// [`Extract`] as the engine wants it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct PieceOfText(Extract);
 
 impl TokenMask for PieceOfText {
-    fn mask(&self, logits: &mut [f32]) {
+    fn mask(&mut self, logits: &mut [f32]) -> Result<(), String> {
         self.0.mask(logits);
+        Ok(())
     }
 
-    fn push(&mut self, id: u32) {
+    fn push(&mut self, id: u32) -> Result<(), String> {
         self.0.push(id);
+        Ok(())
+    }
+
+    fn fork(&self) -> Box<dyn TokenMask> {
+        Box::new(self.clone())
     }
 }
 

@@ -27,7 +27,6 @@ pub mod quant;
 pub mod rms_norm;
 pub mod rng;
 pub mod rope;
-pub mod sampling;
 pub mod softmax;
 pub mod threads;
 

@@ -24,7 +24,7 @@ pub use kernels::attention::{
 pub use kernels::cuda::{Cuda, Unavailable};
 pub use kernels::lightning_attention::{Lightning, LightningState, Piece};
 pub use kernels::rope::Rope;
-pub use kernels::{BufferPlan, Rng, adamw, muon, peak, sampling};
+pub use kernels::{BufferPlan, Rng, adamw, muon, peak};
 pub use ops::attention::AttentionRows;
 pub use ops::moe::{Groups, Routing};
 pub use ops::optimizer::MuonParameter;

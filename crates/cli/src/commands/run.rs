@@ -3,14 +3,16 @@
 use crate::fit::{self, Need};
 use crate::model::{Kv, Place, Weights};
 use crate::prompt::Form;
-use engine::{Engine, Event, Request};
+use engine::{
+    Bytes, Engine, Event, FinishReason, Keep, Limits, Lm, Model as _, Request, RequestId, Sampling,
+};
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use models::weights::Policy;
 use std::io::Write as _;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Instant;
 use tensor::Device;
-use tensor::sampling::Sampling;
 use text::{Detokenizer, StopStrings};
 
 #[derive(clap::Args)]
@@ -74,16 +76,18 @@ pub(crate) fn run(arguments: &Arguments, device: &Device) -> anyhow::Result<()> 
     let model = place.load_from(&checkpoint, device, arguments.weights)?;
     // So that what is mapped is given back.
     drop((checkpoint, place));
+    let model = Arc::new(Lm::new(model, kv));
+    let mut engine = Engine::new(Arc::clone(&model), Limits::single(arguments.chunk.get()));
+    let id = RequestId(0);
     let request = Request {
-        input_ids,
         sampling: Sampling { temperature: arguments.temperature, ..Sampling::GREEDY },
         seed: arguments.seed,
-        max_tokens: arguments.max_tokens,
         stop_ids,
-        kv,
         mask,
+        keep: Keep::No,
+        ..Request::new(input_ids, arguments.max_tokens)
     };
-    let mut engine = Engine::new(&model, request, arguments.chunk.get())?;
+    engine.submit(id, request)?;
     let bar = reading_bar(prompt_tokens)?;
     let mut answer = Answer {
         detokenizer: Detokenizer::new(&tokenizer),
@@ -93,33 +97,38 @@ pub(crate) fn run(arguments: &Arguments, device: &Device) -> anyhow::Result<()> 
     };
     let start = Instant::now();
     let mut first_token = None;
-    let mut completion_tokens = 0;
-    loop {
-        match engine.step() {
-            Event::Read(n) => {
-                bar.inc(n as u64);
-                let cache = engine.cache();
-                let [state, kv] = [cache.state_bytes(), cache.kv_bytes()].map(|n| n as u64);
-                let [state, kv] = [state, kv].map(HumanBytes);
-                let most =
-                    expected_peak.map_or(String::new(), |n| format!(" of {}", HumanBytes(n)));
-                bar.set_message(format!("state {state} KV {kv}{most}"));
-            }
-            Event::Token { id, .. } => {
-                bar.finish_and_clear();
-                first_token.get_or_insert_with(Instant::now);
-                completion_tokens += 1;
-                if answer.push(id)? {
-                    break;
+    let usage = 'done: loop {
+        for (_, event) in engine.step() {
+            match event {
+                Event::Read { tokens } => {
+                    bar.set_position(tokens as u64);
+                    let Bytes { state, kv } = model.bytes(tokens);
+                    let [state, kv] = [state, kv].map(HumanBytes);
+                    let most =
+                        expected_peak.map_or(String::new(), |n| format!(" of {}", HumanBytes(n)));
+                    bar.set_message(format!("state {state} KV {kv}{most}"));
                 }
-            }
-            Event::Finished(_) => {
-                bar.finish_and_clear();
-                answer.finish()?;
-                break;
+                Event::Token { id: token, .. } => {
+                    bar.finish_and_clear();
+                    first_token.get_or_insert_with(Instant::now);
+                    if answer.push(token)? {
+                        engine.cancel(id);
+                    }
+                }
+                Event::Finished { reason, .. } => {
+                    bar.finish_and_clear();
+                    if let FinishReason::Failed(why) = reason {
+                        anyhow::bail!(why);
+                    }
+                    if reason != FinishReason::Cancelled {
+                        answer.finish()?;
+                    }
+                }
+                Event::Done { usage, .. } => break 'done usage,
+                Event::Started { .. } | Event::Prompt { .. } => {}
             }
         }
-    }
+    };
     let end = Instant::now();
     let first_token = first_token.unwrap_or(end);
     let rate =
@@ -131,16 +140,16 @@ pub(crate) fn run(arguments: &Arguments, device: &Device) -> anyhow::Result<()> 
     let value = serde_json::json!({
         "text": answer.text,
         "prompt_tokens": prompt_tokens,
-        "cached_tokens": 0,
-        "completion_tokens": completion_tokens,
-        "state_bytes": engine.cache().state_bytes(),
-        "kv_bytes": engine.cache().kv_bytes(),
+        "cached_tokens": usage.cached_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "state_bytes": usage.state_bytes,
+        "kv_bytes": usage.kv_bytes,
         "weights_bytes": need.weights,
         "chunk_bytes": need.chunk,
         "expected_peak_rss_bytes": expected_peak,
         "peak_rss_bytes": fit::peak_rss_bytes(),
         "read_tokens_per_second": rate(prompt_tokens, start, first_token),
-        "write_tokens_per_second": rate(completion_tokens, first_token, end),
+        "write_tokens_per_second": rate(usage.completion_tokens, first_token, end),
     });
     Ok(writeln!(out, "{value}")?)
 }

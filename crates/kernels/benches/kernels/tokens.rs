@@ -1,4 +1,4 @@
-//! What is done per token: embedding, rotation, loss, router, sampling, and handing out tasks.
+//! What is done per token: embedding, rotation, loss, router, and handing out tasks.
 
 use crate::harness::Work::{Bytes, Flops, Overhead};
 use crate::harness::{Harness, floats};
@@ -9,7 +9,6 @@ use kernels::half::f32_to_bf16;
 use kernels::matmul::Elements;
 use kernels::moe::{Groups, balance_loss, route, route_backward};
 use kernels::rope::{Direction, Rope, rope};
-use kernels::sampling::{Sampling, argmax, sample};
 use std::hint::black_box;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,7 +26,6 @@ pub(crate) fn all(harness: &Harness) {
     losses(harness, 300, 5003, 127);
     router(harness, 4096, 32, 2, 512);
     router(harness, 1, 32, 2, 6144);
-    sampling(harness, 200_064);
     harness.bench("threads/run/64_empty_tasks", Overhead, |exec| {
         move || {
             exec.threads.run(64, |i| {
@@ -200,28 +198,4 @@ fn router(harness: &Harness, tokens: usize, experts: usize, k: usize, dim: usize
         let (groups, weights) = (&groups, &routing.weights);
         move || groups.combine_backward(&exec, &y, weights, dim, &grad, &mut gy, &mut gw)
     });
-}
-
-fn sampling(harness: &Harness, vocab: usize) {
-    let plain = Sampling { temperature: 0.8, ..Sampling::GREEDY };
-    let kinds = [
-        ("plain", plain),
-        ("min_p", Sampling { min_p: 0.05, ..plain }),
-        ("top_k", Sampling { top_k: 40, ..plain }),
-        ("top_p", Sampling { top_p: 0.95, ..plain }),
-    ];
-    let logits = floats(vocab);
-    harness.bench_plain(&format!("sampling/argmax/{vocab}"), Bytes(4 * vocab), || {
-        || {
-            black_box(argmax(black_box(&logits)));
-        }
-    });
-    for (name, settings) in kinds {
-        harness.bench_plain(&format!("sampling/{name}/{vocab}"), Bytes(4 * vocab), || {
-            let (mut rng, logits) = (Rng(1), &logits);
-            move || {
-                black_box(sample(logits, &settings, &mut rng));
-            }
-        });
-    }
 }

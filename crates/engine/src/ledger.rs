@@ -1,0 +1,179 @@
+//! Bytes held: each allocation counted once, however many memories share it.
+
+use crate::model::Part;
+use std::collections::HashMap;
+
+/// Who holds a memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Owner {
+    /// A request that runs.
+    Running,
+    /// A snapshot that stays.
+    Pinned,
+    /// A snapshot that gives way.
+    Usual,
+}
+
+/// What all memories hold together.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Ledger {
+    shared: HashMap<usize, Entry>,
+    held: u64,
+    by_running: u64,
+    by_pinned: u64,
+    only_usual: u64,
+}
+
+/// An allocation and how many memories of each owner hold it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Entry {
+    bytes: u64,
+    owners: [u32; 3],
+}
+
+impl Ledger {
+    /// Takes note of parts that `owner` holds from now on.
+    pub(crate) fn add(&mut self, owner: Owner, parts: impl IntoIterator<Item = Part>) {
+        for part in parts {
+            match part {
+                Part::Own(bytes) => {
+                    self.count(bytes, [0; 3], one(owner));
+                }
+                Part::Shared { address, bytes } => {
+                    let entry =
+                        self.shared.entry(address).or_insert(Entry { bytes, owners: [0; 3] });
+                    debug_assert_eq!(entry.bytes, bytes, "the size of one allocation");
+                    let (bytes, before) = (entry.bytes, entry.owners);
+                    entry.owners[owner as usize] += 1;
+                    let after = entry.owners;
+                    self.count(bytes, before, after);
+                }
+            }
+        }
+    }
+
+    /// Takes note of parts that `owner` held so far.
+    ///
+    /// # Panics
+    ///
+    /// If it did not.
+    pub(crate) fn remove(&mut self, owner: Owner, parts: impl IntoIterator<Item = Part>) {
+        for part in parts {
+            match part {
+                Part::Own(bytes) => self.count(bytes, one(owner), [0; 3]),
+                Part::Shared { address, .. } => {
+                    let entry = self.shared.get_mut(&address).expect("a part that is held");
+                    let (bytes, before) = (entry.bytes, entry.owners);
+                    entry.owners[owner as usize] -= 1;
+                    let after = entry.owners;
+                    if after == [0; 3] {
+                        self.shared.remove(&address);
+                    }
+                    self.count(bytes, before, after);
+                }
+            }
+        }
+    }
+
+    /// So many bytes change hands.
+    fn count(&mut self, bytes: u64, before: [u32; 3], after: [u32; 3]) {
+        let change = |sum: &mut u64, is: &dyn Fn([u32; 3]) -> bool| match (is(before), is(after)) {
+            (false, true) => *sum += bytes,
+            (true, false) => *sum -= bytes,
+            _ => {}
+        };
+        let [running, pinned, usual] =
+            [Owner::Running, Owner::Pinned, Owner::Usual].map(|o| o as usize);
+        change(&mut self.held, &|n| n != [0; 3]);
+        change(&mut self.by_running, &|n| n[running] > 0);
+        change(&mut self.by_pinned, &|n| n[pinned] > 0);
+        change(&mut self.only_usual, &|n| n[running] == 0 && n[pinned] == 0 && n[usual] > 0);
+    }
+
+    /// All bytes.
+    pub(crate) fn held(&self) -> u64 {
+        self.held
+    }
+
+    /// Bytes that running requests hold, whoever else does.
+    pub(crate) fn running(&self) -> u64 {
+        self.by_running
+    }
+
+    /// Bytes that pinned snapshots hold, whoever else does.
+    pub(crate) fn pinned(&self) -> u64 {
+        self.by_pinned
+    }
+
+    /// Bytes that snapshots alone hold, which would be free without those that give way.
+    pub(crate) fn evictable(&self) -> u64 {
+        self.only_usual
+    }
+
+    /// Bytes that snapshots of both kinds hold and no running request does.
+    pub(crate) fn snapshots(&self) -> u64 {
+        self.held - self.by_running
+    }
+
+    /// Bytes among `parts`, which somebody holds, that others hold as well: what is copied when the one
+    /// changes them.
+    pub(crate) fn shared_among(&self, parts: impl IntoIterator<Item = Part>) -> u64 {
+        let shared = |part| match part {
+            Part::Own(_) => 0,
+            Part::Shared { address, bytes } => {
+                let owners = self.shared.get(&address).map_or(0, |entry| entry.owners.iter().sum());
+                if owners > 1 { bytes } else { 0 }
+            }
+        };
+        parts.into_iter().map(shared).sum()
+    }
+}
+
+fn one(owner: Owner) -> [u32; 3] {
+    let mut owners = [0; 3];
+    owners[owner as usize] = 1;
+    owners
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shared(address: usize, bytes: u64) -> Part {
+        Part::Shared { address, bytes }
+    }
+
+    fn sums(ledger: &Ledger) -> [u64; 4] {
+        [ledger.held(), ledger.running(), ledger.pinned(), ledger.evictable()]
+    }
+
+    #[test]
+    fn what_is_shared_counts_once_and_for_the_strongest() {
+        let mut ledger = Ledger::default();
+        ledger.add(Owner::Usual, [shared(1, 10), shared(2, 20), Part::Own(5)]);
+        assert_eq!(sums(&ledger), [35, 0, 0, 35]);
+        ledger.add(Owner::Running, [shared(1, 10), Part::Own(7)]);
+        assert_eq!(sums(&ledger), [42, 17, 0, 25]);
+        ledger.add(Owner::Pinned, [shared(1, 10), shared(2, 20)]);
+        assert_eq!(sums(&ledger), [42, 17, 30, 5]);
+        assert_eq!(ledger.snapshots(), 25);
+        assert_eq!(ledger.shared_among([shared(1, 10), shared(3, 1), Part::Own(9)]), 10);
+        ledger.remove(Owner::Usual, [shared(1, 10), shared(2, 20), Part::Own(5)]);
+        assert_eq!(sums(&ledger), [37, 17, 30, 0]);
+        assert_eq!(ledger.shared_among([shared(2, 20)]), 0);
+        ledger.remove(Owner::Running, [shared(1, 10), Part::Own(7)]);
+        ledger.remove(Owner::Pinned, [shared(1, 10), shared(2, 20)]);
+        assert_eq!(ledger, Ledger::default());
+    }
+
+    #[test]
+    fn a_memory_may_hold_a_part_twice() {
+        let mut ledger = Ledger::default();
+        ledger.add(Owner::Running, [shared(1, 10), shared(1, 10)]);
+        assert_eq!(ledger.held(), 10);
+        ledger.remove(Owner::Running, [shared(1, 10)]);
+        assert_eq!(ledger.held(), 10);
+        ledger.remove(Owner::Running, [shared(1, 10)]);
+        assert_eq!(ledger.held(), 0);
+    }
+}

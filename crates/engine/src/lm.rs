@@ -1,0 +1,120 @@
+//! The models of crate `models`, as the engine drives them.
+
+use crate::model::{Bytes, Logits, Memory, Model, Part, Piece};
+use models::{Batch, Cache, CausalLm, LayerCache, Work};
+use std::sync::Arc;
+use tensor::{KvType, PAGE_TOKENS, Page};
+
+/// A [`CausalLm`] and how its keys and values are kept.
+#[derive(Debug)]
+pub struct Lm<M> {
+    model: M,
+    kv: KvType,
+    vocab_size: usize,
+    context: usize,
+}
+
+impl<M: CausalLm> Lm<M> {
+    /// `model` with keys and values kept as `kv`.
+    pub fn new(model: M, kv: KvType) -> Self {
+        let config = model.config();
+        let (vocab_size, context) = (config.vocab_size, config.max_position_embeddings);
+        Self { model, kv, vocab_size, context }
+    }
+
+    /// With the ids of a tokenizer that has `vocab_size` of them: the rows of the head beyond are
+    /// padding. No more than the model has.
+    #[must_use]
+    pub fn with_vocab_size(self, vocab_size: usize) -> Self {
+        Self { vocab_size: self.vocab_size.min(vocab_size), ..self }
+    }
+
+    /// With sequences of at most `tokens`; no more than the model was made for.
+    #[must_use]
+    pub fn with_context(self, tokens: usize) -> Self {
+        Self { context: self.context.min(tokens), ..self }
+    }
+
+    /// The model.
+    pub fn inner(&self) -> &M {
+        &self.model
+    }
+
+    /// How keys and values are kept.
+    pub fn kv(&self) -> KvType {
+        self.kv
+    }
+}
+
+impl<M: CausalLm + 'static> Model for Lm<M> {
+    type Memory = Cache;
+
+    fn vocab_size(&self) -> usize {
+        self.vocab_size
+    }
+
+    fn context(&self) -> usize {
+        self.context
+    }
+
+    fn start(&self) -> Cache {
+        Cache::new(self.model.config(), self.kv)
+    }
+
+    fn bytes(&self, tokens: usize) -> Bytes {
+        let config = self.model.config();
+        Bytes { state: config.state_bytes(), kv: config.kv_bytes(tokens, self.kv) }
+    }
+
+    /// The states, and a page of each softmax layer that is not full.
+    fn fork_bytes(&self, tokens: usize) -> u64 {
+        let Bytes { state, kv } = self.bytes(tokens);
+        let full = self.bytes(tokens / PAGE_TOKENS * PAGE_TOKENS).kv;
+        state.saturating_add(kv.saturating_sub(full))
+    }
+
+    /// A cache goes back to its marks only.
+    fn block(&self) -> usize {
+        1
+    }
+
+    fn cost(&self, past: usize, tokens: usize) -> f64 {
+        self.model.config().flops(Work { past, tokens, outputs: 0 })
+    }
+
+    fn read(&self, pieces: &mut [Piece<'_, Cache>]) -> Logits {
+        let mut rows = Vec::new();
+        let mut end = 0;
+        for piece in pieces.iter() {
+            end += piece.input_ids.len();
+            rows.extend(end - piece.outputs..end);
+        }
+        let tokens = pieces.iter().map(|piece| (piece.input_ids, piece.memory.tokens()));
+        let batch = Batch::new(tokens, &rows);
+        let mut caches: Vec<&mut Cache> =
+            pieces.iter_mut().map(|piece| &mut *piece.memory).collect();
+        self.model.logits(&batch, &mut caches).into()
+    }
+}
+
+impl Memory for Cache {
+    fn tokens(&self) -> usize {
+        Self::tokens(self)
+    }
+
+    fn truncate(&mut self, tokens: usize) {
+        assert_eq!(tokens, Self::tokens(self), "a cache goes back to its marks only");
+    }
+
+    fn parts(&self, from: usize) -> impl Iterator<Item = Part> {
+        let pages = self.layers().iter().flat_map(move |layer| match layer {
+            LayerCache::State(_) => &[],
+            LayerCache::Kv(pages) => pages.pages().get(from / PAGE_TOKENS..).unwrap_or(&[]),
+        });
+        let page = |page: &Arc<Page>| Part::Shared {
+            address: Arc::as_ptr(page).addr(),
+            bytes: page.bytes().len() as u64,
+        };
+        pages.map(page).chain([Part::Own(self.state_bytes() as u64)])
+    }
+}

@@ -1,0 +1,261 @@
+//! Snapshots that stay until something is worth more.
+//!
+//! A snapshot is worth what it saves a request that goes on from it, over what letting go of it frees:
+//!
+//! ```text
+//! value = clock at its last use + (1 + uses) * cost(tokens since the snapshot before it) / own bytes
+//! ```
+//!
+//! The clock is the value of the last one let go of, so what is not used ages (GreedyDual-Size-Frequency;
+//! Cherkasova 1998). The order does not depend on the unit of the cost.
+
+use super::tree::{Match, NodeId, Tree};
+use super::{Miss, Snapshot, SnapshotId, SnapshotInfo};
+use crate::ledger::{Ledger, Owner};
+use crate::model::{Memory, Model};
+use crate::request::Namespace;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+/// Tokens that trees may hold until those of snapshots let go of are forgotten: 16 MiB.
+const MAX_KNOWN: usize = 4 << 20;
+
+/// All snapshots of an engine.
+#[derive(Debug)]
+pub(crate) struct Store<M> {
+    trees: HashMap<Namespace, Tree>,
+    entries: BTreeMap<SnapshotId, Entry<M>>,
+    /// Points whose snapshots were let go of, oldest first.
+    ghosts: VecDeque<(Namespace, NodeId)>,
+    next: u64,
+    clock: f64,
+}
+
+#[derive(Debug)]
+struct Entry<M> {
+    namespace: Namespace,
+    node: NodeId,
+    memory: M,
+    owner: Owner,
+    uses: u32,
+    /// The clock at its last use.
+    since: f64,
+}
+
+/// What is known of a prompt.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Found {
+    matched: Match,
+}
+
+impl Found {
+    /// The best snapshot, and how many of its tokens can be reused.
+    pub(crate) fn best(self) -> Option<(SnapshotId, usize)> {
+        self.matched.best
+    }
+
+    /// First tokens that are known, whether there is a snapshot or not.
+    pub(crate) fn known(self) -> usize {
+        self.matched.known
+    }
+
+    /// Why no more than `reused` of `prompt` tokens was reused.
+    pub(crate) fn miss(self, reused: usize, prompt: usize) -> Option<Miss> {
+        let Match { live, known, goes_on, .. } = self.matched;
+        let at = reused;
+        match () {
+            () if reused + 1 >= prompt => None,
+            () if known == 0 => Some(Miss::Cold),
+            () if known > live.max(reused) => Some(Miss::Evicted { known, at }),
+            () if known > reused => Some(Miss::NoSnapshot { known, at }),
+            () if goes_on => Some(Miss::Diverged { at }),
+            () => Some(Miss::End { at }),
+        }
+    }
+}
+
+impl<M: Memory> Store<M> {
+    /// None.
+    pub(crate) fn new() -> Self {
+        let (trees, entries, ghosts) = (HashMap::new(), BTreeMap::new(), VecDeque::new());
+        Self { trees, entries, ghosts, next: 0, clock: 0.0 }
+    }
+
+    /// How many.
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// What is known of `tokens`; at most `most` of them may be reused.
+    pub(crate) fn find(
+        &self,
+        namespace: Namespace,
+        tokens: &[u32],
+        most: usize,
+        block: usize,
+    ) -> Found {
+        let tree = self.trees.get(&namespace);
+        Found { matched: tree.map_or_else(Match::default, |tree| tree.find(tokens, most, block)) }
+    }
+
+    /// The snapshot of exactly `tokens`.
+    pub(crate) fn get(&self, namespace: Namespace, tokens: &[u32]) -> Option<SnapshotId> {
+        self.trees.get(&namespace)?.get(tokens)
+    }
+
+    /// What a snapshot has read.
+    pub(crate) fn memory(&self, id: SnapshotId) -> Option<&M> {
+        self.entries.get(&id).map(|entry| &entry.memory)
+    }
+
+    /// All memories and who holds them.
+    pub(crate) fn memories(&self) -> impl Iterator<Item = (Owner, &M)> {
+        self.entries.values().map(|entry| (entry.owner, &entry.memory))
+    }
+
+    /// A clone of a snapshot.
+    pub(crate) fn snapshot(&self, id: SnapshotId) -> Option<Snapshot<M>> {
+        let entry = self.entries.get(&id)?;
+        let tokens = self.trees[&entry.namespace].tokens(entry.node);
+        Some(Snapshot { tokens, memory: entry.memory.clone() })
+    }
+
+    /// Whether a snapshot stays; nothing if there is none.
+    pub(crate) fn is_pinned(&self, id: SnapshotId) -> Option<bool> {
+        self.entries.get(&id).map(|entry| entry.owner == Owner::Pinned)
+    }
+
+    /// A request goes on from a snapshot.
+    pub(crate) fn touch(&mut self, id: SnapshotId) {
+        if let Some(entry) = self.entries.get_mut(&id) {
+            entry.uses = entry.uses.saturating_add(1);
+            entry.since = self.clock;
+        }
+    }
+
+    /// Whether a snapshot that gives way was never used.
+    pub(crate) fn is_unused(&self, id: SnapshotId) -> bool {
+        self.entries.get(&id).is_some_and(|entry| entry.uses == 0 && entry.owner == Owner::Usual)
+    }
+
+    /// Takes a snapshot of `tokens`, of which there is none, and which gives way.
+    pub(crate) fn insert(
+        &mut self,
+        namespace: Namespace,
+        tokens: &[u32],
+        memory: M,
+        ledger: &mut Ledger,
+    ) -> SnapshotId {
+        let id = SnapshotId(self.next);
+        self.next += 1;
+        let node = self.trees.entry(namespace).or_insert_with(Tree::new).insert(tokens, id);
+        let owner = Owner::Usual;
+        ledger.add(owner, memory.parts(0));
+        let entry = Entry { namespace, node, memory, owner, uses: 0, since: self.clock };
+        self.entries.insert(id, entry);
+        id
+    }
+
+    /// Makes a snapshot one that stays, or one that gives way.
+    pub(crate) fn set_owner(&mut self, id: SnapshotId, owner: Owner, ledger: &mut Ledger) {
+        if let Some(entry) = self.entries.get_mut(&id) {
+            ledger.add(owner, entry.memory.parts(0));
+            ledger.remove(entry.owner, entry.memory.parts(0));
+            entry.owner = owner;
+        }
+    }
+
+    /// Takes a snapshot out. That its tokens were known is remembered for a while.
+    pub(crate) fn remove(
+        &mut self,
+        id: SnapshotId,
+        ledger: &mut Ledger,
+    ) -> Option<(Namespace, Snapshot<M>)> {
+        let Entry { namespace, node, memory, owner, .. } = self.entries.remove(&id)?;
+        ledger.remove(owner, memory.parts(0));
+        let tree = self.trees.get_mut(&namespace).expect("a namespace with a snapshot");
+        let tokens = tree.tokens(node);
+        tree.remove(node);
+        self.ghosts.push_back((namespace, node));
+        while self.trees.values().map(Tree::num_tokens).sum::<usize>() > MAX_KNOWN {
+            let Some((namespace, node)) = self.ghosts.pop_front() else { break };
+            self.forget_node(namespace, node);
+        }
+        Some((namespace, Snapshot { tokens, memory }))
+    }
+
+    /// Takes a snapshot out as if it had never been.
+    pub(crate) fn forget(&mut self, id: SnapshotId, ledger: &mut Ledger) {
+        let Some(Entry { namespace, node, .. }) = self.entries.get(&id) else { return };
+        let (namespace, node) = (*namespace, *node);
+        self.remove(id, ledger);
+        self.ghosts.retain(|ghost| *ghost != (namespace, node));
+        self.forget_node(namespace, node);
+    }
+
+    /// Forgets all that is known in a namespace.
+    pub(crate) fn forget_namespace(&mut self, namespace: Namespace, ledger: &mut Ledger) {
+        let of =
+            |(id, entry): (&SnapshotId, &Entry<M>)| (entry.namespace == namespace).then_some(*id);
+        let ids: Vec<SnapshotId> = self.entries.iter().filter_map(of).collect();
+        for id in ids {
+            self.remove(id, ledger);
+        }
+        self.trees.remove(&namespace);
+        self.ghosts.retain(|(other, _)| *other != namespace);
+    }
+
+    fn forget_node(&mut self, namespace: Namespace, node: NodeId) {
+        if let Some(tree) = self.trees.get_mut(&namespace) {
+            tree.forget(node);
+            if tree.is_empty() {
+                self.trees.remove(&namespace);
+            }
+        }
+    }
+
+    /// The snapshot worth least of those that give way, but for `spared`; time goes on to its value.
+    pub(crate) fn weakest<P: Model<Memory = M>>(
+        &mut self,
+        model: &P,
+        spared: Option<SnapshotId>,
+    ) -> Option<SnapshotId> {
+        let gives_way = |(id, entry): &(&SnapshotId, &Entry<M>)| {
+            entry.owner == Owner::Usual && Some(**id) != spared
+        };
+        let values = self.entries.iter().filter(gives_way);
+        let values = values.map(|(&id, entry)| (self.value(model, entry), id));
+        let (value, id) = values.min_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)))?;
+        self.clock = self.clock.max(value);
+        Some(id)
+    }
+
+    fn value<P: Model<Memory = M>>(&self, model: &P, entry: &Entry<M>) -> f64 {
+        let tokens = entry.memory.tokens();
+        let (before, behind) = self.trees[&entry.namespace].neighbours(entry.node);
+        let whole = |tokens: usize| model.bytes(tokens).total();
+        // What is shared with a snapshot before or behind stays when this one goes.
+        let own = if behind {
+            model.fork_bytes(tokens)
+        } else {
+            whole(tokens).saturating_sub(whole(before).saturating_sub(model.fork_bytes(before)))
+        };
+        let saved = model.cost(before, tokens - before) * f64::from(entry.uses + 1);
+        entry.since + saved / (own.max(1) as f64)
+    }
+
+    /// About all of them, oldest first.
+    pub(crate) fn infos<P: Model<Memory = M>>(&self, model: &P) -> Vec<SnapshotInfo> {
+        let info = |(&id, entry): (&SnapshotId, &Entry<M>)| {
+            let tokens = entry.memory.tokens();
+            SnapshotInfo {
+                id,
+                namespace: entry.namespace,
+                tokens,
+                bytes: model.bytes(tokens).total(),
+                pinned: entry.owner == Owner::Pinned,
+                uses: entry.uses,
+            }
+        };
+        self.entries.iter().map(info).collect()
+    }
+}

@@ -1,0 +1,138 @@
+//! The engine with a real model of random weights: however requests meet, each is answered as alone.
+#![expect(clippy::unwrap_used, reason = "a test may stop")]
+
+use engine::{Draft, Engine, Event, Limits, Lm, Memory as _, Model as _, Part, Request, RequestId};
+use models::weights::Random;
+use models::{Batch, Cache, CausalLm as _, Config, MiniMaxText01};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use tensor::{Device, KvType, Precision, Rng};
+
+type Real = Lm<MiniMaxText01>;
+
+/// Odd sizes: two kinds of layers, partial rotation, grouped queries.
+fn model(kv: KvType) -> Arc<Real> {
+    let text = r#"{
+        "model_type": "minimax_text_01", "vocab_size": 50, "hidden_size": 24,
+        "intermediate_size": 20, "num_hidden_layers": 3, "num_attention_heads": 4,
+        "num_key_value_heads": 2, "head_dim": 10, "num_local_experts": 3,
+        "num_experts_per_tok": 2, "attn_type_list": [0, 1, 0], "rotary_dim": 4,
+        "rope_theta": 10000, "postnorm": true, "max_position_embeddings": 4096,
+        "layernorm_linear_attention_alpha": 1.5, "layernorm_full_attention_alpha": 1.5,
+        "layernorm_mlp_alpha": 1.5
+    }"#;
+    let config = Config::from_json(text.as_bytes(), Path::new("config.json")).unwrap();
+    let device = Device::cpu(2);
+    let mut random = Random::new(&device, Precision::F32, 3, 1);
+    let mut model = MiniMaxText01::new(config, &mut random).unwrap();
+    model.freeze();
+    Arc::new(Lm::new(model, kv).with_vocab_size(47))
+}
+
+fn tokens(n: usize, seed: u64) -> Vec<u32> {
+    let mut rng = Rng(seed);
+    (0..n).map(|_| rng.below(47) as u32).collect()
+}
+
+/// What all are answered, several answers one after the other.
+fn answers(engine: &mut Engine<Real>, requests: Vec<Request<Cache>>) -> Vec<Vec<u32>> {
+    let n = requests.len();
+    for (i, request) in requests.into_iter().enumerate() {
+        engine.submit(RequestId(i as u64), request).unwrap();
+    }
+    let mut answers = BTreeMap::<(u64, usize), Vec<u32>>::new();
+    while !engine.is_idle() {
+        for (id, event) in engine.step() {
+            if let Event::Token { choice, id: token, .. } = event {
+                answers.entry((id.0, choice)).or_default().push(token);
+            }
+        }
+    }
+    let of = |i| answers.range((i, 0)..(i + 1, 0)).flat_map(|(_, tokens)| tokens.clone());
+    (0..n as u64).map(|i| of(i).collect()).collect()
+}
+
+/// The definition: read everything, take the best, append.
+fn greedy(model: &Real, prompt: &[u32], n: usize) -> Vec<u32> {
+    let mut cache = model.start();
+    let mut piece = prompt.to_vec();
+    let mut answer = Vec::new();
+    while answer.len() < n {
+        let batch = Batch::single(&piece, cache.tokens(), &[piece.len() - 1]);
+        let logits = model.inner().logits(&batch, &mut [&mut cache]);
+        // The three last rows of the head are no tokens.
+        let id = engine::argmax(&logits.data()[..47]);
+        answer.push(id);
+        piece = vec![id];
+    }
+    answer
+}
+
+#[test]
+fn many_at_a_time_are_each_alone() {
+    for kv in KvType::ALL {
+        let model = model(kv);
+        let prompts: Vec<Vec<u32>> = [1, 70, 33, 200, 5].map(|n| tokens(n, n as u64)).into();
+        for step_tokens in [64, 1000] {
+            let limits = Limits { step_tokens, ..Limits::server(1 << 30) };
+            let mut engine = Engine::new(Arc::clone(&model), limits);
+            let requests = prompts.iter().map(|prompt| Request::new(&prompt[..], 40));
+            let together = answers(&mut engine, requests.collect());
+            for (prompt, answer) in prompts.iter().zip(together) {
+                assert_eq!(answer, greedy(&model, prompt, 40), "{kv:?} of {}", prompt.len());
+            }
+        }
+    }
+}
+
+#[test]
+fn answers_and_guesses_go_their_own_ways() {
+    let model = model(KvType::F32);
+    let prompt: Vec<u32> = (0..100).map(|i| i % 9).collect();
+    let one = |draft| {
+        let mut engine = Engine::new(Arc::clone(&model), Limits::server(1 << 30));
+        let sampling = engine::Sampling { temperature: 0.7, ..engine::Sampling::GREEDY };
+        let usual = Request::new(&prompt[..], 60);
+        answers(&mut engine, vec![Request { n: 3, sampling, draft, ..usual }]).remove(0)
+    };
+    let plain = one(Draft::Off);
+    assert_eq!(plain.len(), 180);
+    assert_ne!(plain[..60], plain[60..120]);
+    assert_eq!(plain, one(Draft::Lookup { ngram: 1, max: 8 }));
+}
+
+/// What a memory holds is what was computed, also of a fork that goes on.
+#[test]
+fn memories_are_as_large_as_said() {
+    for kv in KvType::ALL {
+        let model = model(kv);
+        for n in [0, 1, 511, 512, 513, 1100] {
+            let mut cache = model.start();
+            let ids = tokens(n, 1);
+            let read = |cache: &mut Cache, ids: &[u32]| {
+                let batch = Batch::single(ids, cache.tokens(), &[]);
+                model.inner().logits(&batch, &mut [cache]);
+            };
+            if n > 0 {
+                read(&mut cache, &ids);
+            }
+            let bytes = |part: Part| match part {
+                Part::Own(bytes) | Part::Shared { bytes, .. } => bytes,
+            };
+            let held: u64 = cache.parts(0).map(bytes).sum();
+            assert_eq!(held, model.bytes(n).total(), "{kv:?} of {n}");
+            let mut fork = cache.clone();
+            read(&mut fork, &[1]);
+            let kept: Vec<Part> = cache.parts(0).collect();
+            let new = |part: &Part| matches!(part, Part::Own(_)) || !kept.contains(part);
+            let copied: u64 = fork.parts(0).filter(new).map(bytes).sum();
+            let grown = model.bytes(n + 1).total() - model.bytes(n).total();
+            assert_eq!(copied, grown + model.fork_bytes(n), "{kv:?} of {n}");
+            // Only the parts that belong to tokens from there on are others.
+            let [before, after] = [&cache, &fork].map(|x| x.parts(0).count() - x.parts(n).count());
+            assert_eq!(before, after);
+            assert!(cache.parts(0).zip(fork.parts(0)).take(before).all(|(a, b)| a == b));
+        }
+    }
+}
