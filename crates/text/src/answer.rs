@@ -97,6 +97,11 @@ impl Answer {
         self.stopped
     }
 
+    /// The stop string that ended the answer.
+    pub fn stopped_by(&self) -> Option<&str> {
+        self.stop.found()
+    }
+
     /// Whether the answer is in its reasoning.
     pub fn is_reasoning(&self) -> bool {
         self.reasoning.as_ref().is_some_and(Reasoning::is_inside)

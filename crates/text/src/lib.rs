@@ -8,6 +8,7 @@ mod detokenizer;
 mod error;
 mod gguf;
 pub mod grammar;
+pub mod lookup;
 mod marks;
 mod reasoning;
 mod stop;

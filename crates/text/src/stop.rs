@@ -5,24 +5,27 @@
 pub struct StopStrings {
     strings: Vec<String>,
     held: String,
+    /// Which one was found.
+    found: Option<usize>,
 }
 
 impl StopStrings {
     /// Watches for `strings`; empty ones are ignored.
     pub fn new(strings: impl IntoIterator<Item = String>) -> Self {
         let strings = strings.into_iter().filter(|string| !string.is_empty()).collect();
-        Self { strings, held: String::new() }
+        Self { strings, held: String::new(), found: None }
     }
 
     /// The text that can be shown now, and whether a stop string ended it. Of several the one that
     /// is complete first counts, of those the one that begins first.
     pub fn push(&mut self, piece: &str) -> (String, bool) {
         self.held.push_str(piece);
-        let found = self.strings.iter().filter_map(|string| {
+        let found = self.strings.iter().enumerate().filter_map(|(i, string)| {
             let start = self.held.find(string)?;
-            Some((start + string.len(), start))
+            Some((start + string.len(), start, i))
         });
-        if let Some((_, start)) = found.min() {
+        if let Some((_, start, i)) = found.min() {
+            self.found = Some(i);
             self.held.truncate(start);
             return (std::mem::take(&mut self.held), true);
         }
@@ -33,6 +36,11 @@ impl StopStrings {
             .find(|&i| self.strings.iter().any(|string| string.starts_with(&self.held[i..])));
         let kept = self.held.split_off(keep.unwrap_or(self.held.len()));
         (std::mem::replace(&mut self.held, kept), false)
+    }
+
+    /// The string that ended the text.
+    pub fn found(&self) -> Option<&str> {
+        self.found.and_then(|i| self.strings.get(i)).map(String::as_str)
     }
 
     /// What was held back, when nothing more comes.
@@ -73,6 +81,8 @@ mod tests {
                 shown += &stop.finish();
             }
             prop_assert_eq!(stopped, found.is_some());
+            let ends = |string: &str| text[..].starts_with(&[&shown[..], string].concat());
+            prop_assert_eq!(stopped, stop.found().is_some_and(ends));
             prop_assert_eq!(&shown, &text[..found.unwrap_or(text.len())]);
         }
     }

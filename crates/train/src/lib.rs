@@ -2,7 +2,6 @@
 
 mod batches;
 mod error;
-pub mod extract;
 pub mod lookup;
 mod optimizer;
 mod recipe;

@@ -6,9 +6,7 @@
 
 use crate::lookup::Document;
 
-/// Names of the marks; their ids follow those of the bytes.
-pub const MARKS: [&str; 4] = ["<|document|>", "<|question|>", "<|answer|>", "<|end|>"];
-/// Begins the text.
+/// Begins the text: the ids of the marks, [`MARKS`](text::lookup::MARKS), follow those of the bytes.
 pub const DOCUMENT: u32 = 256;
 /// Begins a question.
 pub const QUESTION: u32 = 257;

@@ -100,7 +100,7 @@ fn write(trainer: &mut Trainer, output: &Path) -> anyhow::Result<()> {
     safetensors::save(&output.join(safetensors::WEIGHTS), weights, &BTreeMap::new())?;
     let config = trainer.config().to_json();
     atomic::atomic_write_bytes(&output.join("config.json"), config.as_bytes())?;
-    let marks = serde_json::json!({ "special_tokens": train::tokens::MARKS });
+    let marks = serde_json::json!({ "special_tokens": text::lookup::MARKS });
     let marks = format!("{marks:#}\n");
     atomic::atomic_write_bytes(&output.join("byte_tokenizer.json"), marks.as_bytes())?;
     let curve = plot::curve(trainer.history())?;

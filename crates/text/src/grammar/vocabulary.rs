@@ -87,6 +87,11 @@ impl Vocabulary {
         self.0.bytes.len()
     }
 
+    /// The bytes that `id` adds to a text; none for special tokens.
+    pub fn bytes(&self, id: u32) -> &[u8] {
+        self.0.bytes.get(id as usize).map_or(&[], |bytes| bytes)
+    }
+
     pub(super) fn shared(&self) -> &Arc<Shared> {
         &self.0
     }

@@ -42,10 +42,8 @@ mod writer;
 mod tests;
 
 use tensor::Rng;
+use text::lookup::ABSENT;
 use writer::Writer;
-
-/// The answer to a question about what is missing.
-pub const ABSENT: &str = "not in the text";
 
 /// Which words the names of a document are made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,8 +12,8 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use tensor::{Device, KvType, Rng, atomic};
-use train::extract::Extract;
-use train::lookup::{self, ABSENT, Spec, Split};
+use text::lookup::{ABSENT, Extract};
+use train::lookup::{self, Spec, Split};
 use train::tokens::{ANSWER, DOCUMENT, END, QUESTION};
 
 #[derive(clap::Args)]

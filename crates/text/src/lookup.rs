@@ -1,9 +1,16 @@
-//! Answers that are pieces of the text: what may be written next, so that nothing else is.
+//! Models that look things up: the marks around text, question and answer, and answers that are
+//! pieces of the text.
 //!
 //! nano copies values. What it has written so far occurs somewhere in the text, and the next token
-//! is one that follows at one of these places, or the end; or it says [`ABSENT`](crate::lookup::ABSENT).
+//! is one that follows at one of these places, or the end; or it says [`ABSENT`].
 
 use std::sync::Arc;
+
+/// Names of the marks before a text, a question and an answer, and after an answer.
+pub const MARKS: [&str; 4] = ["<|document|>", "<|question|>", "<|answer|>", "<|end|>"];
+
+/// The answer to questions about what is not in the text.
+pub const ABSENT: &str = "not in the text";
 
 /// What of an answer is written, and where in the text that occurs.
 #[derive(Clone, Debug)]
