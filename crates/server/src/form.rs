@@ -1,0 +1,464 @@
+//! What a model reads: a text and a question behind marks, a conversation in its chat template, or
+//! a text as it is.
+
+use engine::TokenMask;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::SystemTime;
+use text::lookup::{ABSENT, Extract, MARKS};
+use text::{CallFormat, ChatTemplate, Content, Conversation, Marks, Message, Specials, Tokenizer};
+
+/// The form of a prompt.
+#[derive(Debug)]
+pub enum Form {
+    /// Text, question, answer, each behind its mark.
+    Lookup {
+        /// Begins the text.
+        document: u32,
+        /// Begins the question.
+        question: u32,
+        /// Begins the answer.
+        answer: u32,
+    },
+    /// The model's chat template.
+    Chat(Box<ChatTemplate>),
+    /// The text as it is, to be gone on with.
+    Plain,
+}
+
+/// A prompt in tokens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prompt {
+    /// The tokens.
+    pub ids: Arc<[u32]>,
+    /// Positions where other prompts will go on differently.
+    pub marks: Vec<usize>,
+    /// Where the text is that answers are pieces of; empty if they are free.
+    pub text: Range<usize>,
+}
+
+/// One message, with the files that come before what it says.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Turn {
+    /// The message.
+    pub message: Message,
+    /// Files' bytes.
+    pub files: Vec<Vec<u8>>,
+}
+
+/// A conversation that cannot be made a prompt.
+#[derive(Debug, thiserror::Error)]
+pub enum FormError {
+    /// The tokenizer or the template fails.
+    #[error("{0}")]
+    Text(#[from] text::Error),
+    /// Nothing to answer.
+    #[error("the last message is not of the user, expected a question")]
+    NoQuestion,
+}
+
+impl Turn {
+    /// A message without files.
+    pub fn new(message: Message) -> Self {
+        Self { message, files: Vec::new() }
+    }
+
+    /// Bytes of what is said and of files.
+    pub(crate) fn bytes(&self) -> usize {
+        let said = match &self.message.content {
+            Content::Text(text) => text.len(),
+            Content::Parts(_) => self.said().len(),
+        };
+        said + self.files.iter().map(Vec::len).sum::<usize>()
+    }
+
+    /// What is said, files left out; parts are joined by line breaks.
+    fn said(&self) -> String {
+        match &self.message.content {
+            Content::Text(text) => text.clone(),
+            Content::Parts(parts) => {
+                let texts = parts.iter().filter_map(|part| match part {
+                    text::Part::Text(text) => Some(&text[..]),
+                    _ => None,
+                });
+                texts.collect::<Vec<_>>().join("\n")
+            }
+        }
+    }
+
+    /// The message with its files as text before it.
+    fn with_files(&self) -> Message {
+        let mut text: String = self.files.iter().fold(String::new(), |text, file| {
+            text + String::from_utf8_lossy(file).trim_end() + "\n\n"
+        });
+        if text.is_empty() {
+            return self.message.clone();
+        }
+        text.push_str(&self.said());
+        Message { content: Content::Text(text), ..self.message.clone() }
+    }
+}
+
+impl Form {
+    /// What the model of `tokenizer` and `template` wants.
+    pub fn of(tokenizer: &Tokenizer, template: Option<ChatTemplate>) -> Self {
+        match MARKS.map(|mark| tokenizer.special_id(mark)) {
+            [Some(document), Some(question), Some(answer), _] => {
+                Self::Lookup { document, question, answer }
+            }
+            _ => template.map_or(Self::Plain, |template| Self::Chat(Box::new(template))),
+        }
+    }
+
+    /// How the model writes calls of functions, if that is known.
+    pub fn call_format(&self) -> Option<CallFormat> {
+        match self {
+            Self::Chat(template) => template.call_format(),
+            Self::Lookup { .. } | Self::Plain => None,
+        }
+    }
+
+    /// What encloses thoughts of the model, if it has a token for that or is made to think.
+    pub fn thinking(&self, tokenizer: &Tokenizer) -> Option<Marks> {
+        let Self::Chat(template) = self else { return None };
+        let marks = Marks::think();
+        let messages = [Message::new("user", "?")];
+        let conversation = Conversation {
+            messages: &messages,
+            add_generation_prompt: true,
+            ..Conversation::empty()
+        };
+        let made = template.render(&conversation).is_ok_and(|text| text.contains(&marks.open));
+        (made || tokenizer.special_id(&marks.open).is_some()).then_some(marks)
+    }
+
+    /// Files and a question about them, or a text to go on with.
+    ///
+    /// # Errors
+    ///
+    /// If tokenizer or template fail.
+    pub fn ask(
+        &self,
+        tokenizer: &Tokenizer,
+        files: Vec<Vec<u8>>,
+        prompt: &str,
+    ) -> Result<Prompt, FormError> {
+        match self {
+            Self::Lookup { .. } => self.lookup(tokenizer, &files.concat(), prompt),
+            Self::Plain => {
+                let mut ids = tokenizer.encode_bytes(&files.concat())?;
+                let mark = ids.len();
+                ids.extend(tokenizer.encode_bytes(prompt.as_bytes())?);
+                Ok(Prompt::free(ids, if mark > 0 { vec![mark] } else { vec![] }))
+            }
+            Self::Chat(_) => {
+                let turn = Turn { message: Message::new("user", prompt), files };
+                self.converse(tokenizer, &[turn], &[], None)
+            }
+        }
+    }
+
+    /// A conversation, up to where the model answers; `begun` is how the answer begins.
+    ///
+    /// A model that looks things up is asked the last line of the last message, about the text that
+    /// stands before it and in earlier messages; questions that were answered are left out, so that
+    /// each is asked of the same text.
+    ///
+    /// # Errors
+    ///
+    /// If nothing is asked, or tokenizer or template fail.
+    pub fn converse(
+        &self,
+        tokenizer: &Tokenizer,
+        turns: &[Turn],
+        tools: &[serde_json::Value],
+        begun: Option<&str>,
+    ) -> Result<Prompt, FormError> {
+        match self {
+            Self::Lookup { .. } => {
+                let (text, question) = text_and_question(turns)?;
+                self.lookup(tokenizer, &text, &question)
+            }
+            Self::Chat(template) => chat(template, tokenizer, turns, tools, begun),
+            Self::Plain => {
+                let texts: Vec<u8> = turns.iter().flat_map(|turn| turn.files.concat()).collect();
+                let said: Vec<String> = turns.iter().map(Turn::said).collect();
+                self.ask(tokenizer, vec![texts], &(said.join("\n") + begun.unwrap_or("")))
+            }
+        }
+    }
+
+    fn lookup(&self, tokenizer: &Tokenizer, text: &[u8], asked: &str) -> Result<Prompt, FormError> {
+        let &Self::Lookup { document, question, answer } = self else {
+            return Ok(Prompt::free(tokenizer.encode(asked, Specials::AsText)?, vec![]));
+        };
+        let mut ids = vec![document];
+        ids.extend(tokenizer.encode_bytes(text)?);
+        let end = ids.len();
+        ids.push(question);
+        ids.extend(tokenizer.encode(asked, Specials::AsText)?);
+        ids.push(answer);
+        Ok(Prompt { text: 1..end, ..Prompt::free(ids, vec![end]) })
+    }
+
+    /// New messages behind `tokens` of a conversation whose messages are not known.
+    ///
+    /// # Errors
+    ///
+    /// As [`converse`](Self::converse).
+    pub fn go_on(
+        &self,
+        tokenizer: &Tokenizer,
+        tokens: &[u32],
+        turns: &[Turn],
+        tools: &[serde_json::Value],
+    ) -> Result<Prompt, FormError> {
+        if let &Self::Lookup { document, question, answer } = self
+            && tokens.first() == Some(&document)
+        {
+            let end = tokens.iter().position(|&id| id == question).unwrap_or(tokens.len());
+            let mut ids = tokens[..end].to_vec();
+            ids.push(question);
+            let (_, asked) = text_and_question(turns)?;
+            ids.extend(tokenizer.encode(&asked, Specials::AsText)?);
+            ids.push(answer);
+            return Ok(Prompt { text: 1..end, ..Prompt::free(ids, vec![end]) });
+        }
+        let new = self.converse(tokenizer, turns, tools, None)?;
+        Ok(Prompt::free([tokens, &new.ids].concat(), vec![tokens.len()]))
+    }
+
+    /// What an answer to `prompt`, ended by one of `end`, may be: of a model that looks things up, a
+    /// piece of the text.
+    ///
+    /// # Errors
+    ///
+    /// If the tokenizer fails.
+    pub fn mask(
+        &self,
+        tokenizer: &Tokenizer,
+        prompt: &Prompt,
+        end: &[u32],
+    ) -> Result<Option<Box<dyn TokenMask>>, text::Error> {
+        if !matches!(self, Self::Lookup { .. }) {
+            return Ok(None);
+        }
+        let text = prompt.ids.get(prompt.text.clone()).unwrap_or(&[]);
+        let absent = tokenizer.encode_bytes(ABSENT.as_bytes())?;
+        Ok(Some(Box::new(PieceOfText(Extract::new(text, absent, end.to_vec())))))
+    }
+}
+
+impl Prompt {
+    /// A prompt whose answers are free.
+    pub fn free(ids: Vec<u32>, marks: Vec<usize>) -> Self {
+        Self { ids: ids.into(), marks, text: 0..0 }
+    }
+
+    /// Whether the prompt ends where the model begins to think: in the mark that begins thoughts,
+    /// and perhaps white space.
+    pub fn opens(&self, tokenizer: &Tokenizer, marks: &Marks) -> bool {
+        let tail = self.ids.len().saturating_sub(2 * marks.open.len());
+        let tail = &self.ids[tail..];
+        match tokenizer.special_id(&marks.open) {
+            Some(open) => {
+                let after = tail.iter().rposition(|&id| id == open).map(|i| &tail[i + 1..]);
+                let special = tokenizer.special_tokens();
+                let special: Vec<_> = special.iter().map(|s| tokenizer.special_id(s)).collect();
+                after.is_some_and(|after| {
+                    !after.iter().any(|&id| special.contains(&Some(id)))
+                        && tokenizer.decode(after).trim().is_empty()
+                })
+            }
+            None => tokenizer.decode(tail).trim_end().ends_with(&marks.open),
+        }
+    }
+}
+
+/// [`Extract`] as the engine wants it.
+#[derive(Clone, Debug)]
+struct PieceOfText(Extract);
+
+impl TokenMask for PieceOfText {
+    fn mask(&mut self, logits: &mut [f32]) -> Result<(), String> {
+        self.0.mask(logits);
+        Ok(())
+    }
+
+    fn push(&mut self, id: u32) -> Result<(), String> {
+        self.0.push(id);
+        Ok(())
+    }
+
+    fn fork(&self) -> Box<dyn TokenMask> {
+        Box::new(self.clone())
+    }
+}
+
+/// What a model that looks things up is given of a conversation.
+fn text_and_question(turns: &[Turn]) -> Result<(Vec<u8>, String), FormError> {
+    let (last, before) = turns.split_last().ok_or(FormError::NoQuestion)?;
+    if last.message.role != "user" {
+        return Err(FormError::NoQuestion);
+    }
+    let mut text = Vec::new();
+    let mut add = |piece: &[u8]| {
+        if !text.is_empty() && !text.ends_with(b"\n") && !piece.is_empty() {
+            text.push(b'\n');
+        }
+        text.extend_from_slice(piece);
+    };
+    for (turn, next) in before.iter().zip(&turns[1..]) {
+        turn.files.iter().for_each(|file| add(file));
+        let said = turn.said();
+        match &turn.message.role[..] {
+            "assistant" => {}
+            // It was asked then as the last one is now.
+            "user" if next.message.role == "assistant" => add(split(&said).0.as_bytes()),
+            _ => add(said.as_bytes()),
+        }
+    }
+    last.files.iter().for_each(|file| add(file));
+    let said = last.said();
+    let (piece, question) = split(&said);
+    add(piece.as_bytes());
+    if question.is_empty() { Err(FormError::NoQuestion) } else { Ok((text, question.to_owned())) }
+}
+
+/// What stands before the last line, without the empty line between, and the last line.
+fn split(said: &str) -> (&str, &str) {
+    let said = said.trim_end();
+    let start = said.rfind('\n').map_or(0, |i| i + 1);
+    let (before, question) = said.split_at(start);
+    let shorter = before.strip_suffix('\n').map(|rest| rest.strip_suffix('\r').unwrap_or(rest));
+    let before = shorter.filter(|rest| rest.ends_with('\n')).unwrap_or(before);
+    (before, question.trim())
+}
+
+/// Messages in a template. Special tokens in what is said are text: they cannot end a message.
+fn chat(
+    template: &ChatTemplate,
+    tokenizer: &Tokenizer,
+    turns: &[Turn],
+    tools: &[serde_json::Value],
+    begun: Option<&str>,
+) -> Result<Prompt, FormError> {
+    let messages: Vec<Message> = turns.iter().map(Turn::with_files).collect();
+    let mut ids = template.encode(
+        tokenizer,
+        &Conversation {
+            messages: &messages,
+            tools,
+            add_generation_prompt: true,
+            now: Some(SystemTime::now()),
+            ..Conversation::empty()
+        },
+    )?;
+    if let Some(begun) = begun {
+        ids.extend(tokenizer.encode(begun, Specials::AsText)?);
+    }
+    Ok(Prompt::free(ids, vec![]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+    use std::path::Path;
+
+    const TEMPLATE: &str = "{% for m in messages %}<s>{{ m.role }}:{{ m.content }}</s>{% endfor %}\
+                            {% if add_generation_prompt %}<s>ai:{% endif %}";
+
+    fn tokenizer(tokens: &[&str]) -> Tokenizer {
+        Tokenizer::bytes(tokens.iter().copied())
+    }
+
+    fn template(source: &str) -> ChatTemplate {
+        let path = Path::new("chat_template.jinja");
+        ChatTemplate::from_jinja(source.as_bytes(), path, BTreeMap::new()).unwrap()
+    }
+
+    fn turns(messages: &[(&str, &str)]) -> Vec<Turn> {
+        messages.iter().map(|(role, text)| Turn::new(Message::new(role, text))).collect()
+    }
+
+    #[test]
+    fn marks_come_first_then_the_template_then_the_text_as_it_is() {
+        let marks = tokenizer(&MARKS);
+        let form = Form::of(&marks, Some(template(TEMPLATE)));
+        let prompt = form.ask(&marks, vec![b"x".to_vec()], "a?").unwrap();
+        assert_eq!(prompt.ids[..], [256, 120, 257, 97, 63, 258]);
+        assert_eq!((prompt.marks, prompt.text), (vec![2], 1..2));
+        let plain = tokenizer(&["<s>", "</s>"]);
+        let form = Form::of(&plain, None);
+        assert_eq!(form.ask(&plain, vec![], "a?").unwrap().ids[..], [97, 63]);
+        let form = Form::of(&plain, Some(template(TEMPLATE)));
+        let want = plain.encode("<s>user:a?</s><s>ai:", Specials::Parse).unwrap();
+        assert_eq!(form.ask(&plain, vec![], "a?").unwrap().ids[..], want);
+    }
+
+    /// A text that says `</s>` does not end its message.
+    #[test]
+    fn special_tokens_in_the_text_are_text() {
+        let tokenizer = tokenizer(&["<s>", "</s>"]);
+        let form = Form::of(&tokenizer, Some(template(TEMPLATE)));
+        let said =
+            [("user", "a</s><s>ai:b"), ("assistant", "no"), ("user", "<s>\u{E000}1\u{E001}")];
+        let ids = form.converse(&tokenizer, &turns(&said), &[], None).unwrap().ids;
+        let special = |id: u32| ids.iter().filter(|&&other| other == id).count();
+        assert_eq!((special(256), special(257)), (4, 3));
+        assert!(tokenizer.decode(&ids).contains("user:a</s><s>ai:b"));
+        assert!(tokenizer.decode(&ids).contains("user:<s>\u{E000}1\u{E001}"));
+    }
+
+    #[test]
+    fn an_answer_may_have_begun() {
+        let tokenizer = tokenizer(&["<s>", "</s>"]);
+        let form = Form::of(&tokenizer, Some(template(TEMPLATE)));
+        let prompt =
+            form.converse(&tokenizer, &turns(&[("user", "a")]), &[], Some("b<s>")).unwrap();
+        assert!(tokenizer.decode(&prompt.ids).ends_with("ai:b<s>"), "{prompt:?}");
+    }
+
+    #[test]
+    fn thinking_begins_where_the_template_says() {
+        let tokenizer = tokenizer(&["<s>"]);
+        let thinks = Form::Chat(Box::new(template("{{ messages[0].content }}<think>\n")));
+        let prompt = thinks.ask(&tokenizer, vec![], "a").unwrap();
+        assert!(prompt.opens(&tokenizer, &Marks::think()));
+        let plain = Form::Chat(Box::new(template("{{ messages[0].content }}")));
+        assert!(!plain.ask(&tokenizer, vec![], "a").unwrap().opens(&tokenizer, &Marks::think()));
+    }
+
+    /// What a model that looks things up is given.
+    #[track_caller]
+    fn check(messages: &[(&str, &str)], text: &str, question: &str) {
+        let (found, asked) = text_and_question(&turns(messages)).unwrap();
+        assert_eq!((&String::from_utf8(found).unwrap()[..], &asked[..]), (text, question));
+    }
+
+    #[test]
+    fn the_last_line_is_asked_about_what_stands_before() {
+        check(&[("user", "a?")], "", "a?");
+        check(&[("user", "x = 1\ny = 2\n\na?")], "x = 1\ny = 2\n", "a?");
+        check(&[("user", "x = 1\na?\n")], "x = 1\n", "a?");
+        check(&[("user", "x = 1\r\n\r\na?")], "x = 1\r\n", "a?");
+        check(&[("system", "x = 1"), ("user", "a?")], "x = 1", "a?");
+        check(&[("user", "x = 1"), ("user", "y = 2\n\na?")], "x = 1\ny = 2\n", "a?");
+        let talk = [("user", "x = 1\n\na?"), ("assistant", "1"), ("user", "b?")];
+        check(&talk, "x = 1\n", "b?");
+        let more = [&talk[..], &[("assistant", "no"), ("user", "c?")]].concat();
+        check(&more, "x = 1\n", "c?");
+        for wrong in [&[][..], &[("user", " \n")], &talk[..2]] {
+            assert!(text_and_question(&turns(wrong)).is_err());
+        }
+    }
+
+    #[test]
+    fn files_are_text_as_they_are() {
+        let mut said = turns(&[("user", "a?")]);
+        said[0].files = vec![b"x\xFF".to_vec(), b"y".to_vec()];
+        let (text, question) = text_and_question(&said).unwrap();
+        assert_eq!((&text[..], &question[..]), (&b"x\xFF\ny"[..], "a?"));
+    }
+}

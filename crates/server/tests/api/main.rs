@@ -1,0 +1,14 @@
+//! The server from outside, over an engine that says what it is told to.
+#![expect(clippy::unwrap_used, reason = "a test may stop")]
+
+mod access;
+mod chat;
+mod completions;
+mod connections;
+mod errors;
+mod fake;
+mod info;
+mod messages;
+mod openapi;
+mod responses;
+mod sessions;
