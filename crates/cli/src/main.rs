@@ -15,7 +15,7 @@ mod quantized;
 mod table;
 
 use clap::{Parser, Subcommand};
-use commands::{bench, convert, doctor, eval, init, inspect, plan, quantize, run, train};
+use commands::{bench, convert, doctor, eval, init, inspect, plan, quantize, run, serve, train};
 use std::process::ExitCode;
 
 /// Runs and trains models built on lightning attention; what they have read stays.
@@ -33,6 +33,8 @@ struct Arguments {
 enum Command {
     /// Answer a question, about files if there are any
     Run(run::Arguments),
+    /// Answer over HTTP: the interfaces of OpenAI and Anthropic, and a page
+    Serve(Box<serve::Arguments>),
     /// Measure how fast a model reads and writes here
     Bench(bench::Arguments),
     /// Make a random checkpoint of any shape
@@ -61,6 +63,7 @@ fn main() -> ExitCode {
     let device = || tensor::Device::cpu(threads);
     let result = match arguments.command {
         Command::Run(arguments) => run::run(&arguments, &device()),
+        Command::Serve(arguments) => serve::run(&arguments, &device()),
         Command::Bench(arguments) => bench::run(&arguments, &device()),
         Command::Init(arguments) => init::run(&arguments, &device()),
         Command::Convert(arguments) => convert::run(&arguments, &device()),

@@ -9,4 +9,5 @@ pub(crate) mod inspect;
 pub(crate) mod plan;
 pub(crate) mod quantize;
 pub(crate) mod run;
+pub(crate) mod serve;
 pub(crate) mod train;

@@ -2,12 +2,13 @@
 
 use crate::fit::{self, Need};
 use crate::model::{Kv, Place, Weights};
-use crate::prompt::Form;
+use crate::prompt::read_files;
 use engine::{
     Bytes, Engine, Event, FinishReason, Keep, Limits, Lm, Model as _, Request, RequestId, Sampling,
 };
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use models::weights::Policy;
+use server::Form;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -61,10 +62,11 @@ pub(crate) fn run(arguments: &Arguments, device: &Device) -> anyhow::Result<()> 
     let template = if arguments.raw { None } else { place.template()? };
     let form = Form::of(&tokenizer, template);
     let most = fit::most_bytes(&config, tokenizer.is_byte_level());
-    let input_ids = form.ids(&tokenizer, &arguments.file, most, &arguments.prompt)?;
-    let prompt_tokens = input_ids.len();
+    let files = read_files(&arguments.file, most)?;
+    let prompt = form.ask(&tokenizer, files, &arguments.prompt)?;
+    let prompt_tokens = prompt.ids.len();
     let stop_ids = config.eos_token_ids.clone();
-    let mask = form.mask(&tokenizer, &input_ids, &stop_ids)?;
+    let mask = form.mask(&tokenizer, &prompt, &stop_ids)?;
     let checkpoint = place.checkpoint()?;
     let tokens = prompt_tokens.saturating_add(arguments.max_tokens);
     let chunk = arguments.chunk.get().min(prompt_tokens);
@@ -85,7 +87,7 @@ pub(crate) fn run(arguments: &Arguments, device: &Device) -> anyhow::Result<()> 
         stop_ids,
         mask,
         keep: Keep::No,
-        ..Request::new(input_ids, arguments.max_tokens)
+        ..Request::new(prompt.ids, arguments.max_tokens)
     };
     engine.submit(id, request)?;
     let bar = reading_bar(prompt_tokens)?;

@@ -1,0 +1,106 @@
+//! `fulgurite serve` from outside: how it begins, answers and ends.
+#![expect(clippy::unwrap_used, reason = "a test may stop")]
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+fn fulgurite(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fulgurite"));
+    command.arg("serve").args(arguments).stderr(Stdio::piped()).stdout(Stdio::piped());
+    command
+}
+
+/// Expects a failure with `code` and all of `words` in one line.
+#[track_caller]
+fn fails(arguments: &[&str], code: i32, words: &[&str]) {
+    let output = fulgurite(arguments).output().unwrap();
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(code), "{message}");
+    assert_eq!(message.trim_end().lines().count(), 1, "{message}");
+    for word in words {
+        assert!(message.contains(word), "no {word:?} in: {message}");
+    }
+}
+
+#[test]
+fn others_are_let_in_with_a_key_only() {
+    fails(&["--host", "0.0.0.0"], 2, &["--api-key", "--insecure"]);
+    fails(&["--api-key", "a b"], 2, &["key"]);
+    fails(&["--api-key-file", "/nowhere/keys"], 2, &["/nowhere/keys"]);
+}
+
+#[test]
+fn what_does_not_fit_is_refused_at_the_start() {
+    fails(&["--memory", "1000000"], 4, &["memory", "free"]);
+    fails(&["--context", "999999999999"], 4, &["--context"]);
+    fails(&["--model", "/nowhere"], 3, &["/nowhere"]);
+}
+
+#[test]
+fn an_address_that_is_taken_is_named() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    fails(&["--port", &port, "--memory", "0.1"], 1, &["127.0.0.1", &port]);
+}
+
+/// The process, and where it listens.
+fn start(arguments: &[&str]) -> (Child, String) {
+    let mut child =
+        fulgurite(&[&["--port", "0", "--memory", "0.1"], arguments].concat()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let first = lines.next().unwrap().unwrap();
+    let address = first.split("http://").nth(1).unwrap_or_else(|| panic!("{first}")).to_owned();
+    // What comes later is read and dropped, so that the pipe does not fill up.
+    std::thread::spawn(move || lines.for_each(drop));
+    (child, address)
+}
+
+fn send(address: &str, text: &str) -> String {
+    let mut connection = TcpStream::connect(address).unwrap();
+    connection.set_read_timeout(Some(Duration::from_secs(120))).unwrap();
+    connection.write_all(text.as_bytes()).unwrap();
+    let mut got = String::new();
+    connection.read_to_string(&mut got).unwrap();
+    got
+}
+
+fn get(address: &str, path: &str) -> String {
+    send(address, &format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"))
+}
+
+fn ready(address: &str) {
+    let end = Instant::now() + Duration::from_secs(120);
+    while !get(address, "/ready").starts_with("HTTP/1.1 200") {
+        assert!(Instant::now() < end, "the server does not get ready");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Case 24, and the embedded model's promise: a chat that holds a text and a question is answered like
+/// `run --file`.
+#[test]
+fn the_embedded_model_answers_until_it_is_told_to_end() {
+    let (mut child, address) = start(&["--api-key", "k", "--name", "small"]);
+    ready(&address);
+    let text = "[[package]]\\nname = \\\"tokio\\\"\\nversion = \\\"1.45.0\\\"\\n";
+    let body = format!(
+        r#"{{"messages": [{{"role": "user", "content": "{text}\nwhich version of tokio?"}}]}}"#
+    );
+    let length = body.len();
+    let request = |key: &str| {
+        format!(
+            "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
+             authorization: Bearer {key}\r\ncontent-type: application/json\r\n\
+             content-length: {length}\r\n\r\n{body}"
+        )
+    };
+    assert!(send(&address, &request("wrong")).starts_with("HTTP/1.1 401"));
+    let got = send(&address, &request("k"));
+    assert!(got.starts_with("HTTP/1.1 200"), "{got}");
+    assert!(got.contains("\"content\":\"1.45.0\"") && got.contains("\"model\":\"small\""), "{got}");
+    let killed = Command::new("kill").arg(child.id().to_string()).status().unwrap();
+    assert!(killed.success());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
