@@ -6,8 +6,12 @@ pub mod mutate;
 
 use files::{Folder, open_gguf, open_header};
 use models::Config;
+use engine::{Refused, Stats};
+use server::backend::{Ask, Backend, Sink};
+use server::sessions::MemorySessions;
+use server::{App, Defaults, Served, Settings};
 use std::path::Path;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use tensor::Device;
 use text::grammar::{Form, Rules};
 use text::tool_calls::Piece;
@@ -21,7 +25,7 @@ use train::Recipe;
 pub type Target = fn(&[u8]);
 
 /// All targets by name.
-pub const TARGETS: [(&str, Target); 9] = [
+pub const TARGETS: [(&str, Target); 10] = [
     ("config", config),
     ("safetensors_header", safetensors_header),
     ("index", index),
@@ -31,6 +35,7 @@ pub const TARGETS: [(&str, Target); 9] = [
     ("gguf", gguf),
     ("schema", schema),
     ("tool_calls", tool_calls),
+    ("request", request),
 ];
 
 /// Special tokens of the byte-level tokenizer that targets use.
@@ -254,4 +259,58 @@ pub fn gguf(bytes: &[u8]) {
     if let Err(error) = models::load(config, &checkpoint, &device, None) {
         assert!(error.to_string().len() < 10_000, "{error}");
     }
+}
+
+/// An engine that takes nothing: requests are made ready for it, and that is all.
+#[derive(Debug)]
+struct Nobody;
+
+impl Backend for Nobody {
+    fn submit(&self, _: Ask, _: Sink) -> Result<u64, Refused> {
+        Err(Refused::Stopping)
+    }
+
+    fn cancel(&self, _: u64) {}
+
+    fn stats(&self) -> Stats {
+        Stats::default()
+    }
+
+    fn is_healthy(&self) -> bool {
+        true
+    }
+
+    fn stop(&self) {}
+}
+
+/// A request of any interface, up to where the engine would be asked.
+pub fn request(bytes: &[u8]) {
+    static APP: LazyLock<Arc<App>> = LazyLock::new(|| {
+        let app = App::new(Settings::default(), Arc::new(MemorySessions::default()));
+        let tokenizer = Tokenizer::bytes(SPECIALS);
+        let template = "{% for m in messages %}<s>{{ m.role }}:{{ m.content }}</s>{% endfor %}";
+        let template =
+            ChatTemplate::from_jinja(template.as_bytes(), Path::new("x.jinja"), [].into());
+        let template = template.unwrap_or_else(|error| panic!("{error}"));
+        app.add(Served {
+            name: "fuzz".to_owned(),
+            vocabulary: Vocabulary::new(&tokenizer, &[256]).ok(),
+            vocab_size: tokenizer.vocab_size(),
+            thinking: Some(Marks::think()),
+            form: server::Form::Chat(Box::new(template)),
+            tokenizer,
+            backend: Arc::new(Nobody),
+            context: 1 << 16,
+            end_ids: vec![257],
+            calls: Some(CallFormat::Typescript),
+            defaults: Defaults::GREEDY,
+            draft: engine::Draft::Off,
+            fingerprint: "fp".to_owned(),
+            created: 0,
+        });
+        app
+    });
+    let Err(error) = server::dry_run(&APP, bytes) else { return };
+    assert!(error.status().is_client_error(), "{error}");
+    assert!(error.message.len() < 10_000, "{error}");
 }

@@ -9,7 +9,7 @@ use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 /// As named in `fuzz/Cargo.toml`; a test compares.
-const TARGETS: [&str; 9] = [
+const TARGETS: [&str; 10] = [
     "config",
     "safetensors_header",
     "index",
@@ -19,6 +19,7 @@ const TARGETS: [&str; 9] = [
     "gguf",
     "schema",
     "tool_calls",
+    "request",
 ];
 
 /// How long a process may run beyond its time: others may use the machine.
