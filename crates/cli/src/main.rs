@@ -12,6 +12,7 @@ mod model;
 mod plot;
 mod prompt;
 mod quantized;
+mod sessions;
 mod table;
 
 use clap::{Parser, Subcommand};

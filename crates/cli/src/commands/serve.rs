@@ -3,12 +3,12 @@
 use crate::failure::Misuse;
 use crate::fit::{self, DoesNotFit, Need};
 use crate::model::{Kv, Place, Weights, read_to_string};
+use crate::sessions::FileSessions;
 use engine::{Draft, Engine, Event, Flow, Limits, Lm, Model as _, Request, Worker};
 use indicatif::HumanBytes;
 use models::Config;
 use models::weights::Policy;
 use server::backend::Local;
-use server::sessions::MemorySessions;
 use server::{App, Defaults, Form, Keys, Served, Settings};
 use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
@@ -133,7 +133,8 @@ pub(crate) fn run(arguments: &Arguments, device: &Device) -> anyhow::Result<()> 
         default_max_tokens: arguments.max_tokens.get(),
         ..Settings::default()
     };
-    let app = App::new(settings, Arc::new(MemorySessions::default()));
+    let sessions = FileSessions::new(Some(plan.config.clone()));
+    let app = App::new(settings, Arc::new(sessions));
     let address = SocketAddr::new(arguments.host, arguments.port);
     let name = plan.name.clone();
     let listening = |address: SocketAddr| {

@@ -1,0 +1,386 @@
+//! Sessions as files: one for each, in a folder of the user's.
+//!
+//! ```text
+//! FULGURITE_HOME/sessions/local/NAME.safetensors      of `run`, `chat` and a server without keys
+//! FULGURITE_HOME/sessions/CLIENT/NAME.safetensors     of the clients of one key
+//! ```
+//!
+//! A file is what `models::sequence` writes, with an entry of metadata about the session. It is written
+//! beside the old one and renamed, so there is always a whole one. The last points of a sequence are
+//! kept, each the end of an answer, so that going back does not mean reading all of it again.
+
+use models::{Cache, Config, sequence};
+use serde::{Deserialize, Serialize};
+use server::Client;
+use server::backend::Point;
+use server::sessions::{Export, NewSession, Notes, Saved, SessionError, SessionInfo, Sessions};
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+use tensor::{Checkpoint, sealed};
+
+/// The entry of a file's metadata that is about the session.
+const ABOUT: &str = "fulgurite.session";
+/// Points of a sequence that are kept.
+const POINTS: usize = 8;
+/// How files' names end.
+const ENDING: &str = ".safetensors";
+/// Who asks on this machine, without a key.
+pub(crate) const LOCAL: Client = Client(0);
+
+/// A folder of sessions.
+#[derive(Debug)]
+pub(crate) struct FileSessions {
+    folder: PathBuf,
+    /// The model that they are of; without one they can be looked at and copied.
+    config: Option<Config>,
+}
+
+/// What a file says of its session.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct About {
+    created: u64,
+    updated: u64,
+    expires: Option<u64>,
+    parent: Option<String>,
+    label: Option<String>,
+    model: String,
+    fingerprint: String,
+    tokens: u64,
+    messages: u64,
+    /// What was said, in the server's own form.
+    said: String,
+}
+
+/// Where sessions and other things that last are: `FULGURITE_HOME`, or the place that the system has
+/// for them.
+pub(crate) fn home() -> PathBuf {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    if let Some(home) = set("FULGURITE_HOME") {
+        return home.into();
+    }
+    let state = set("XDG_STATE_HOME").or_else(|| set("LOCALAPPDATA")).map(PathBuf::from);
+    let user = || set("HOME").map(|home| Path::new(&home).join(".local/state"));
+    state.or_else(user).unwrap_or_default().join("fulgurite")
+}
+
+impl FileSessions {
+    /// The user's sessions, of the model of `config` if any is gone on with.
+    pub(crate) fn new(config: Option<Config>) -> Self {
+        Self { folder: home().join("sessions"), config }
+    }
+
+    fn folder(&self, Client(client): Client) -> PathBuf {
+        match Client(client) {
+            LOCAL => self.folder.join("local"),
+            _ => self.folder.join(format!("{client:016x}")),
+        }
+    }
+
+    /// The file of a session; names are checked by whoever asks.
+    fn path(&self, client: Client, name: &str) -> PathBuf {
+        self.folder(client).join(format!("{name}{ENDING}"))
+    }
+
+    /// Names and files of a client, and what the files say or why they cannot be read, by name.
+    pub(crate) fn entries(
+        &self,
+        client: Client,
+    ) -> io::Result<Vec<(String, Result<SessionInfo, SessionError>)>> {
+        let entries = match fs::read_dir(self.folder(client)) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        let names = names.filter_map(|name| Some(name.strip_suffix(ENDING)?.to_owned()));
+        let mut names: Vec<String> = names.filter(|n| server::sessions::check_name(n)).collect();
+        names.sort();
+        let info = |name: String| {
+            let info = self.show(client, &name);
+            (name, info)
+        };
+        Ok(names.into_iter().map(info).collect())
+    }
+
+    /// What a file says of its session, the rest not read.
+    fn about(&self, client: Client, name: &str) -> Result<(About, u64), SessionError> {
+        let path = self.path(client, name);
+        let file = Checkpoint::open(&path).map_err(|error| of_tensor(error, name))?;
+        let about = about(&file, &path)?;
+        if about.expires.is_some_and(|expires| expires <= now()) {
+            // Whoever looks first takes it away.
+            _ = fs::remove_file(&path);
+            return Err(SessionError::NotFound(name.to_owned()));
+        }
+        Ok((about, fs::metadata(&path)?.len()))
+    }
+
+    fn config(&self) -> Result<&Config, SessionError> {
+        self.config.as_ref().ok_or(SessionError::Unsupported("gone on with"))
+    }
+
+    /// All of a session.
+    fn open(
+        &self,
+        client: Client,
+        name: &str,
+    ) -> Result<(sequence::SavedSequence, About), SessionError> {
+        let (about, _) = self.about(client, name)?;
+        let path = self.path(client, name);
+        let saved = sequence::open(&path, self.config()?).map_err(|error| match error {
+            models::Error::Tensor(error) => of_tensor(error, name),
+            other => SessionError::Invalid(other.to_string()),
+        })?;
+        Ok((saved, about))
+    }
+
+    fn write(
+        &self,
+        client: Client,
+        name: &str,
+        tokens: &[u32],
+        points: &[&Cache],
+        about: &About,
+    ) -> Result<SessionInfo, SessionError> {
+        fs::create_dir_all(self.folder(client))?;
+        let path = self.path(client, name);
+        let notes = BTreeMap::from([(ABOUT.to_owned(), noted(about))]);
+        sequence::save(&path, tokens, points, &notes).map_err(|error| match error {
+            models::Error::Tensor(error) => of_tensor(error, name),
+            other => SessionError::Invalid(other.to_string()),
+        })?;
+        Ok(info(name, about, fs::metadata(&path)?.len()))
+    }
+
+    /// Copies a session's file with another account of it.
+    fn copy(
+        &self,
+        client: Client,
+        [from, to]: [&Path; 2],
+        name: &str,
+        change: impl FnOnce(&mut About),
+    ) -> Result<SessionInfo, SessionError> {
+        let mut changed = about(&Checkpoint::open(from).map_err(|e| of_tensor(e, name))?, from)?;
+        change(&mut changed);
+        let text = noted(&changed);
+        fs::create_dir_all(self.folder(client))?;
+        sealed::rewrite(from, to, |notes| _ = notes.insert(ABOUT.to_owned(), text))
+            .map_err(|error| of_tensor(error, name))?;
+        Ok(info(name, &changed, fs::metadata(to)?.len()))
+    }
+}
+
+impl Sessions for FileSessions {
+    fn list(&self, client: Client) -> Result<Vec<SessionInfo>, SessionError> {
+        Ok(self.entries(client)?.into_iter().filter_map(|(_, info)| info.ok()).collect())
+    }
+
+    fn show(&self, client: Client, name: &str) -> Result<SessionInfo, SessionError> {
+        let (about, bytes) = self.about(client, name)?;
+        Ok(info(name, &about, bytes))
+    }
+
+    fn load(&self, client: Client, name: &str, fingerprint: &str) -> Result<Saved, SessionError> {
+        let (found, bytes) = self.about(client, name)?;
+        if found.fingerprint != fingerprint {
+            return Err(SessionError::OtherModel {
+                found: found.model,
+                expected: "the one that is loaded, with the same weights and keys".to_owned(),
+            });
+        }
+        let (saved, about) = self.open(client, name)?;
+        let tokens: Arc<[u32]> = saved.tokens.into();
+        let point = saved.points.into_iter().next_back().map(|cache| Point {
+            tokens: tokens[..cache.tokens()].into(),
+            memory: Arc::new(cache),
+        });
+        let info = info(name, &about, bytes);
+        Ok(Saved { tokens, point, notes: notes(about), info })
+    }
+
+    fn save(
+        &self,
+        client: Client,
+        name: &str,
+        new: NewSession,
+    ) -> Result<SessionInfo, SessionError> {
+        // One that is damaged is as good as none: it is replaced.
+        let old = self.open(client, name).ok();
+        let (created, parent, label) = match &old {
+            Some((_, old)) => (old.created, old.parent.clone(), old.label.clone()),
+            None => (now(), None, None),
+        };
+        let about = About {
+            created,
+            updated: now(),
+            expires: new.expires,
+            parent: new.parent.or(parent),
+            label: new.label.or(label),
+            model: new.model,
+            fingerprint: new.fingerprint,
+            tokens: new.tokens.len() as u64,
+            messages: new.notes.messages,
+            said: String::from_utf8(new.notes.bytes)
+                .map_err(|error| SessionError::Invalid(error.to_string()))?,
+        };
+        let last = new.point.as_ref().and_then(|point| point.memory.downcast_ref::<Cache>());
+        let end = last.map_or(0, Cache::tokens);
+        let mut points = Vec::new();
+        if let Some((old, said)) = &old
+            && said.fingerprint == about.fingerprint
+        {
+            let same = old.tokens.iter().zip(new.tokens.iter()).take_while(|(a, b)| a == b).count();
+            let before =
+                old.points.iter().filter(|point| point.tokens() <= same.min(end - end.min(1)));
+            points.extend(before);
+        }
+        points.extend(last);
+        let kept = &points[points.len().saturating_sub(POINTS)..];
+        self.write(client, name, &new.tokens, kept, &about)
+    }
+
+    fn fork(
+        &self,
+        client: Client,
+        name: &str,
+        to: &str,
+        label: Option<String>,
+    ) -> Result<SessionInfo, SessionError> {
+        self.about(client, name)?;
+        let [from, target] = [name, to].map(|name| self.path(client, name));
+        if target.exists() {
+            return Err(SessionError::Exists(to.to_owned()));
+        }
+        self.copy(client, [&from, &target], to, |about| {
+            about.parent = Some(name.to_owned());
+            about.label = label;
+            (about.created, about.updated) = (now(), now());
+        })
+    }
+
+    fn cut(
+        &self,
+        client: Client,
+        name: &str,
+        tokens: u64,
+        notes: Notes,
+    ) -> Result<SessionInfo, SessionError> {
+        let (saved, mut about) = self.open(client, name)?;
+        let length = saved.tokens.len();
+        let Some(left) = usize::try_from(tokens).ok().and_then(|n| saved.tokens.get(..n)) else {
+            return Err(SessionError::Shorter { tokens: length as u64, wanted: tokens });
+        };
+        let points: Vec<&Cache> =
+            saved.points.iter().filter(|point| point.tokens() <= left.len()).collect();
+        about.tokens = tokens;
+        about.updated = now();
+        about.messages = notes.messages;
+        about.said = String::from_utf8(notes.bytes)
+            .map_err(|error| SessionError::Invalid(error.to_string()))?;
+        self.write(client, name, left, &points, &about)
+    }
+
+    fn export(&self, client: Client, name: &str) -> Result<Export, SessionError> {
+        self.about(client, name)?;
+        let file = File::open(self.path(client, name))?;
+        let bytes = file.metadata()?.len();
+        Ok(Export { reader: Box::new(file), bytes })
+    }
+
+    fn import(
+        &self,
+        client: Client,
+        name: &str,
+        bytes: &[u8],
+    ) -> Result<SessionInfo, SessionError> {
+        let target = self.path(client, name);
+        if target.exists() {
+            return Err(SessionError::Exists(name.to_owned()));
+        }
+        fs::create_dir_all(self.folder(client))?;
+        let mut temp = tempfile::Builder::new()
+            .prefix(".import-")
+            .suffix(ENDING)
+            .tempfile_in(self.folder(client))?;
+        temp.write_all(bytes)?;
+        temp.flush()?;
+        let invalid = |error: tensor::Error| SessionError::Invalid(unnamed(error));
+        let file = sealed::open(temp.path()).map_err(invalid)?;
+        if !sequence::is_sequence(&file) {
+            return Err(SessionError::Invalid("they hold no sequence".to_owned()));
+        }
+        drop(file);
+        self.copy(client, [temp.path(), &target], name, |about| {
+            // Whose child it was there says nothing here.
+            about.parent = None;
+        })
+    }
+
+    fn delete(&self, client: Client, name: &str) -> Result<(), SessionError> {
+        match fs::remove_file(self.path(client, name)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Err(SessionError::NotFound(name.to_owned()))
+            }
+            other => Ok(other?),
+        }
+    }
+}
+
+fn about(file: &Checkpoint, path: &Path) -> Result<About, SessionError> {
+    let invalid = |reason: &str| {
+        let path = path.file_name().unwrap_or_default().display();
+        SessionError::Invalid(format!("`{path}` {reason}"))
+    };
+    let text = file.notes().get(ABOUT).ok_or_else(|| invalid("holds no session"))?;
+    serde_json::from_str(text).map_err(|error| invalid(&format!("is of another kind: {error}")))
+}
+
+fn noted(about: &About) -> String {
+    serde_json::json!(about).to_string()
+}
+
+fn notes(about: About) -> Notes {
+    Notes { messages: about.messages, bytes: about.said.into_bytes() }
+}
+
+fn info(name: &str, about: &About, bytes: u64) -> SessionInfo {
+    SessionInfo {
+        name: name.to_owned(),
+        tokens: about.tokens,
+        messages: about.messages,
+        bytes,
+        created: about.created,
+        updated: about.updated,
+        expires: about.expires,
+        parent: about.parent.clone(),
+        label: about.label.clone(),
+        model: about.model.clone(),
+    }
+}
+
+/// What is wrong with the file of session `name`.
+fn of_tensor(error: tensor::Error, name: &str) -> SessionError {
+    match error {
+        tensor::Error::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+            SessionError::NotFound(name.to_owned())
+        }
+        tensor::Error::Io { source, .. } => SessionError::Io(source),
+        other => SessionError::Invalid(unnamed(other)),
+    }
+}
+
+/// The reason without the path, which is nothing to clients.
+fn unnamed(error: tensor::Error) -> String {
+    match error {
+        tensor::Error::Format { reason, .. } => reason,
+        other => other.to_string(),
+    }
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
+}
