@@ -10,6 +10,11 @@ use std::process::ExitCode;
 #[error("{0}")]
 pub(crate) struct Misuse(pub(crate) String);
 
+/// A failure with all its causes, for those that want an error of one type.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Failed(#[source] pub(crate) anyhow::Error);
+
 /// 1: the work failed.
 const FAILED: u8 = 1;
 /// 2: the command line makes no sense.

@@ -12,11 +12,15 @@ mod model;
 mod plot;
 mod prompt;
 mod quantized;
+mod served;
 mod sessions;
 mod table;
+mod talk;
 
 use clap::{Parser, Subcommand};
-use commands::{bench, convert, doctor, eval, init, inspect, plan, quantize, run, serve, train};
+use commands::{
+    bench, chat, convert, doctor, eval, init, inspect, plan, quantize, run, serve, session, train,
+};
 use std::process::ExitCode;
 
 /// Runs and trains models built on lightning attention; what they have read stays.
@@ -36,6 +40,11 @@ enum Command {
     Run(run::Arguments),
     /// Answer over HTTP: the interfaces of OpenAI and Anthropic, and a page
     Serve(Box<serve::Arguments>),
+    /// Talk with a model
+    Chat(chat::Arguments),
+    /// Conversations that are kept
+    #[command(subcommand)]
+    Session(session::What),
     /// Measure how fast a model reads and writes here
     Bench(bench::Arguments),
     /// Make a random checkpoint of any shape
@@ -65,6 +74,8 @@ fn main() -> ExitCode {
     let result = match arguments.command {
         Command::Run(arguments) => run::run(&arguments, &device()),
         Command::Serve(arguments) => serve::run(&arguments, &device()),
+        Command::Chat(arguments) => chat::run(&arguments, &device()),
+        Command::Session(what) => session::run(&what),
         Command::Bench(arguments) => bench::run(&arguments, &device()),
         Command::Init(arguments) => init::run(&arguments, &device()),
         Command::Convert(arguments) => convert::run(&arguments, &device()),

@@ -11,6 +11,7 @@ mod base64;
 mod conversation;
 mod convert;
 mod dialogue;
+pub mod direct;
 mod error;
 mod form;
 mod generate;

@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 pub(crate) mod bench;
+pub(crate) mod chat;
 pub(crate) mod convert;
 pub(crate) mod doctor;
 pub(crate) mod eval;
@@ -10,4 +11,5 @@ pub(crate) mod plan;
 pub(crate) mod quantize;
 pub(crate) mod run;
 pub(crate) mod serve;
+pub(crate) mod session;
 pub(crate) mod train;

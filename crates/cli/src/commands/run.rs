@@ -1,8 +1,12 @@
 //! `fulgurite run`: one answer.
 
+use super::session::checked;
+use crate::failure::Misuse;
 use crate::fit::{self, Need};
 use crate::model::{Kv, Place, Weights};
 use crate::prompt::read_files;
+use crate::served::Options;
+use crate::talk::{Facts, Question, Talk};
 use engine::{
     Bytes, Engine, Event, FinishReason, Keep, Limits, Lm, Model as _, Request, RequestId, Sampling,
 };
@@ -26,6 +30,9 @@ pub(crate) struct Arguments {
     /// A file to read before the question; may be given several times
     #[arg(long)]
     file: Vec<PathBuf>,
+    /// A conversation that is kept under this name, to go on with another time
+    #[arg(long, env = "FULGURITE_SESSION")]
+    session: Option<String>,
     /// Most tokens to write
     #[arg(long, env = "FULGURITE_MAX_TOKENS", default_value_t = 256)]
     max_tokens: usize,
@@ -56,6 +63,65 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments, device: &Device) -> anyhow::Result<()> {
+    match &arguments.session {
+        None => once(arguments, device),
+        Some(name) => in_session(arguments, checked(name)?, device),
+    }
+}
+
+/// An answer in a conversation that lasts.
+fn in_session(arguments: &Arguments, name: &str, device: &Device) -> anyhow::Result<()> {
+    if arguments.raw {
+        return Err(
+            Misuse("--raw gives no conversation, expected --session without it".into()).into()
+        );
+    }
+    let Arguments { model, weights, kv, chunk, .. } = arguments;
+    let talk = Talk::new(&Options::of_one(model.as_deref(), *weights, *kv, *chunk), device)?;
+    let Facts { config, kv, .. } = &talk.plan;
+    let bytes = read_files(&arguments.file, fit::most_bytes(config, false))?;
+    let names = arguments.file.iter().map(|path| path.display().to_string());
+    let fields = serde_json::json!({
+        "max_tokens": arguments.max_tokens,
+        "temperature": arguments.temperature,
+        "seed": arguments.seed,
+        "stop": arguments.stop,
+        "session": {"name": name},
+    });
+    let question = Question {
+        text: arguments.prompt.clone(),
+        files: names.zip(bytes).collect(),
+        fields: fields.as_object().cloned().unwrap_or_default(),
+    };
+    let told = talk.ask(&question, !arguments.json)?;
+    let mut out = std::io::stdout().lock();
+    if !arguments.json {
+        writeln!(out)?;
+        eprintln!("session `{name}`: {}", told.reuse());
+        return Ok(());
+    }
+    let tokens = told.prompt_tokens + told.completion_tokens;
+    let read = told.prompt_tokens.saturating_sub(told.cached_tokens);
+    let [reading, writing] = told.seconds.map(|seconds| seconds.max(1e-9));
+    let value = serde_json::json!({
+        "text": told.text,
+        "session": name,
+        "prompt_tokens": told.prompt_tokens,
+        "cached_tokens": told.cached_tokens,
+        "miss": told.miss,
+        "completion_tokens": told.completion_tokens,
+        "state_bytes": config.state_bytes(),
+        "kv_bytes": config.kv_bytes(tokens, *kv),
+        "peak_rss_bytes": fit::peak_rss_bytes(),
+        "first_token_seconds": told.seconds[0],
+        "read_tokens_per_second": read as f64 / reading,
+        "write_tokens_per_second": told.completion_tokens as f64 / writing,
+    });
+    Ok(writeln!(out, "{value}")?)
+}
+
+/// An answer of which nothing is kept.
+fn once(arguments: &Arguments, device: &Device) -> anyhow::Result<()> {
     let place = Place::of(arguments.model.as_deref())?;
     let tokenizer = place.tokenizer()?;
     let config = place.config()?;
