@@ -18,6 +18,10 @@ use fearless_simd::{dispatch, prelude::*};
 /// Most tokens that are read at once.
 pub(super) const MOST: usize = 4;
 
+/// A key is written this many rows before it is read, so that nobody waits for it, and not earlier, so
+/// that memory is gone through once.
+const AHEAD: usize = 16;
+
 /// q, k and v of a token, each `[head_dim]`.
 pub(super) type Qkv<'a> = [&'a [f32]; 3];
 
@@ -68,9 +72,8 @@ fn simd_tokens<S: Simd, const TOKENS: usize>(
         first += match (S::f32s::LEN, TOKENS, left) {
             (16, 1 | 2, 5..) => tokens.panels::<S, 5, 2>(simd, first, scores, out),
             (16, 1 | 2, 4) => tokens.panels::<S, 4, 2>(simd, first, scores, out),
-            (16, 1 | 2, 3) => tokens.panels::<S, 3, 2>(simd, first, scores, out),
-            (16, _, 3..) if first > 0 => tokens.panels::<S, 3, 2>(simd, first, scores, out),
-            (16, _, 2..) => tokens.panels::<S, 2, 2>(simd, first, scores, out),
+            (16, _, 3..) => tokens.panels::<S, 3, 2>(simd, first, scores, out),
+            (16, _, 2) => tokens.panels::<S, 2, 2>(simd, first, scores, out),
             (16, _, _) => tokens.panels::<S, 1, 2>(simd, first, scores, out),
             (8, 1, 3..) => tokens.panels::<S, 3, 4>(simd, first, scores, out),
             (8, 1, 2) => tokens.panels::<S, 2, 4>(simd, first, scores, out),
@@ -83,8 +86,7 @@ fn simd_tokens<S: Simd, const TOKENS: usize>(
     }
 }
 
-/// Tokens whose values are in the state, and whose keys get there when the panel of K^T was read: before
-/// that its lines may be far away.
+/// Tokens whose values are in the state, and whose keys get there with the first panel.
 struct Tokens<'a, const TOKENS: usize> {
     qkv: [Qkv<'a>; TOKENS],
     place: usize,
@@ -105,18 +107,12 @@ impl<const TOKENS: usize> Tokens<'_, TOKENS> {
         out: &mut [&mut [f32]],
     ) -> usize {
         let (lanes, width) = (S::f32s::LEN, self.sizes.width);
-        let (sums, own) = self.products::<S, PANELS, VECTORS>(simd, first);
-        if first == 0 {
-            self.keep_keys();
-        }
+        let sums = self.products::<S, PANELS, VECTORS>(simd, first);
         for (i, (sums, scores)) in sums.into_iter().zip(scores).enumerate() {
             let place = self.place + i;
             if first == 0 {
                 for (sum, scores) in sums[0].iter().zip(scores.chunks_exact_mut(lanes)) {
                     sum.store_slice(scores);
-                }
-                for (score, own) in scores[self.place..=place].iter_mut().zip(&own[i]) {
-                    *score = own.as_slice()[0];
                 }
                 for (j, score) in scores[..=place].iter_mut().enumerate() {
                     *score *= self.decays.at(place - j);
@@ -141,41 +137,38 @@ impl<const TOKENS: usize> Tokens<'_, TOKENS> {
         PANELS
     }
 
-    /// q of each token times some panels; if `first` is 0, times the tokens' keys up to its own as well,
-    /// in all lanes.
+    /// q of each token times some panels; if `first` is 0, keys are written on the way.
     #[inline(always)]
     fn products<S: Simd, const PANELS: usize, const VECTORS: usize>(
-        &self,
+        &mut self,
         simd: S,
         first: usize,
-    ) -> ([Sums<S, PANELS, VECTORS>; TOKENS], [[S::f32s; TOKENS]; TOKENS]) {
-        let zero = S::f32s::splat(simd, 0.0);
-        let (mut sums, mut own) = ([[[zero; VECTORS]; PANELS]; TOKENS], [[zero; TOKENS]; TOKENS]);
-        let rows = self.keys_and_s.chunks_exact(self.sizes.stride).take(self.sizes.dim);
-        for (d, row) in rows.enumerate() {
-            let keys = self.qkv.map(|[_, k, _]| k[d]);
-            for (i, [q, _, _]) in self.qkv.into_iter().enumerate() {
-                let q = S::f32s::splat(simd, q[d]);
-                add_row::<S, PANELS, VECTORS>(simd, &mut sums[i], q, &row[first * BLOCK..]);
-                if first == 0 {
-                    for (own, key) in own[i][..=i].iter_mut().zip(keys) {
-                        *own = q.mul_add(S::f32s::splat(simd, key), *own);
-                    }
-                }
-            }
-        }
-        (sums, own)
-    }
-
-    /// Writes the keys to their places.
-    #[inline(always)]
-    fn keep_keys(&mut self) {
-        let rows = self.keys_and_s.chunks_exact_mut(self.sizes.stride).take(self.sizes.dim);
-        for (d, row) in rows.enumerate() {
-            for (key, [_, k, _]) in row[self.place..].iter_mut().zip(self.qkv) {
+    ) -> [Sums<S, PANELS, VECTORS>; TOKENS] {
+        let HeadSizes { dim, stride, .. } = self.sizes;
+        let [q, k] = [0, 1].map(|part| self.qkv.map(|token| &token[part][..dim]));
+        let write = |row: &mut [f32], d: usize| {
+            for (key, k) in row[self.place..].iter_mut().zip(k) {
                 *key = k[d];
             }
+        };
+        let (mut rows, col) = (&mut self.keys_and_s[..dim * stride], first * BLOCK);
+        if first == 0 {
+            for (d, row) in rows.chunks_exact_mut(stride).take(AHEAD).enumerate() {
+                write(row, d);
+            }
         }
+        let mut sums = [[[S::f32s::splat(simd, 0.0); VECTORS]; PANELS]; TOKENS];
+        for d in 0..dim {
+            if first == 0 && d + AHEAD < dim {
+                write(&mut rows[AHEAD * stride..], d + AHEAD);
+            }
+            let (row, later) = rows.split_at_mut(stride);
+            for (sums, q) in sums.iter_mut().zip(q) {
+                add_row::<S, PANELS, VECTORS>(simd, sums, S::f32s::splat(simd, q[d]), &row[col..]);
+            }
+            rows = later;
+        }
+        sums
     }
 }
 
