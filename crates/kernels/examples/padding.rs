@@ -2,7 +2,7 @@
 //! 256.
 //!
 //! ```text
-//! cargo run --release -p kernels --example padding > docs/perf/PADDING.md
+//! cargo run -p kernels --example padding > docs/perf/PADDING.md
 //! ```
 #![expect(clippy::print_stdout, reason = "a report")]
 
@@ -29,7 +29,7 @@ Lightning attention reads a prompt in blocks.
 Where blocks have a fixed size, as on a GPU, a prompt is padded to whole blocks; MiniMax-01 (section 3.3.3) has kernels for 32, 64, 128 and 256 tokens and takes for each prompt the one with the least padding, of equal ones the largest.
 Here the last block is as long as what is left, and nothing is padded.
 
-Written by `cargo run --release -p kernels --example padding`.
+Written by `cargo run -p kernels --example padding`.
 
 ## Tokens, padded ones included, per token read
 

@@ -207,7 +207,7 @@ impl Block<'_> {
         self.keep(simd, state, operands.rows);
         let Operands { rows: out, qt, scores } = operands;
         // O has no values yet and lends its place to Q.
-        self.transposed(simd, 0, out, RowsMut { data: &mut *qt, stride: BLOCK });
+        self.transposed(simd, 0, out, RowsMut { data: qt, stride: BLOCK });
         let (keys_and_s, values) = self.sizes.split(state);
         let kt = Rows { data: keys_and_s, stride: self.sizes.stride };
         let (s, v) = (kt.from(BLOCK), Rows { data: values, stride: self.sizes.width });

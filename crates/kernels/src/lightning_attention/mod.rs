@@ -155,9 +155,17 @@ pub fn lightning_attention(
         } else if rows.len() <= FEW_TOKENS {
             for (head, state) in heads.iter().zip(states.chunks_exact_mut(sizes.len())) {
                 let decays = block::Decays::new(head.slope);
-                for (i, token) in rows.clone().enumerate() {
-                    let (place, out) = ((past + i) % BLOCK, row(token, head.head));
-                    row::token(exec.cpu, head.token(token), place, &decays, sizes, state, out);
+                let mut first = rows.start;
+                while first < rows.end {
+                    let place = (past + first - rows.start) % BLOCK;
+                    let count = (rows.end - first).min(row::MOST).min(BLOCK - place);
+                    let token = |i| if i < count { head.token(first + i) } else { [&[][..]; 3] };
+                    let out = |i| if i < count { row(first + i, head.head) } else { &mut [] };
+                    let qkv: [_; row::MOST] = std::array::from_fn(token);
+                    let mut out: [_; row::MOST] = std::array::from_fn(out);
+                    let (qkv, out) = (&qkv[..count], &mut out[..count]);
+                    row::tokens(exec.cpu, qkv, place, &decays, sizes, state, out);
+                    first += count;
                 }
             }
         } else {
@@ -200,8 +208,8 @@ struct Task {
     heads: Range<usize>,
 }
 
-/// Pieces that are no longer are read token by token: less work for each call.
-const FEW_TOKENS: usize = 2;
+/// Pieces that are no longer are read a few tokens at a time, which is less work for each call.
+const FEW_TOKENS: usize = 8;
 
 /// The tasks of a call, the longest first, so that none is left to one thread at the end.
 fn tasks(exec: &Exec, shape: &Lightning, pieces: &[(Range<usize>, usize)]) -> Vec<Task> {
