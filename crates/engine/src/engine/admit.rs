@@ -67,6 +67,13 @@ impl<M: Model> Engine<M> {
             }
             Load::Failed => {}
         }
+        // Whoever goes on where a snapshot ends goes on with a conversation.
+        let heritage = match found.best() {
+            Some((id, length)) if self.store.memory(id).is_some_and(|m| m.tokens() == length) => {
+                self.store.heritage(id)
+            }
+            _ => 0,
+        };
         let memory = found.best().and_then(|(id, length)| {
             let need = end.saturating_sub(self.model.bytes(length).total()).saturating_add(forks);
             self.fork(id, length, need).or_else(|| self.take_over(id, length, need))
@@ -78,7 +85,7 @@ impl<M: Model> Engine<M> {
         });
         let Some(memory) = memory else { return Begun::No };
         let waiting = self.waiting.remove(i);
-        self.begin(waiting, memory, found);
+        self.begin(waiting, memory, found, heritage);
         Begun::Yes
     }
 
@@ -144,7 +151,7 @@ impl<M: Model> Engine<M> {
             Err(memory) => {
                 // What is left of it goes back.
                 if self.store.get(namespace, &tokens[..length]).is_none() {
-                    self.store.insert(namespace, &tokens[..length], memory, &mut self.ledger);
+                    self.store.insert(namespace, &tokens[..length], memory, 0, &mut self.ledger);
                 }
                 None
             }
@@ -162,7 +169,13 @@ impl<M: Model> Engine<M> {
         Err(memory)
     }
 
-    fn begin(&mut self, waiting: Waiting<M::Memory>, memory: M::Memory, found: Found) {
+    fn begin(
+        &mut self,
+        waiting: Waiting<M::Memory>,
+        memory: M::Memory,
+        found: Found,
+        heritage: u32,
+    ) {
         let Waiting { id, request, tag, .. } = waiting;
         let (prompt_tokens, cached_tokens) = (request.input_ids.len(), memory.tokens());
         let usage = Usage { prompt_tokens, cached_tokens, ..Usage::default() };
@@ -182,7 +195,7 @@ impl<M: Model> Engine<M> {
         let stops = self.stops(&request, cached_tokens, found.known());
         let phase = Phase::Reading(Reading { memory, piece: 0 });
         let (rungs, ends) = (Vec::new(), Vec::new());
-        self.running.push(Job { id, request, tag, phase, usage, stops, rungs, ends });
+        self.running.push(Job { id, request, tag, phase, usage, heritage, stops, rungs, ends });
     }
 }
 

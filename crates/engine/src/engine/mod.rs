@@ -32,7 +32,7 @@ pub struct Engine<M: Model> {
     /// Of all memories of `running` and `store`.
     ledger: Ledger,
     /// Memories that no job has any more, to be kept before the next step.
-    ended: Vec<(Namespace, Arc<[u32]>, M::Memory, Keep)>,
+    ended: Vec<Ended<M::Memory>>,
     /// What was not told yet.
     events: Vec<(RequestId, Event<M::Memory>)>,
     counts: Counts,
@@ -47,6 +47,15 @@ struct Waiting<M> {
     /// Tokens of requests that began before it although it was their better.
     passed: u64,
     lower: Lower,
+}
+
+/// What a job left behind.
+struct Ended<M> {
+    namespace: Namespace,
+    tokens: Arc<[u32]>,
+    memory: M,
+    keep: Keep,
+    heritage: u32,
 }
 
 /// What the second tier has for a request.
@@ -243,7 +252,8 @@ impl<M: Model> Engine<M> {
             Keep::Pinned if choice.is_none() => Keep::Usual,
             keep => keep,
         };
-        self.ended.push((job.request.namespace, tokens, memory, keep));
+        let (namespace, heritage) = (job.request.namespace, job.heritage);
+        self.ended.push(Ended { namespace, tokens, memory, keep, heritage });
     }
 
     /// Tells that a job is done.
