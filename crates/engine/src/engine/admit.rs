@@ -11,6 +11,9 @@ use crate::snapshots::{Found, Load, Miss, SnapshotId};
 
 use super::keep::WORTH;
 
+/// Most requests that are passed in a step: looking at each takes time.
+const MAX_PASSED: usize = 16;
+
 impl<M: Model> Engine<M> {
     /// Begins as many requests as there is room for.
     ///
@@ -18,6 +21,9 @@ impl<M: Model> Engine<M> {
     /// that would be done first if all it was served since the request came went to it. While the best
     /// does not fit, others may pass it, but no more tokens than it has itself; then all wait for it.
     pub(super) fn admit(&mut self) {
+        if self.waiting.is_empty() || self.answers() >= self.limits.max_running {
+            return;
+        }
         let order = |waiting: &Waiting<M::Memory>| {
             (self.clients.served(waiting.request.client), waiting.tag, waiting.id)
         };
@@ -36,7 +42,9 @@ impl<M: Model> Engine<M> {
                 }
                 // It is not room that is missing.
                 Begun::Loading => {}
-                Begun::No if self.waiting[i].passed >= tokens => break,
+                Begun::No if self.waiting[i].passed >= tokens || passed.len() == MAX_PASSED => {
+                    break;
+                }
                 Begun::No => passed.push(id),
             }
         }
@@ -45,8 +53,7 @@ impl<M: Model> Engine<M> {
     /// Begins the `i`th request that waits, if it can run to its end beside those that run.
     fn try_begin(&mut self, i: usize) -> Begun {
         let request = &self.waiting[i].request;
-        let answers: usize = self.running.iter().map(|job| job.open_choices().len()).sum();
-        if answers + request.n > self.limits.max_running {
+        if self.answers() + request.n > self.limits.max_running {
             return Begun::No;
         }
         let (prompt, most) = (request.input_ids.len(), request.max_tokens);

@@ -172,10 +172,9 @@ impl<M: Model> Engine<M> {
 
     /// How it stands.
     pub fn stats(&self) -> Stats {
-        let answers = self.running.iter().map(|job| job.open_choices().len()).sum();
         Stats {
             running: self.running.len(),
-            answers,
+            answers: self.answers(),
             waiting: self.waiting.len(),
             snapshots: self.store.len(),
             held_bytes: self.ledger.held(),
@@ -184,6 +183,11 @@ impl<M: Model> Engine<M> {
             snapshot_bytes: self.ledger.snapshots(),
             counts: self.counts,
         }
+    }
+
+    /// Answers that are not finished, of all requests that run.
+    fn answers(&self) -> usize {
+        self.running.iter().map(|job| job.open_choices().len()).sum()
     }
 
     fn knows(&self, id: RequestId) -> bool {
