@@ -286,7 +286,7 @@ fn what_was_let_go_of_comes_back_from_the_second_tier() {
                 match event {
                     Event::Done { .. } => order.push(id.0),
                     Event::Started { cached_tokens, .. } if id.0 == 1 => {
-                        cached = Some(cached_tokens)
+                        cached = Some(cached_tokens);
                     }
                     _ => {}
                 }
