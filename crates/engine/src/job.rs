@@ -15,6 +15,8 @@ pub(crate) struct Job<M> {
     pub(crate) tag: u64,
     pub(crate) phase: Phase<M>,
     pub(crate) usage: Usage,
+    /// Uses of what it goes on from, which count for its snapshots.
+    pub(crate) heritage: u32,
     /// Where to stop reading the prompt for a snapshot, in descending order.
     pub(crate) stops: Vec<usize>,
     /// Snapshots of the ladder, by their number.

@@ -3,7 +3,7 @@
 use crate::model::{Bytes, Logits, Memory, Model, Part, Piece};
 use models::{Batch, Cache, CausalLm, LayerCache, Work};
 use std::sync::Arc;
-use tensor::{KvType, PAGE_TOKENS, Page};
+use tensor::{KvType, LIGHTNING_BLOCK, PAGE_TOKENS, Page};
 
 /// A [`CausalLm`] and how its keys and values are kept.
 #[derive(Debug)]
@@ -73,9 +73,8 @@ impl<M: CausalLm + 'static> Model for Lm<M> {
         state.saturating_add(kv.saturating_sub(full))
     }
 
-    /// A cache goes back to its marks only.
     fn block(&self) -> usize {
-        1
+        LIGHTNING_BLOCK
     }
 
     fn cost(&self, past: usize, tokens: usize) -> f64 {
@@ -103,7 +102,7 @@ impl Memory for Cache {
     }
 
     fn truncate(&mut self, tokens: usize) {
-        assert_eq!(tokens, Self::tokens(self), "a cache goes back to its marks only");
+        Self::truncate(self, tokens);
     }
 
     fn parts(&self, from: usize) -> impl Iterator<Item = Part> {

@@ -1,7 +1,7 @@
 //! A thread that owns an engine, and handles to it.
 
 use crate::engine::Engine;
-use crate::event::Event;
+use crate::event::{Event, FinishReason, Usage};
 use crate::limits::{Limits, Refused};
 use crate::model::Model;
 use crate::request::{Request, RequestId};
@@ -256,10 +256,18 @@ impl<M: Model> Worker<M> {
         match command {
             Command::Submit { id, request, sink } => {
                 self.given += 1;
-                // Handles have checked it, and counted those that wait.
+                let (n, prompt_tokens) = (request.n, request.input_ids.len());
                 let taken = self.engine.submit(id, *request);
-                taken.expect("a request that was checked");
                 self.sinks.insert(id, sink);
+                // Handles have checked it and counted those that wait, but for those of `with`.
+                if let Err(refused) = taken {
+                    for choice in 0..n {
+                        let reason = FinishReason::Failed(refused.to_string());
+                        self.deliver(id, Event::Finished { choice, reason });
+                    }
+                    let usage = Usage { prompt_tokens, ..Usage::default() };
+                    self.deliver(id, Event::Done { usage, snapshots: Vec::new() });
+                }
             }
             Command::Cancel(id) => self.engine.cancel(id),
             Command::With(f) => {

@@ -1,9 +1,11 @@
 //! The engine with a real model of random weights: however requests meet, each is answered as alone.
 #![expect(clippy::unwrap_used, reason = "a test may stop")]
 
-use engine::{Draft, Engine, Event, Limits, Lm, Memory as _, Model as _, Part, Request, RequestId};
+use engine::{
+    Draft, Engine, Event, Limits, Lm, Memory as _, Model as _, Part, Request, RequestId, Sampling,
+};
 use models::weights::Random;
-use models::{Batch, Cache, CausalLm as _, Config, MiniMaxText01};
+use models::{Batch, Cache, CausalLm as _, Config, LayerType, MiniMaxText01};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -11,8 +13,13 @@ use tensor::{Device, KvType, Precision, Rng};
 
 type Real = Lm<MiniMaxText01>;
 
-/// Odd sizes: two kinds of layers, partial rotation, grouped queries.
-fn model(kv: KvType) -> Arc<Real> {
+const LIGHTNING: LayerType = LayerType::LinearAttention;
+const SOFTMAX: LayerType = LayerType::FullAttention;
+const MIXED: [LayerType; 3] = [LIGHTNING, SOFTMAX, LIGHTNING];
+const KINDS: [[LayerType; 3]; 3] = [[LIGHTNING; 3], MIXED, [SOFTMAX; 3]];
+
+/// Odd sizes: partial rotation, grouped queries, a head with three rows that are no tokens.
+fn model(layer_types: [LayerType; 3], kv: KvType) -> Arc<Real> {
     let text = r#"{
         "model_type": "minimax_text_01", "vocab_size": 50, "hidden_size": 24,
         "intermediate_size": 20, "num_hidden_layers": 3, "num_attention_heads": 4,
@@ -23,6 +30,7 @@ fn model(kv: KvType) -> Arc<Real> {
         "layernorm_mlp_alpha": 1.5
     }"#;
     let config = Config::from_json(text.as_bytes(), Path::new("config.json")).unwrap();
+    let config = Config { layer_types: layer_types.to_vec(), ..config };
     let device = Device::cpu(2);
     let mut random = Random::new(&device, Precision::F32, 3, 1);
     let mut model = MiniMaxText01::new(config, &mut random).unwrap();
@@ -35,22 +43,38 @@ fn tokens(n: usize, seed: u64) -> Vec<u32> {
     (0..n).map(|_| rng.below(47) as u32).collect()
 }
 
+/// A token and the bits of how likely it and others were.
+type Bits = (u32, Vec<(u32, u32)>);
+
 /// What all are answered, several answers one after the other.
-fn answers(engine: &mut Engine<Real>, requests: Vec<Request<Cache>>) -> Vec<Vec<u32>> {
+fn answers(engine: &mut Engine<Real>, requests: Vec<Request<Cache>>) -> Vec<Vec<Bits>> {
     let n = requests.len();
     for (i, request) in requests.into_iter().enumerate() {
+        let request = Request { logprobs: Some(20), ..request };
         engine.submit(RequestId(i as u64), request).unwrap();
     }
-    let mut answers = BTreeMap::<(u64, usize), Vec<u32>>::new();
+    let mut answers = BTreeMap::<(u64, usize), Vec<Bits>>::new();
     while !engine.is_idle() {
         for (id, event) in engine.step() {
-            if let Event::Token { choice, id: token, .. } = event {
-                answers.entry((id.0, choice)).or_default().push(token);
+            if let Event::Token { choice, id: token, logprobs } = event {
+                let top = logprobs.unwrap().top.into_iter();
+                let bits = top.map(|(id, logprob)| (id, logprob.to_bits())).collect();
+                answers.entry((id.0, choice)).or_default().push((token, bits));
             }
         }
     }
     let of = |i| answers.range((i, 0)..(i + 1, 0)).flat_map(|(_, tokens)| tokens.clone());
     (0..n as u64).map(|i| of(i).collect()).collect()
+}
+
+/// What one is answered by an engine that knows nothing.
+fn cold(model: &Arc<Real>, request: Request<Cache>) -> Vec<Bits> {
+    let mut engine = Engine::new(Arc::clone(model), Limits::single(1000));
+    answers(&mut engine, vec![request]).remove(0)
+}
+
+fn ids(answer: &[Bits]) -> Vec<u32> {
+    answer.iter().map(|(id, _)| *id).collect()
 }
 
 /// The definition: read everything, take the best, append.
@@ -72,7 +96,7 @@ fn greedy(model: &Real, prompt: &[u32], n: usize) -> Vec<u32> {
 #[test]
 fn many_at_a_time_are_each_alone() {
     for kv in KvType::ALL {
-        let model = model(kv);
+        let model = model(MIXED, kv);
         let prompts: Vec<Vec<u32>> = [1, 70, 33, 200, 5].map(|n| tokens(n, n as u64)).into();
         for step_tokens in [64, 1000] {
             let limits = Limits { step_tokens, ..Limits::server(1 << 30) };
@@ -80,7 +104,7 @@ fn many_at_a_time_are_each_alone() {
             let requests = prompts.iter().map(|prompt| Request::new(&prompt[..], 40));
             let together = answers(&mut engine, requests.collect());
             for (prompt, answer) in prompts.iter().zip(together) {
-                assert_eq!(answer, greedy(&model, prompt, 40), "{kv:?} of {}", prompt.len());
+                assert_eq!(ids(&answer), greedy(&model, prompt, 40), "{kv:?} of {}", prompt.len());
             }
         }
     }
@@ -88,25 +112,81 @@ fn many_at_a_time_are_each_alone() {
 
 #[test]
 fn answers_and_guesses_go_their_own_ways() {
-    let model = model(KvType::F32);
     let prompt: Vec<u32> = (0..100).map(|i| i % 9).collect();
-    let one = |draft| {
-        let mut engine = Engine::new(Arc::clone(&model), Limits::server(1 << 30));
-        let sampling = engine::Sampling { temperature: 0.7, ..engine::Sampling::GREEDY };
-        let usual = Request::new(&prompt[..], 60);
-        answers(&mut engine, vec![Request { n: 3, sampling, draft, ..usual }]).remove(0)
+    let ask = |model: &Arc<Real>, draft| {
+        let mut engine = Engine::new(Arc::clone(model), Limits::server(1 << 30));
+        let sampling = Sampling { temperature: 0.7, ..Sampling::GREEDY };
+        let usual = Request::new(&prompt[..], 90);
+        let answer = answers(&mut engine, vec![Request { n: 3, sampling, draft, ..usual }]);
+        (answer.concat(), engine.stats().counts)
     };
-    let plain = one(Draft::Off);
-    assert_eq!(plain.len(), 180);
-    assert_ne!(plain[..60], plain[60..120]);
-    assert_eq!(plain, one(Draft::Lookup { ngram: 1, max: 8 }));
+    let guessing = Draft::Lookup { ngram: 1, max: 8 };
+    for kinds in KINDS {
+        let model = model(kinds, KvType::F32);
+        let (plain, _) = ask(&model, Draft::Off);
+        assert_eq!(plain.len(), 270);
+        assert_ne!(ids(&plain[..90]), ids(&plain[90..180]));
+        let (guessed, counts) = ask(&model, guessing);
+        assert!(counts.drafted > 100 && counts.accepted > 0, "{counts:?}");
+        assert_eq!(plain, guessed, "{kinds:?}");
+    }
+}
+
+/// A prompt that is known to any token is answered as if it were not, to the bit.
+#[test]
+fn known_beginnings_of_any_length_are_as_good_as_read_anew() {
+    for kinds in KINDS {
+        let model = model(kinds, KvType::F32);
+        let text = tokens(2 * 32 + 3, 5);
+        for length in 1..=text.len() {
+            let mut engine = Engine::new(Arc::clone(&model), Limits::server(1 << 30));
+            answers(&mut engine, vec![Request::new(&text[..length], 4)]);
+            for (more, common) in [(&[1, 2, 3][..], length), (&[], length), (&[4][..], length - 1)]
+            {
+                let prompt = [&text[..common], more].concat();
+                if prompt.is_empty() {
+                    continue;
+                }
+                let request = || Request::new(&prompt[..], 6);
+                let before = engine.stats().counts.cache_hit_tokens;
+                let warm = answers(&mut engine, vec![request()]).remove(0);
+                let reused = (engine.stats().counts.cache_hit_tokens - before) as usize;
+                assert_eq!(warm, cold(&model, request()), "{kinds:?}: {common} of {length}");
+                // Everything but the last token of the prompt is known, if it is within a block.
+                let least = if more.len() == 1 { common / 32 * 32 } else { common - 1 };
+                assert!(
+                    reused >= least.min(prompt.len() - 1) || length % 32 == 0,
+                    "{reused} of {common}"
+                );
+            }
+        }
+    }
+}
+
+/// Eight go on from one point at the same time, each its own way.
+#[test]
+fn forks_that_part_are_each_alone() {
+    for kinds in KINDS {
+        for kv in KvType::ALL {
+            let model = model(kinds, kv);
+            let text = tokens(600, 6);
+            let mut engine = Engine::new(Arc::clone(&model), Limits::server(1 << 30));
+            answers(&mut engine, vec![Request::new(&text[..], 1)]);
+            let request = |i: u32| Request::new([&text[..], &[i, 1, i]].concat(), 40);
+            let together = answers(&mut engine, (0..8).map(request).collect());
+            assert_eq!(engine.stats().counts.cache_hit_tokens, 8 * 599 + 8);
+            for (i, answer) in (0..8).zip(together) {
+                assert_eq!(answer, cold(&model, request(i)), "{kinds:?}, {kv:?}: {i}");
+            }
+        }
+    }
 }
 
 /// What a memory holds is what was computed, also of a fork that goes on.
 #[test]
 fn memories_are_as_large_as_said() {
     for kv in KvType::ALL {
-        let model = model(kv);
+        let model = model(MIXED, kv);
         for n in [0, 1, 511, 512, 513, 1100] {
             let mut cache = model.start();
             let ids = tokens(n, 1);

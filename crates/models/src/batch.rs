@@ -49,14 +49,15 @@ impl Batch {
         self.input_ids.len()
     }
 
-    /// The same with softmax layers queried only by each sequence's tokens from the first `id` on;
-    /// by all of those for which `relevant` holds already. Brings `relevant` up to date.
-    pub(crate) fn queried_from(&self, id: u32, relevant: &mut [bool]) -> Self {
+    /// The same with softmax layers queried only by each sequence's tokens from the first `id` on,
+    /// whose position `relevant` holds once it was read, and is told if it is here.
+    pub(crate) fn queried_from(&self, id: u32, relevant: &mut [Option<usize>]) -> Self {
         let mut rows = Vec::new();
         for (span, relevant) in self.spans.iter().zip(relevant) {
             let ids = &self.input_ids[span.clone()];
-            let first = if *relevant { Some(0) } else { ids.iter().position(|&i| i == id) };
-            *relevant |= first.is_some();
+            let first =
+                if relevant.is_some() { Some(0) } else { ids.iter().position(|&i| i == id) };
+            *relevant = relevant.or(first.map(|first| self.positions[span.start + first]));
             rows.extend(span.start + first.unwrap_or(ids.len())..span.end);
         }
         Self { query_rows: Some(rows.into()), ..self.clone() }

@@ -6,7 +6,7 @@
 use crate::weights::Policy;
 use crate::{Config, LayerType};
 use std::sync::Arc;
-use tensor::{Checkpoint, Device, Kv, KvPages, KvType, LightningState, Page};
+use tensor::{Checkpoint, Device, Kv, KvPages, KvType, LIGHTNING_BLOCK, LightningState, Page};
 
 /// The memory of one sequence. `state` does not grow; `kv` grows by a page whenever the last one is
 /// full. A clone shares all pages, and copies the last one when it goes on from there.
@@ -14,8 +14,8 @@ use tensor::{Checkpoint, Device, Kv, KvPages, KvType, LightningState, Page};
 pub struct Cache {
     layers: Vec<LayerCache>,
     tokens: usize,
-    /// Whether the next token is relevant, see [`Config::relevance_token_id`].
-    pub(crate) relevant: bool,
+    /// The position of the first relevant token, if it was read, see [`Config::relevance_token_id`].
+    pub(crate) relevant_from: Option<usize>,
 }
 
 /// The memory of one layer.
@@ -32,7 +32,7 @@ pub enum LayerCache {
 pub struct Mark {
     states: Vec<LightningState>,
     tokens: usize,
-    relevant: bool,
+    relevant_from: Option<usize>,
 }
 
 /// How keys and values are kept unless somebody says: as f32 where everything else is, as bf16 where
@@ -57,12 +57,20 @@ impl Cache {
             LayerType::LinearAttention => LayerCache::State(state()),
             LayerType::FullAttention => LayerCache::Kv(pages()),
         };
-        Self { layers: config.layer_types.iter().map(layer).collect(), tokens: 0, relevant: false }
+        Self {
+            layers: config.layer_types.iter().map(layer).collect(),
+            tokens: 0,
+            relevant_from: None,
+        }
     }
 
     /// From the memory of each layer, after `tokens` tokens.
-    pub(crate) fn from_layers(layers: Vec<LayerCache>, tokens: usize, relevant: bool) -> Self {
-        Self { layers, tokens, relevant }
+    pub(crate) fn from_layers(
+        layers: Vec<LayerCache>,
+        tokens: usize,
+        relevant_from: Option<usize>,
+    ) -> Self {
+        Self { layers, tokens, relevant_from }
     }
 
     /// In what form keys and values are kept; f32 if there are no softmax layers.
@@ -116,7 +124,7 @@ impl Cache {
             LayerCache::Kv(_) => None,
         };
         let states = self.layers.iter().filter_map(state).collect();
-        Mark { states, tokens: self.tokens, relevant: self.relevant }
+        Mark { states, tokens: self.tokens, relevant_from: self.relevant_from }
     }
 
     /// Forgets, exactly, what was read after `mark`.
@@ -139,7 +147,32 @@ impl Cache {
             }
         }
         self.tokens = mark.tokens;
-        self.relevant = mark.relevant;
+        self.relevant_from = mark.relevant_from;
+    }
+
+    /// Forgets, exactly, all but the first `tokens`, without a mark: as far back as the last boundary of
+    /// lightning attention's blocks, whose keys and values are all kept.
+    ///
+    /// # Panics
+    ///
+    /// If that is behind the boundary, or the sequence is before it.
+    #[track_caller]
+    pub fn truncate(&mut self, tokens: usize) {
+        let boundary = self.tokens / LIGHTNING_BLOCK * LIGHTNING_BLOCK;
+        assert!(
+            (boundary..=self.tokens).contains(&tokens),
+            "back to {tokens}, expected {boundary} to {}",
+            self.tokens
+        );
+        for layer in &mut self.layers {
+            match layer {
+                // What its block holds beyond is not looked at and written over.
+                LayerCache::State(_) => {}
+                LayerCache::Kv(pages) => pages.truncate(tokens),
+            }
+        }
+        self.tokens = tokens;
+        self.relevant_from = self.relevant_from.filter(|&from| from < tokens);
     }
 
     pub(crate) fn layer(&mut self, i: usize) -> &mut LayerCache {

@@ -56,8 +56,8 @@ struct Head {
 #[serde(deny_unknown_fields)]
 struct Point {
     tokens: usize,
-    /// See [`Config::relevance_token_id`].
-    relevant: bool,
+    /// The position of the first relevant token, if it was read, see [`Config::relevance_token_id`].
+    relevant_from: Option<usize>,
 }
 
 const BYTE_ORDER: &str = if cfg!(target_endian = "little") { "little" } else { "big" };
@@ -89,7 +89,7 @@ pub fn save(
         kv: whole.map_or(KvType::F32, |point| point.kv()).name().to_owned(),
         points: points
             .iter()
-            .map(|point| Point { tokens: point.tokens(), relevant: point.relevant })
+            .map(|point| Point { tokens: point.tokens(), relevant_from: point.relevant_from })
             .collect(),
     };
     let mut parts = vec![Part::ids("tokens", tokens)];
@@ -214,7 +214,7 @@ impl Reader<'_> {
         };
         let layers = self.config.layer_types.iter().enumerate().map(layer);
         let layers = layers.collect::<Result<_, Error>>()?;
-        Ok(Cache::from_layers(layers, point.tokens, point.relevant))
+        Ok(Cache::from_layers(layers, point.tokens, point.relevant_from))
     }
 
     fn layers(&self, kind: LayerType) -> impl Iterator<Item = usize> {

@@ -168,6 +168,7 @@ where
             marks: ask.marks,
             from,
             draft: ask.draft,
+            give_ends: ask.keep,
             ..Request::new(ask.input_ids, ask.max_tokens)
         };
         let submitted = self.0.submit(request, move |event| sink(Event::of(event)));

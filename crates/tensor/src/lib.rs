@@ -22,7 +22,9 @@ pub use kernels::attention::{
     Attention, AttentionSpan, Kv, KvPages, KvType, PAGE_TOKENS, Page, PageError,
 };
 pub use kernels::cuda::{Cuda, Unavailable};
-pub use kernels::lightning_attention::{Lightning, LightningState, Piece};
+pub use kernels::lightning_attention::{
+    BLOCK as LIGHTNING_BLOCK, Lightning, LightningState, Piece,
+};
 pub use kernels::rope::Rope;
 pub use kernels::{BufferPlan, Rng, adamw, muon, peak};
 pub use ops::attention::AttentionRows;

@@ -11,6 +11,9 @@ use crate::snapshots::{Found, Load, Miss, SnapshotId};
 
 use super::keep::WORTH;
 
+/// Most requests that are passed in a step: looking at each takes time.
+const MAX_PASSED: usize = 16;
+
 impl<M: Model> Engine<M> {
     /// Begins as many requests as there is room for.
     ///
@@ -18,6 +21,9 @@ impl<M: Model> Engine<M> {
     /// that would be done first if all it was served since the request came went to it. While the best
     /// does not fit, others may pass it, but no more tokens than it has itself; then all wait for it.
     pub(super) fn admit(&mut self) {
+        if self.waiting.is_empty() || self.answers() >= self.limits.max_running {
+            return;
+        }
         let order = |waiting: &Waiting<M::Memory>| {
             (self.clients.served(waiting.request.client), waiting.tag, waiting.id)
         };
@@ -36,7 +42,9 @@ impl<M: Model> Engine<M> {
                 }
                 // It is not room that is missing.
                 Begun::Loading => {}
-                Begun::No if self.waiting[i].passed >= tokens => break,
+                Begun::No if self.waiting[i].passed >= tokens || passed.len() == MAX_PASSED => {
+                    break;
+                }
                 Begun::No => passed.push(id),
             }
         }
@@ -45,8 +53,7 @@ impl<M: Model> Engine<M> {
     /// Begins the `i`th request that waits, if it can run to its end beside those that run.
     fn try_begin(&mut self, i: usize) -> Begun {
         let request = &self.waiting[i].request;
-        let answers: usize = self.running.iter().map(|job| job.open_choices().len()).sum();
-        if answers + request.n > self.limits.max_running {
+        if self.answers() + request.n > self.limits.max_running {
             return Begun::No;
         }
         let (prompt, most) = (request.input_ids.len(), request.max_tokens);
@@ -67,6 +74,13 @@ impl<M: Model> Engine<M> {
             }
             Load::Failed => {}
         }
+        // Whoever goes on where a snapshot ends goes on with a conversation.
+        let heritage = match found.best() {
+            Some((id, length)) if self.store.memory(id).is_some_and(|m| m.tokens() == length) => {
+                self.store.heritage(id)
+            }
+            _ => 0,
+        };
         let memory = found.best().and_then(|(id, length)| {
             let need = end.saturating_sub(self.model.bytes(length).total()).saturating_add(forks);
             self.fork(id, length, need).or_else(|| self.take_over(id, length, need))
@@ -78,7 +92,7 @@ impl<M: Model> Engine<M> {
         });
         let Some(memory) = memory else { return Begun::No };
         let waiting = self.waiting.remove(i);
-        self.begin(waiting, memory, found);
+        self.begin(waiting, memory, found, heritage);
         Begun::Yes
     }
 
@@ -144,7 +158,7 @@ impl<M: Model> Engine<M> {
             Err(memory) => {
                 // What is left of it goes back.
                 if self.store.get(namespace, &tokens[..length]).is_none() {
-                    self.store.insert(namespace, &tokens[..length], memory, &mut self.ledger);
+                    self.store.insert(namespace, &tokens[..length], memory, 0, &mut self.ledger);
                 }
                 None
             }
@@ -162,7 +176,13 @@ impl<M: Model> Engine<M> {
         Err(memory)
     }
 
-    fn begin(&mut self, waiting: Waiting<M::Memory>, memory: M::Memory, found: Found) {
+    fn begin(
+        &mut self,
+        waiting: Waiting<M::Memory>,
+        memory: M::Memory,
+        found: Found,
+        heritage: u32,
+    ) {
         let Waiting { id, request, tag, .. } = waiting;
         let (prompt_tokens, cached_tokens) = (request.input_ids.len(), memory.tokens());
         let usage = Usage { prompt_tokens, cached_tokens, ..Usage::default() };
@@ -182,7 +202,7 @@ impl<M: Model> Engine<M> {
         let stops = self.stops(&request, cached_tokens, found.known());
         let phase = Phase::Reading(Reading { memory, piece: 0 });
         let (rungs, ends) = (Vec::new(), Vec::new());
-        self.running.push(Job { id, request, tag, phase, usage, stops, rungs, ends });
+        self.running.push(Job { id, request, tag, phase, usage, heritage, stops, rungs, ends });
     }
 }
 

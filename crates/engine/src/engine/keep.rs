@@ -1,6 +1,6 @@
 //! Which snapshots are kept, and which give way.
 
-use super::Engine;
+use super::{Ended, Engine};
 use crate::job::{Job, Phase};
 use crate::ledger::Owner;
 use crate::limits::{fork_growth, most_read};
@@ -42,7 +42,7 @@ impl<M: Model> Engine<M> {
         if memory.tokens() != tokens.len() {
             return None;
         }
-        self.store(namespace, &tokens, memory, keep)
+        self.store(namespace, &tokens, memory, keep, 0)
     }
 
     /// Pins a snapshot, lets it give way again, or lets go of it; whether it is as asked.
@@ -73,13 +73,14 @@ impl<M: Model> Engine<M> {
         tokens: &[u32],
         memory: M::Memory,
         keep: Keep,
+        inherited: u32,
     ) -> Option<SnapshotId> {
         if keep == Keep::No || self.limits.snapshot_bytes == 0 || tokens.is_empty() {
             return None;
         }
         let id = match self.store.get(namespace, tokens) {
             Some(id) => id,
-            None => self.store.insert(namespace, tokens, memory, &mut self.ledger),
+            None => self.store.insert(namespace, tokens, memory, inherited, &mut self.ledger),
         };
         if keep == Keep::Pinned {
             self.pin(id);
@@ -105,7 +106,7 @@ impl<M: Model> Engine<M> {
     /// Lets snapshots go until all keep within their limits.
     fn trim(&mut self) {
         while self.ledger.snapshots() > self.limits.snapshot_bytes {
-            let Some(id) = self.store.weakest(&*self.model, None) else { break };
+            let Some(id) = self.store.weakest(&*self.model) else { break };
             self.evict(id);
         }
         _ = self.make_room(0);
@@ -131,13 +132,13 @@ impl<M: Model> Engine<M> {
                 return false;
             }
             checked = true;
-            let Some(id) = self.store.weakest(&*self.model, None) else { return false };
+            let Some(id) = self.store.weakest(&*self.model) else { return false };
             self.evict(id);
         }
     }
 
     fn evict(&mut self, id: SnapshotId) {
-        let Some((namespace, snapshot)) = self.store.remove(id, &mut self.ledger) else { return };
+        let Some((namespace, snapshot)) = self.store.evict(id, &mut self.ledger) else { return };
         self.counts.evictions += 1;
         if let Some(tier) = &mut self.tier {
             tier.put(namespace, snapshot);
@@ -198,8 +199,9 @@ impl<M: Model> Engine<M> {
 
     /// Takes the snapshots that are wanted of where sequences are now, between two steps.
     pub(super) fn take_snapshots(&mut self) {
-        for (namespace, tokens, memory, keep) in std::mem::take(&mut self.ended) {
-            self.store(namespace, &tokens, memory, keep);
+        for ended in std::mem::take(&mut self.ended) {
+            let Ended { namespace, tokens, memory, keep, heritage } = ended;
+            self.store(namespace, &tokens, memory, keep, heritage);
         }
         // What ended jobs shared with snapshots is held by these alone now.
         self.trim();
@@ -212,8 +214,9 @@ impl<M: Model> Engine<M> {
             };
             let memory = memory.clone();
             job.stops.pop();
-            let (namespace, ids) = (job.request.namespace, Arc::clone(&job.request.input_ids));
-            if let Some(id) = self.store(namespace, &ids[..stop], memory, Keep::Usual) {
+            let (namespace, heritage) = (job.request.namespace, job.heritage);
+            let ids = Arc::clone(&job.request.input_ids);
+            if let Some(id) = self.store(namespace, &ids[..stop], memory, Keep::Usual, heritage) {
                 self.thin(i, stop, id);
             }
         }

@@ -32,7 +32,7 @@ pub struct Engine<M: Model> {
     /// Of all memories of `running` and `store`.
     ledger: Ledger,
     /// Memories that no job has any more, to be kept before the next step.
-    ended: Vec<(Namespace, Arc<[u32]>, M::Memory, Keep)>,
+    ended: Vec<Ended<M::Memory>>,
     /// What was not told yet.
     events: Vec<(RequestId, Event<M::Memory>)>,
     counts: Counts,
@@ -47,6 +47,15 @@ struct Waiting<M> {
     /// Tokens of requests that began before it although it was their better.
     passed: u64,
     lower: Lower,
+}
+
+/// What a job left behind.
+struct Ended<M> {
+    namespace: Namespace,
+    tokens: Arc<[u32]>,
+    memory: M,
+    keep: Keep,
+    heritage: u32,
 }
 
 /// What the second tier has for a request.
@@ -163,10 +172,9 @@ impl<M: Model> Engine<M> {
 
     /// How it stands.
     pub fn stats(&self) -> Stats {
-        let answers = self.running.iter().map(|job| job.open_choices().len()).sum();
         Stats {
             running: self.running.len(),
-            answers,
+            answers: self.answers(),
             waiting: self.waiting.len(),
             snapshots: self.store.len(),
             held_bytes: self.ledger.held(),
@@ -175,6 +183,11 @@ impl<M: Model> Engine<M> {
             snapshot_bytes: self.ledger.snapshots(),
             counts: self.counts,
         }
+    }
+
+    /// Answers that are not finished, of all requests that run.
+    fn answers(&self) -> usize {
+        self.running.iter().map(|job| job.open_choices().len()).sum()
     }
 
     fn knows(&self, id: RequestId) -> bool {
@@ -243,7 +256,8 @@ impl<M: Model> Engine<M> {
             Keep::Pinned if choice.is_none() => Keep::Usual,
             keep => keep,
         };
-        self.ended.push((job.request.namespace, tokens, memory, keep));
+        let (namespace, heritage) = (job.request.namespace, job.heritage);
+        self.ended.push(Ended { namespace, tokens, memory, keep, heritage });
     }
 
     /// Tells that a job is done.

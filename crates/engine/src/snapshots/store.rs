@@ -3,11 +3,13 @@
 //! A snapshot is worth what it saves a request that goes on from it, over what letting go of it frees:
 //!
 //! ```text
-//! value = clock at its last use + (1 + uses) * cost(tokens since the snapshot before it) / own bytes
+//! value = clock at its last use + (1/4 + uses) * cost(tokens since the snapshot before it) / own bytes
 //! ```
 //!
 //! The clock is the value of the last one let go of, so what is not used ages (GreedyDual-Size-Frequency;
-//! Cherkasova 1998). The order does not depend on the unit of the cost.
+//! Cherkasova 1998). The order does not depend on the unit of the cost. What was never used is on
+//! probation; snapshots of a conversation that goes on have the uses of those that it went on from, and
+//! when one is let go of, its uses pass to the one before it, which will have to do.
 
 use super::tree::{Match, NodeId, Tree};
 use super::{Miss, Snapshot, SnapshotId, SnapshotInfo};
@@ -37,6 +39,8 @@ struct Entry<M> {
     memory: M,
     owner: Owner,
     uses: u32,
+    /// Uses of others that count for it.
+    inherited: u32,
     /// The clock at its last use.
     since: f64,
 }
@@ -132,17 +136,26 @@ impl<M: Memory> Store<M> {
         }
     }
 
+    /// The uses that count for what goes on from a snapshot; none if something else does already.
+    pub(crate) fn heritage(&self, id: SnapshotId) -> u32 {
+        let Some(entry) = self.entries.get(&id) else { return 0 };
+        let (_, behind) = self.trees[&entry.namespace].neighbours(entry.node);
+        if behind { 0 } else { entry.uses.saturating_add(entry.inherited).saturating_add(1) }
+    }
+
     /// Whether a snapshot that gives way was never used.
     pub(crate) fn is_unused(&self, id: SnapshotId) -> bool {
         self.entries.get(&id).is_some_and(|entry| entry.uses == 0 && entry.owner == Owner::Usual)
     }
 
-    /// Takes a snapshot of `tokens`, of which there is none, and which gives way.
+    /// Takes a snapshot of `tokens`, of which there is none, and which gives way; `inherited` uses count
+    /// for it.
     pub(crate) fn insert(
         &mut self,
         namespace: Namespace,
         tokens: &[u32],
         memory: M,
+        inherited: u32,
         ledger: &mut Ledger,
     ) -> SnapshotId {
         let id = SnapshotId(self.next);
@@ -150,7 +163,8 @@ impl<M: Memory> Store<M> {
         let node = self.trees.entry(namespace).or_insert_with(Tree::new).insert(tokens, id);
         let owner = Owner::Usual;
         ledger.add(owner, memory.parts(0));
-        let entry = Entry { namespace, node, memory, owner, uses: 0, since: self.clock };
+        let since = self.clock;
+        let entry = Entry { namespace, node, memory, owner, uses: 0, inherited, since };
         self.entries.insert(id, entry);
         id
     }
@@ -162,6 +176,22 @@ impl<M: Memory> Store<M> {
             ledger.remove(entry.owner, entry.memory.parts(0));
             entry.owner = owner;
         }
+    }
+
+    /// Takes a snapshot out that is worth least; its uses pass to the one before it.
+    pub(crate) fn evict(
+        &mut self,
+        id: SnapshotId,
+        ledger: &mut Ledger,
+    ) -> Option<(Namespace, Snapshot<M>)> {
+        let entry = self.entries.get(&id)?;
+        let (uses, since) = (entry.uses.saturating_add(entry.inherited), entry.since);
+        let (before, _) = self.trees[&entry.namespace].neighbours(entry.node);
+        if let Some(before) = before.and_then(|before| self.entries.get_mut(&before)) {
+            before.inherited = before.inherited.max(uses);
+            before.since = before.since.max(since);
+        }
+        self.remove(id, ledger)
     }
 
     /// Takes a snapshot out. That its tokens were known is remembered for a while.
@@ -213,16 +243,9 @@ impl<M: Memory> Store<M> {
         }
     }
 
-    /// The snapshot worth least of those that give way, but for `spared`; time goes on to its value.
-    pub(crate) fn weakest<P: Model<Memory = M>>(
-        &mut self,
-        model: &P,
-        spared: Option<SnapshotId>,
-    ) -> Option<SnapshotId> {
-        let gives_way = |(id, entry): &(&SnapshotId, &Entry<M>)| {
-            entry.owner == Owner::Usual && Some(**id) != spared
-        };
-        let values = self.entries.iter().filter(gives_way);
+    /// The snapshot worth least of those that give way; time goes on to its value.
+    pub(crate) fn weakest<P: Model<Memory = M>>(&mut self, model: &P) -> Option<SnapshotId> {
+        let values = self.entries.iter().filter(|(_, entry)| entry.owner == Owner::Usual);
         let values = values.map(|(&id, entry)| (self.value(model, entry), id));
         let (value, id) = values.min_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)))?;
         self.clock = self.clock.max(value);
@@ -232,6 +255,7 @@ impl<M: Memory> Store<M> {
     fn value<P: Model<Memory = M>>(&self, model: &P, entry: &Entry<M>) -> f64 {
         let tokens = entry.memory.tokens();
         let (before, behind) = self.trees[&entry.namespace].neighbours(entry.node);
+        let before = before.map_or(0, |before| self.entries[&before].memory.tokens());
         let whole = |tokens: usize| model.bytes(tokens).total();
         // What is shared with a snapshot before or behind stays when this one goes.
         let own = if behind {
@@ -239,7 +263,8 @@ impl<M: Memory> Store<M> {
         } else {
             whole(tokens).saturating_sub(whole(before).saturating_sub(model.fork_bytes(before)))
         };
-        let saved = model.cost(before, tokens - before) * f64::from(entry.uses + 1);
+        let saved = model.cost(before, tokens - before)
+            * (0.25 + f64::from(entry.uses) + f64::from(entry.inherited));
         entry.since + saved / (own.max(1) as f64)
     }
 

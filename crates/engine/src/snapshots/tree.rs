@@ -197,19 +197,18 @@ impl Tree {
         }
     }
 
-    /// Of the snapshot of a node: the tokens of the nearest one before it (0 for none), and whether there
-    /// is one behind it.
-    pub(crate) fn neighbours(&self, id: NodeId) -> (usize, bool) {
+    /// Of the snapshot of a node: the nearest one before it, and whether there is one behind it.
+    pub(crate) fn neighbours(&self, id: NodeId) -> (Option<SnapshotId>, bool) {
         let node = &self.nodes[&id];
         let behind = node.live > usize::from(node.snapshot.is_some());
         let mut at = id;
         while at != ROOT {
             at = self.nodes[&at].parent;
-            if self.nodes[&at].snapshot.is_some() {
-                return (self.nodes[&at].end, behind);
+            if let Some(before) = self.nodes[&at].snapshot {
+                return (Some(before), behind);
             }
         }
-        (0, behind)
+        (None, behind)
     }
 
     /// Tokens kept.
@@ -385,10 +384,10 @@ mod tests {
                     assert_eq!(of[..length], tokens[..length]);
                 }
                 for (of, _) in &live {
-                    let before = live.iter().map(|(other, _)| other);
-                    let above = before.clone().filter(|o| o.len() < of.len() && of.starts_with(o));
-                    let behind = before.clone().any(|o| o.len() > of.len() && o.starts_with(of));
-                    let nearest = above.map(Vec::len).max().unwrap_or(0);
+                    let above =
+                        live.iter().filter(|(o, _)| o.len() < of.len() && of.starts_with(o));
+                    let nearest = above.max_by_key(|(o, _)| o.len()).map(|(_, id)| *id);
+                    let behind = live.iter().any(|(o, _)| o.len() > of.len() && o.starts_with(of));
                     assert_eq!(tree.neighbours(nodes[of]), (nearest, behind));
                 }
             }

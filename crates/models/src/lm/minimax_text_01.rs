@@ -64,11 +64,11 @@ pub struct Output {
 
 /// `batch` with the queries of relevant tokens only; the sequences remember whether theirs are.
 fn queried(id: u32, batch: &Batch, caches: &mut Caches<'_, '_>) -> Batch {
-    let mut relevant = vec![false; batch.spans.len()];
+    let mut relevant = vec![None; batch.spans.len()];
     let Some(caches) = caches else { return batch.queried_from(id, &mut relevant) };
-    relevant = caches.iter().map(|cache| cache.relevant).collect();
+    relevant = caches.iter().map(|cache| cache.relevant_from).collect();
     let narrowed = batch.queried_from(id, &mut relevant);
-    caches.iter_mut().zip(relevant).for_each(|(cache, now)| cache.relevant = now);
+    caches.iter_mut().zip(relevant).for_each(|(cache, from)| cache.relevant_from = from);
     narrowed
 }
 
