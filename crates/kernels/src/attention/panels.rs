@@ -229,7 +229,7 @@ fn simd_rows<S: Simd, const ACCUMULATE: bool, const STREAMED: bool>(
     let mut row = 0;
     macro_rules! rows {
         ($rows:literal, $vectors:literal) => {
-            while row + $rows <= a.count {
+            while a.count - row >= $rows {
                 let x = &a.x[row * a.stride..];
                 let to = &mut to[row * stride..];
                 if STREAMED && row == 0 {
