@@ -8,9 +8,6 @@ use crate::lanes::prefetch;
 use crate::matmul::bf16::tiles::Tiles;
 use std::arch::x86_64::*;
 
-/// Bytes between what is computed with and what is asked for, as in `super::panels`.
-const AHEAD: usize = 16 << 10;
-
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn bits(x: __m512bh) -> __m512i {
@@ -57,12 +54,19 @@ pub(super) fn round(_: Avx512Bf16, x: &[f32], scale: f32, out: &mut [Line], stri
 }
 
 /// A tile of q8 to bf16, `n` of its keys, rounded up to whole blocks: `out` as if it had been kept so.
-/// Meanwhile asks for what lies [`AHEAD`].
+/// Meanwhile asks for what lies `ahead(byte of the tile)` bytes behind.
 ///
 /// # Panics
 ///
 /// If there are not as many lines.
-pub(super) fn widen(_: Avx512Bf16, tile: &[Line], n: usize, steps: usize, out: &mut [Line]) {
+pub(super) fn widen(
+    _: Avx512Bf16,
+    tile: &[Line],
+    n: usize,
+    steps: usize,
+    ahead: impl Fn(usize) -> usize,
+    out: &mut [Line],
+) {
     /// Twice each of the lanes `from..from + 8`.
     #[inline]
     #[target_feature(enable = "avx512f")]
@@ -79,7 +83,7 @@ pub(super) fn widen(_: Avx512Bf16, tile: &[Line], n: usize, steps: usize, out: &
         bits(_mm512_cvtne2ps_pbh(_mm512_mul_ps(wide[1], high), _mm512_mul_ps(wide[0], low)))
     }
     #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-    fn block<const KEYS: bool>(block: &[Line], out: &mut [Line]) {
+    fn block<const KEYS: bool>(block: &[Line], ahead: usize, out: &mut [Line]) {
         let scales: &[Bf16; STEP] = elements(block)[SCALES..].first_chunk().expect("32 scales");
         let codes: &[[i8; STEP]] = elements::<i8>(&block[..STEP / 2]).as_chunks().0;
         // Of keys, the scales of all columns, 8 to a vector.
@@ -90,7 +94,7 @@ pub(super) fn widen(_: Avx512Bf16, tile: &[Line], n: usize, steps: usize, out: &
         let columns = halves.map(|x| [doubled(x, 0), doubled(x, 8)]);
         let lines = out.as_chunks_mut::<2>().0.iter_mut().zip(codes.as_chunks::<2>().0);
         for ((lines, codes), pair) in lines.zip(scales.as_chunks::<2>().0) {
-            prefetch(codes.as_ptr().wrapping_byte_add(AHEAD));
+            prefetch(codes.as_ptr().wrapping_byte_add(ahead));
             // Of values, those of a pair of keys, in turns.
             let word = i32::from(pair[0]) | i32::from(pair[1]) << 16;
             let word = _mm512_set1_epi32(word);
@@ -105,21 +109,29 @@ pub(super) fn widen(_: Avx512Bf16, tile: &[Line], n: usize, steps: usize, out: &
         }
     }
     #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-    fn inner(tile: &[Line], n: usize, steps: usize, out: &mut [Line]) {
+    fn inner(
+        tile: &[Line],
+        n: usize,
+        steps: usize,
+        ahead: impl Fn(usize) -> usize,
+        out: &mut [Line],
+    ) {
+        let start = tile.as_ptr().addr();
+        let ahead = |block: &[Line]| ahead(block.as_ptr().addr() - start);
         let (k, v) = tile.split_at(TILE_BLOCKS * steps * KvType::Q8.block_lines());
         let (out_k, out_v) = out.split_at_mut(TILE_KEYS * steps);
         let key_steps = n.div_ceil(STEP);
         let blocks = k.chunks_exact(KvType::Q8.block_lines()).zip(out_k.chunks_exact_mut(STEP));
         for (x, out) in blocks.take(key_steps * steps) {
-            block::<true>(x, out);
+            block::<true>(x, ahead(x), out);
         }
         let blocks = v.chunks_exact(KvType::Q8.block_lines()).zip(out_v.chunks_exact_mut(STEP));
         for (_, (x, out)) in blocks.enumerate().filter(|(i, _)| i % TILE_BLOCKS < key_steps) {
-            block::<false>(x, out);
+            block::<false>(x, ahead(x), out);
         }
     }
     // SAFETY: the token proves that these features are available.
-    unsafe { inner(tile, n, steps, out) }
+    unsafe { inner(tile, n, steps, ahead, out) }
 }
 
 /// Scores of a row, base 2, to weights, 32 to every `stride`th line of `p`, zeros from `visible` on;
@@ -267,19 +279,20 @@ pub(super) fn multiply_two(
     }
 }
 
-/// [`multiply_two`] with as many rows as tiles have, those of the first tile of A; if B is `STREAMED`,
-/// asks for what lies [`AHEAD`].
+/// [`multiply_two`] with as many rows as tiles have, those of the first tile of A; asks for what lies
+/// `ahead` bytes behind B, unless that is 0.
 ///
 /// # Panics
 ///
 /// If there are not as many lines.
-pub(super) fn multiply<const STREAMED: bool>(
+pub(super) fn multiply(
     _: &Tiles,
     a: &[Line],
     b: &[Line],
     to: &mut [Line],
     stride: usize,
     accumulate: bool,
+    ahead: usize,
 ) {
     let steps = b.len() / STEP;
     assert!(steps > 0 && a.len() == 32 * steps && b.len() == 32 * steps, "lines of A and B");
@@ -298,13 +311,14 @@ pub(super) fn multiply<const STREAMED: bool>(
             "tilezero tmm0",
             "tilezero tmm1",
             "3:",
-            ".if {streamed}",
+            "test {ahead}, {ahead}",
+            "jz 4f",
             // All 32 lines of a step.
             ".irp line, 0,64,128,192,256,320,384,448,512,576,640,704,768,832,896,960",
             "prefetcht1 [{b} + {ahead} + \\line]",
             "prefetcht1 [{b} + {ahead} + 1024 + \\line]",
             ".endr",
-            ".endif",
+            "4:",
             "tileloadd tmm4, [{a} + {line}]",
             "tileloadd tmm6, [{b} + 2*{line}]",
             "tdpbf16ps tmm0, tmm4, tmm6",
@@ -316,8 +330,7 @@ pub(super) fn multiply<const STREAMED: bool>(
             "jnz 3b",
             "tilestored [{to} + {stride}], tmm0",
             "tilestored [{to} + {stride} + 64], tmm1",
-            streamed = const STREAMED as usize,
-            ahead = const AHEAD,
+            ahead = in(reg) ahead,
             accumulate = in(reg) usize::from(accumulate),
             to = in(reg) to,
             stride = in(reg) stride,

@@ -155,9 +155,11 @@ struct Results<'a> {
 }
 
 impl Call<'_> {
-    /// How many keys any of `rows` sees.
-    fn keys_seen(&self, rows: &Range<usize>) -> usize {
-        self.positions[rows.clone()].iter().map(|&position| position + 1).max().unwrap_or(0)
+    /// The keys that `part` is about and any of its rows sees; those of a later run may be none.
+    fn keys_of(&self, part: &Part) -> Range<usize> {
+        let positions = &self.positions[part.rows.clone()];
+        let seen = positions.iter().map(|&position| position + 1).max().unwrap_or(0);
+        part.runs.start * RUN_KEYS..seen.min(part.runs.end * RUN_KEYS)
     }
 
     /// Calls `emit` with the results of each run of `part`, in order.

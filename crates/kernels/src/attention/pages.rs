@@ -7,12 +7,15 @@
 use super::kv::{self, BLOCK, Kv, KvType, Part, TILE_KEYS};
 use crate::Exec;
 use crate::half::Bf16;
+use crate::lanes::prefetch;
 use crate::memory::Filled;
 use std::fmt;
 use std::sync::Arc;
 
 /// Tokens of a page.
 pub const PAGE_TOKENS: usize = 512;
+/// Bytes between what is computed with and what is asked for (`docs/perf/LOG.md`, 2026-11-26).
+const AHEAD: usize = 16 << 10;
 /// Fewer elements than this are written by the caller alone.
 const MIN_SHARED: usize = 32 << 10;
 
@@ -278,6 +281,28 @@ impl KvPages {
         let tile = head * (PAGE_TOKENS / TILE_KEYS) + key % PAGE_TOKENS / TILE_KEYS;
         let len = self.layout().tile_lines();
         &page.lines[tile * len..(tile + 1) * len]
+    }
+
+    /// How many bytes behind byte `at` of the tile with key `key` lies what should be asked for when
+    /// that byte is read, by who reads tiles in order up to key `end`; 0 if there is nothing.
+    #[inline(always)]
+    pub(super) fn ahead(&self, head: usize, key: usize, at: usize, end: usize) -> usize {
+        let tile = self.tile(head, key);
+        let beyond = at + AHEAD;
+        if beyond < size_of_val(tile) {
+            return AHEAD;
+        }
+        if key + TILE_KEYS >= end {
+            return 0;
+        }
+        // Where the page ends, what follows lies elsewhere.
+        let next = self.tile(head, key + TILE_KEYS).as_ptr().addr() + beyond - size_of_val(tile);
+        next.wrapping_sub(tile.as_ptr().addr() + at)
+    }
+
+    /// Asks for what nobody has [asked for](Self::ahead) when the tile with key `key` is the first.
+    pub(super) fn ask_for_first(&self, head: usize, key: usize) {
+        self.tile(head, key).iter().take(AHEAD / size_of::<Line>()).for_each(|line| prefetch(line));
     }
 
     /// All keys and all values as f32, `[tokens, kv_heads, head_dim]`.

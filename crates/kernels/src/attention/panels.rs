@@ -5,13 +5,11 @@
 
 use super::Attention;
 use super::kv::{BLOCK, Kv, KvType, Part, SCALES, TILE_KEYS};
-use super::pages::{Line, elements};
+use super::pages::{KvPages, Line, elements};
 use crate::half::bf16_to_f32;
 use crate::lanes::prefetch;
 use fearless_simd::prelude::*;
 
-/// Bytes between what is computed with and what is asked for (`docs/perf/LOG.md`, 2026-11-26).
-const AHEAD: usize = 16 << 10;
 /// Bytes of a line of the cache.
 const LINE: usize = size_of::<Line>();
 
@@ -21,8 +19,17 @@ pub(super) struct Panels<'a> {
     pub(super) kv: Kv<'a>,
     pub(super) shape: &'a Attention,
     pub(super) head: usize,
-    /// Whether they come from memory and few rows meet them: then what lies [`AHEAD`] is asked for.
-    pub(super) streamed: bool,
+    /// Up to which key they are read, if they come from memory and few rows meet them: then what will
+    /// be read is asked for.
+    pub(super) streamed: Option<usize>,
+}
+
+/// Rows of 32 columns.
+#[derive(Clone, Copy)]
+pub(super) struct Panel<'a> {
+    rows: &'a [f32],
+    /// How many bytes behind each row lies what is asked for; 0 for nothing.
+    ahead: usize,
 }
 
 impl Panels<'_> {
@@ -38,20 +45,18 @@ impl Panels<'_> {
         simd: S,
         first: usize,
         scratch: &'b mut [f32],
-    ) -> &'b [f32] {
+    ) -> Panel<'b> {
         let Attention { kv_heads, head_dim: dim, .. } = *self.shape;
         match self.kv {
             Kv::Rows { k, .. } => {
                 let rows = &k[first * kv_heads * dim..];
                 simd_columns(simd, rows, kv_heads * dim, self.head * dim, dim, scratch);
-                &scratch[..dim * BLOCK]
+                Panel { rows: &scratch[..dim * BLOCK], ahead: 0 }
             }
             Kv::Pages(pages) => {
-                let tile = pages.tile(self.head, first / TILE_KEYS * TILE_KEYS);
-                let (kind, steps) = (pages.kind(), self.steps());
-                let at = Part::Keys.block(kind, first % TILE_KEYS, 0, steps);
-                let blocks = &tile[at..][..steps * kind.block_lines()];
-                &self.widened(simd, kind, Part::Keys, blocks, scratch)[..dim * BLOCK]
+                let at = Part::Keys.block(pages.kind(), first % TILE_KEYS, 0, self.steps());
+                let first = first / TILE_KEYS * TILE_KEYS;
+                self.panel(simd, pages, Part::Keys, first, at, dim, scratch)
             }
         }
     }
@@ -66,7 +71,7 @@ impl Panels<'_> {
         n: usize,
         step: usize,
         scratch: &'b mut [f32],
-    ) -> &'b [f32] {
+    ) -> Panel<'b> {
         let Attention { kv_heads, head_dim: dim, .. } = *self.shape;
         match self.kv {
             Kv::Rows { v, .. } => {
@@ -78,38 +83,44 @@ impl Panels<'_> {
                     out.copy_from_slice(&row[self.head * dim..][columns.clone()]);
                     beyond.fill(0.0);
                 }
-                scratch
+                Panel { rows: scratch, ahead: 0 }
             }
             Kv::Pages(pages) => {
-                let tile = pages.tile(self.head, first);
-                let kind = pages.kind();
-                let at = Part::Values.block(kind, 0, step, self.steps());
-                let blocks = &tile[at..][..n.div_ceil(BLOCK) * kind.block_lines()];
-                &self.widened(simd, kind, Part::Values, blocks, scratch)[..n * BLOCK]
+                let at = Part::Values.block(pages.kind(), 0, step, self.steps());
+                self.panel(simd, pages, Part::Values, first, at, n, scratch)
             }
         }
     }
 
-    /// Some blocks as f32, `[rows, 32]`.
+    /// `rows` rows of the blocks from line `at` of the tile with key `key` on.
     #[inline(always)]
-    fn widened<'b, S: Simd>(
+    #[expect(clippy::too_many_arguments, reason = "where it is")]
+    fn panel<'b, S: Simd>(
         &self,
         simd: S,
-        kind: KvType,
+        pages: &'b KvPages,
         part: Part,
-        blocks: &'b [Line],
+        key: usize,
+        at: usize,
+        rows: usize,
         scratch: &'b mut [f32],
-    ) -> &'b [f32] {
-        let ahead = if self.streamed { AHEAD } else { 0 };
+    ) -> Panel<'b> {
+        let kind = pages.kind();
+        let tile = pages.tile(self.head, key);
+        let blocks = &tile[at..][..rows.div_ceil(BLOCK) * kind.block_lines()];
+        let ahead = match self.streamed {
+            Some(end) => pages.ahead(self.head, key, at * LINE, end),
+            None => 0,
+        };
         match kind {
-            KvType::F32 => return elements(blocks),
+            KvType::F32 => return Panel { rows: &elements(blocks)[..rows * BLOCK], ahead },
             KvType::Bf16 => simd_widen_bf16(simd, blocks, scratch, ahead),
             KvType::Q8 if part == Part::Keys => {
                 simd_widen_q8::<S, true>(simd, blocks, scratch, ahead);
             }
             KvType::Q8 => simd_widen_q8::<S, false>(simd, blocks, scratch, ahead),
         }
-        scratch
+        Panel { rows: &scratch[..rows * BLOCK], ahead: 0 }
     }
 }
 
@@ -132,17 +143,21 @@ fn simd_columns<S: Simd>(
 }
 
 #[inline(always)]
-fn simd_widen_bf16<S: Simd>(_: S, blocks: &[Line], out: &mut [f32], ahead: usize) {
-    let pairs = elements::<u32>(blocks).as_chunks::<BLOCK>().0;
-    for (pairs, [even, odd]) in pairs.iter().zip(out.as_chunks_mut::<BLOCK>().0.as_chunks_mut().0) {
+fn simd_widen_bf16<S: Simd>(simd: S, blocks: &[Line], out: &mut [f32], ahead: usize) {
+    let lanes = S::f32s::LEN;
+    let odd_half = S::u32s::splat(simd, 0xFFFF_0000);
+    let pairs = elements::<u32>(blocks).chunks_exact(BLOCK);
+    for (pairs, out) in pairs.zip(out.chunks_exact_mut(2 * BLOCK)) {
         if ahead > 0 {
             let next = pairs.as_ptr().wrapping_byte_add(ahead);
             prefetch(next);
             prefetch(next.wrapping_byte_add(LINE));
         }
-        for c in 0..BLOCK {
-            even[c] = f32::from_bits(pairs[c] << 16);
-            odd[c] = f32::from_bits(pairs[c] & 0xFFFF_0000);
+        for c in (0..BLOCK).step_by(lanes) {
+            let pair = S::u32s::from_slice(simd, &pairs[c..c + lanes]);
+            let [even, odd]: [S::f32s; 2] = [(pair << 16).bitcast(), (pair & odd_half).bitcast()];
+            even.store_slice(&mut out[c..c + lanes]);
+            odd.store_slice(&mut out[BLOCK + c..BLOCK + c + lanes]);
         }
     }
 }
@@ -181,7 +196,7 @@ pub(super) struct Rows<'a> {
     pub(super) count: usize,
 }
 
-/// `to (+)= A B`, `B: [depth, 32]` a panel; A has at least `depth` columns. Rows of `to` are
+/// `to (+)= A B`, B a panel of `depth` rows; A has at least `depth` columns. Rows of `to` are
 /// `stride` apart.
 ///
 /// # Panics
@@ -191,12 +206,11 @@ pub(super) struct Rows<'a> {
 pub(super) fn simd_product<S: Simd, const ACCUMULATE: bool>(
     simd: S,
     a: Rows<'_>,
-    panel: &[f32],
+    panel: Panel<'_>,
     to: &mut [f32],
     stride: usize,
-    streamed: bool,
 ) {
-    if streamed {
+    if panel.ahead > 0 {
         simd_rows::<S, ACCUMULATE, true>(simd, a, panel, to, stride);
     } else {
         simd_rows::<S, ACCUMULATE, false>(simd, a, panel, to, stride);
@@ -208,14 +222,14 @@ pub(super) fn simd_product<S: Simd, const ACCUMULATE: bool>(
 fn simd_rows<S: Simd, const ACCUMULATE: bool, const STREAMED: bool>(
     simd: S,
     a: Rows<'_>,
-    panel: &[f32],
+    panel: Panel<'_>,
     to: &mut [f32],
     stride: usize,
 ) {
     let mut row = 0;
     macro_rules! rows {
         ($rows:literal, $vectors:literal) => {
-            while row + $rows <= a.count {
+            while a.count - row >= $rows {
                 let x = &a.x[row * a.stride..];
                 let to = &mut to[row * stride..];
                 if STREAMED && row == 0 {
@@ -257,12 +271,12 @@ fn simd_tile<
     simd: S,
     a: &[f32],
     a_stride: usize,
-    panel: &[f32],
+    panel: Panel<'_>,
     to: &mut [f32],
     stride: usize,
 ) {
     let lanes = S::f32s::LEN;
-    let depth = panel.len() / BLOCK;
+    let depth = panel.rows.len() / BLOCK;
     assert!(V * lanes == BLOCK && a.len() >= (R - 1) * a_stride + depth, "rows of A");
     assert!(to.len() >= (R - 1) * stride + BLOCK, "rows of the result");
     let mut sums = [[S::f32s::splat(simd, 0.0); V]; R];
@@ -273,9 +287,9 @@ fn simd_tile<
             }
         }
     }
-    for (k, row) in panel.chunks_exact(BLOCK).enumerate() {
+    for (k, row) in panel.rows.chunks_exact(BLOCK).enumerate() {
         if STREAMED {
-            let next = row.as_ptr().wrapping_byte_add(AHEAD);
+            let next = row.as_ptr().wrapping_byte_add(panel.ahead);
             prefetch(next);
             prefetch(next.wrapping_byte_add(LINE));
         }

@@ -45,8 +45,11 @@ pub(super) fn attend(exec: &Exec, call: Call<'_>, part: &Part, mut emit: impl Fn
         stats: vec![NOTHING; n],
     };
     scaled_queries(call, part, &mut work.q);
+    if let (Kv::Pages(pages), true) = (call.kv, n <= STREAMED_ROWS) {
+        pages.ask_for_first(part.head, part.runs.start * RUN_KEYS);
+    }
     for run in part.runs.clone() {
-        let keys = run * RUN_KEYS..call.keys_seen(&part.rows).min((run + 1) * RUN_KEYS);
+        let keys = run * RUN_KEYS..call.keys_of(part).end.min((run + 1) * RUN_KEYS);
         work.stats.fill(NOTHING);
         work.o.fill(0.0);
         dispatch!(exec.cpu.level, simd => simd_run(simd, call, part, keys, &mut work));
@@ -75,7 +78,7 @@ fn simd_run<S: Simd>(simd: S, call: Call<'_>, part: &Part, keys: Range<usize>, w
     let (dim, group) = (call.shape.head_dim, call.shape.group());
     let (width, num_rows) = (dim.next_multiple_of(BLOCK), stats.len());
     let positions = &call.positions[part.rows.clone()];
-    let streamed = num_rows <= STREAMED_ROWS;
+    let streamed = (num_rows <= STREAMED_ROWS).then_some(call.keys_of(part).end);
     let panels = Panels { kv: call.kv, shape: call.shape, head: part.head, streamed };
     let mut done = 0;
     for start in keys.clone().step_by(TILE_KEYS) {
@@ -90,7 +93,7 @@ fn simd_run<S: Simd>(simd: S, call: Call<'_>, part: &Part, keys: Range<usize>, w
         for block in (0..n).step_by(BLOCK) {
             let keys = panels.keys(simd, start + block, panel);
             let to = &mut scores[first * TILE_KEYS + block..];
-            simd_product::<S, false>(simd, queries, keys, to, TILE_KEYS, streamed);
+            simd_product::<S, false>(simd, queries, keys, to, TILE_KEYS);
         }
         for i in first..num_rows {
             let scores = &mut scores[i * TILE_KEYS..][..n];
@@ -103,7 +106,7 @@ fn simd_run<S: Simd>(simd: S, call: Call<'_>, part: &Part, keys: Range<usize>, w
         for step in 0..width / BLOCK {
             let values = panels.values(simd, start, n, step, panel);
             let to = &mut o[first * width + step * BLOCK..];
-            simd_product::<S, true>(simd, weights, values, to, width, streamed);
+            simd_product::<S, true>(simd, weights, values, to, width);
         }
     }
 }

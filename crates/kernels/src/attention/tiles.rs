@@ -87,11 +87,14 @@ pub(super) fn attend(
     let mut work = Work { q, kv, s, p, o, stats: vec![NOTHING; num_rows] };
     task.round_queries(work.q);
     let tiles = Tiles::new(unit, num_rows.clamp(1, ROWS));
-    let last = call.keys_seen(&part.rows);
+    let keys = call.keys_of(part);
+    if num_rows <= ROWS && !keys.is_empty() {
+        pages.ask_for_first(part.head, keys.start);
+    }
     for run in part.runs.clone() {
         work.stats.fill(NOTHING);
         work.o.fill(Line([0.0; 16]));
-        task.over(&tiles, run * RUN_KEYS..last.min((run + 1) * RUN_KEYS), &mut work);
+        task.over(&tiles, run * RUN_KEYS..keys.end.min((run + 1) * RUN_KEYS), &mut work);
         for (max, _) in &mut work.stats {
             *max *= std::f32::consts::LN_2;
         }
@@ -136,7 +139,8 @@ impl Task<'_> {
             let tile = self.pages.tile(self.part.head, start);
             let kv = match self.pages.kind() {
                 KvType::Q8 => {
-                    avx512::widen(self.unit.avx512(), tile, n, self.steps, work.kv);
+                    let ahead = |at| self.ahead(start, at);
+                    avx512::widen(self.unit.avx512(), tile, n, self.steps, ahead, work.kv);
                     &*work.kv
                 }
                 _ => tile,
@@ -145,6 +149,14 @@ impl Task<'_> {
             let work = Block { q: work.q, s: work.s, p: work.p, o: work.o, stats: &mut work.stats };
             self.blocks(tiles, start, n, first_block, kv.into(), work);
         }
+    }
+
+    /// See [`KvPages::ahead`]; many rows take longer over a tile than the next one to arrive.
+    fn ahead(&self, key: usize, at: usize) -> usize {
+        if self.num_rows > ROWS {
+            return 0;
+        }
+        self.pages.ahead(self.part.head, key, at, self.call.keys_of(self.part).end)
     }
 
     /// Blocks of rows from `first` on over `n` keys from `start` on.
@@ -161,19 +173,22 @@ impl Task<'_> {
         let key_steps = n.div_ceil(STEP);
         let row_lines = TILE_KEYS / ROWS;
         // What is read in place and used once comes from memory.
-        let streamed = self.num_rows <= ROWS && self.pages.kind() == KvType::Bf16;
+        let in_place = self.pages.kind() == KvType::Bf16;
+        let ahead =
+            |line: usize| if in_place { self.ahead(start, line * size_of::<Line>()) } else { 0 };
         for block in first..self.num_rows.div_ceil(STEP) {
             let rows = block * STEP..self.num_rows.min((block + 1) * STEP);
             let both = rows.len() > ROWS;
             let q = &work.q[block * 2 * steps * ROWS..][..2 * steps * ROWS];
             let o = &mut work.o[block * STEP * 2 * steps..][..STEP * 2 * steps];
             for panel in 0..key_steps {
-                let k = &k[panel * steps * STEP..][..steps * STEP];
+                let at = panel * steps * STEP;
+                let k = &k[at..][..steps * STEP];
                 let to = &mut work.s[2 * panel..];
-                match (both, streamed) {
-                    (true, _) => avx512::multiply_two(tiles, q, k, to, row_lines, false),
-                    (_, true) => avx512::multiply::<true>(tiles, q, k, to, row_lines, false),
-                    _ => avx512::multiply::<false>(tiles, q, k, to, row_lines, false),
+                if both {
+                    avx512::multiply_two(tiles, q, k, to, row_lines, false);
+                } else {
+                    avx512::multiply(tiles, q, k, to, row_lines, false, ahead(at));
                 }
             }
             let stats = &mut work.stats[rows.clone()];
@@ -187,12 +202,21 @@ impl Task<'_> {
             }
             let p = &work.p[..2 * key_steps * ROWS];
             for panel in 0..steps {
-                let v = &v[panel * TILE_BLOCKS * STEP..][..key_steps * STEP];
+                let at = panel * TILE_BLOCKS * STEP;
+                let v = &v[at..][..key_steps * STEP];
                 let to = &mut o[2 * panel..];
-                match (both, streamed) {
-                    (true, _) => avx512::multiply_two(tiles, p, v, to, 2 * steps, true),
-                    (_, true) => avx512::multiply::<true>(tiles, p, v, to, 2 * steps, true),
-                    _ => avx512::multiply::<false>(tiles, p, v, to, 2 * steps, true),
+                if both {
+                    avx512::multiply_two(tiles, p, v, to, 2 * steps, true);
+                } else {
+                    avx512::multiply(
+                        tiles,
+                        p,
+                        v,
+                        to,
+                        2 * steps,
+                        true,
+                        ahead(steps * TILE_KEYS + at),
+                    );
                 }
             }
         }
