@@ -4,6 +4,7 @@ of the form that the document says."""
 import os
 import subprocess
 import sys
+import tempfile
 import unittest
 
 CHECKS = [
@@ -25,7 +26,9 @@ class OpenApi(unittest.TestCase):
         command += ["--max-examples", EXAMPLES, "--seed", "1", "--phases", "examples,coverage,fuzzing"]
         command += ["--request-timeout", "60", "--max-failures", "5", "--no-color"]
         environment = {**os.environ, "SCHEMATHESIS_HOOKS": "hooks"}
-        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        # It leaves files where it runs.
+        with tempfile.TemporaryDirectory() as folder:
+            done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=folder)
         print(done.stdout[-1500:])
         self.assertEqual(done.returncode, 0, done.stdout[-20000:] + done.stderr[-5000:])
 

@@ -5,12 +5,13 @@ use crate::auth::Client;
 use crate::conversation::turns;
 use crate::convert::{Calling, Definition, Must, Shape, shape};
 use crate::error::{Error, Kind};
-use crate::form::{FormError, Prompt};
+use crate::form::{FormError, Prompt, Talk, Turn};
 use crate::generate::Job;
-use crate::kept::{Resumed, resume};
+use crate::kept::resume;
 use crate::wire::chat::ChatMessage;
 use crate::wire::shared::SessionField;
 use engine::Sampling;
+use serde_json::{Map, Value};
 use std::sync::Arc;
 
 /// All that matters of a request.
@@ -21,6 +22,8 @@ pub(crate) struct Dialogue {
     pub(crate) param: &'static str,
     /// How the answer begins.
     pub(crate) begun: Option<String>,
+    /// For the template.
+    pub(crate) variables: Map<String, Value>,
     pub(crate) session: Option<SessionField>,
     pub(crate) prompt_cache_key: Option<String>,
     pub(crate) sampling: Sampling,
@@ -57,6 +60,9 @@ pub(crate) fn form_error(error: FormError, param: &str) -> Error {
         FormError::Text(text::Error::Render { reason, .. }) => {
             format!("the model's chat template fails with these messages: {reason}")
         }
+        FormError::Text(error @ text::Error::Variable { .. }) => {
+            return Error::invalid("chat_template_kwargs", error.to_string());
+        }
         FormError::Text(error) => return Error::internal(error),
     };
     Error::invalid(param, message)
@@ -84,8 +90,14 @@ impl Dialogue {
         let said = resumed.with(self.messages);
         let calling = Calling::new(served, self.tools, &self.must, self.parallel)?;
         let messages: Vec<_> = said.iter().map(|said| said.message.clone()).collect();
-        let begun = self.begun.as_deref();
-        let prompt = prompt(served, &messages, self.param, &calling, &resumed, begun)?;
+        let said_now = Said {
+            messages: &messages,
+            param: self.param,
+            definitions: &calling.definitions,
+            variables: &self.variables,
+            begun: self.begun.as_deref(),
+        };
+        let prompt = prompt(served, &said_now, resumed.tokens.as_deref())?;
         let (form, mask) = shape(served, &prompt, self.stop, &self.shape, &calling)?;
         let from = resumed.from.take();
         let keeper = resumed.keeper(app, served, client, said, &prompt.ids, id);
@@ -105,32 +117,44 @@ impl Dialogue {
     }
 }
 
-/// The prompt of a conversation.
+/// A conversation that is to be made a prompt.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Said<'a> {
+    pub(crate) messages: &'a [ChatMessage],
+    /// The field that they are in.
+    pub(crate) param: &'a str,
+    /// What may be called, as templates take it.
+    pub(crate) definitions: &'a [Value],
+    /// For the template.
+    pub(crate) variables: &'a Map<String, Value>,
+    /// How the answer begins.
+    pub(crate) begun: Option<&'a str>,
+}
+
+/// The prompt of a conversation, behind `before` if that is given.
 ///
 /// # Errors
 ///
 /// If it makes no sense, or is longer than the model's context.
 pub(crate) fn prompt(
     served: &Served,
-    messages: &[ChatMessage],
-    param: &str,
-    calling: &Calling,
-    resumed: &Resumed,
-    begun: Option<&str>,
+    said: &Said<'_>,
+    before: Option<&[u32]>,
 ) -> Result<Prompt, Error> {
-    let turns = turns(messages, param)?;
-    let (tokenizer, tools) = (&served.tokenizer, &calling.definitions[..]);
+    let turns = turns(said.messages, said.param)?;
     // No tokenizer makes fewer tokens of a text than this: such a text need not be tried.
-    let bytes: usize = turns.iter().map(crate::form::Turn::bytes).sum();
+    let bytes: usize = turns.iter().map(Turn::bytes).sum();
     if bytes > most_bytes(served) {
-        return Err(too_long(served, bytes, param));
+        return Err(too_long(served, bytes, said.param));
     }
-    let prompt = match &resumed.tokens {
-        Some(tokens) => served.form.go_on(tokenizer, tokens, &turns, tools),
-        None => served.form.converse(tokenizer, &turns, tools, begun),
+    let Said { definitions: tools, variables, begun, .. } = *said;
+    let talk = Talk { turns: &turns, tools, variables, begun };
+    let prompt = match before {
+        Some(tokens) => served.form.go_on(&served.tokenizer, tokens, &talk),
+        None => served.form.converse(&served.tokenizer, &talk),
     };
-    let prompt = prompt.map_err(|error| form_error(error, param))?;
-    check_length(served, prompt.ids.len(), param)?;
+    let prompt = prompt.map_err(|error| form_error(error, said.param))?;
+    check_length(served, prompt.ids.len(), said.param)?;
     Ok(prompt)
 }
 

@@ -32,7 +32,7 @@ mod writer;
 pub use app::{App, Defaults, Served, Settings};
 pub use auth::{Client, Keys, KeysError};
 pub use error::{Error, Kind};
-pub use form::{Form, FormError, Prompt, Turn};
+pub use form::{Form, FormError, Prompt, Talk, Turn};
 pub use json::from_slice;
 pub use openapi::document;
 pub use routes::dry_run;

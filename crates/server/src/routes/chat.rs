@@ -14,14 +14,14 @@ use crate::routes::json;
 use crate::sse::{self, Lines, Render};
 use crate::wire::chat::{
     AnswerMessage, ChatChoice, ChatChunk, ChatCompletion, ChatLogprobs, ChatRequest, ChunkChoice,
-    Content, FunctionDelta, NamedTool, Tool, ToolCallDelta, ToolChoice, ToolMode,
+    Content, FunctionDelta, NamedTool, ReasoningEffort, Tool, ToolCallDelta, ToolChoice, ToolMode,
 };
 use crate::wire::shared::{CompletionDetails, PromptDetails, ResponseFormat, Usage};
 use crate::writer::{Counts, Update};
 use axum::Extension;
 use axum::extract::State;
 use axum::response::Response;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::sync::Arc;
 use text::Delta;
 
@@ -73,6 +73,7 @@ pub(super) fn dialogue(
         messages: request.messages,
         param: "messages",
         begun: None,
+        variables: variables(request.chat_template_kwargs, request.reasoning_effort),
         session: request.session,
         prompt_cache_key: request.prompt_cache_key,
         seed: convert::seed(request.seed),
@@ -85,6 +86,18 @@ pub(super) fn dialogue(
         must: must(request.tool_choice),
         parallel: request.parallel_tool_calls != Some(false),
     })
+}
+
+/// What the template is told.
+pub(crate) fn variables(
+    said: Option<Map<String, Value>>,
+    effort: Option<ReasoningEffort>,
+) -> Map<String, Value> {
+    let mut variables = said.unwrap_or_default();
+    if let Some(effort) = effort.and_then(|effort| serde_json::to_value(effort).ok()) {
+        variables.entry("reasoning_effort").or_insert(effort);
+    }
+    variables
 }
 
 fn shape_of(format: Option<ResponseFormat>) -> Result<Shape, Error> {

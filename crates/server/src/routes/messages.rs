@@ -6,12 +6,11 @@ mod output;
 use crate::app::{App, Served};
 use crate::auth::Client;
 use crate::convert::{self, Calling, Choosing, Definition, Must, Shape};
-use crate::dialogue::{Dialogue, blocking, prompt};
+use crate::dialogue::{Dialogue, Said, blocking, prompt};
 use crate::error::Error;
 use crate::generate;
 use crate::guard::Notes;
 use crate::json::Json;
-use crate::kept::Resumed;
 use crate::routes::json;
 use crate::sse;
 use crate::wire::messages::{
@@ -21,6 +20,7 @@ use axum::Extension;
 use axum::extract::State;
 use axum::response::Response;
 use output::View;
+use serde_json::{Map, Value};
 use std::sync::Arc;
 
 /// Most stop sequences.
@@ -57,9 +57,14 @@ pub(crate) async fn count(
         let tools = definitions(request.tools.unwrap_or_default());
         let (must, parallel) = must(request.tool_choice);
         let calling = Calling::new(&served, tools, &must, parallel)?;
-        let resumed = Resumed::default();
-        let begun = begun.as_deref();
-        let prompt = prompt(&served, &messages, "messages", &calling, &resumed, begun)?;
+        let said = Said {
+            messages: &messages,
+            param: "messages",
+            definitions: &calling.definitions,
+            variables: &Map::new(),
+            begun: begun.as_deref(),
+        };
+        let prompt = prompt(&served, &said, None)?;
         Ok(json(&CountResponse { input_tokens: prompt.ids.len() as u64 }))
     })
     .await
@@ -98,6 +103,7 @@ pub(super) fn dialogue(request: MessagesRequest, served: &Served) -> Result<Dial
         messages,
         param: "messages",
         begun,
+        variables: thinking(request.thinking.as_ref()),
         session: request.session,
         prompt_cache_key: None,
         seed: convert::seed(None),
@@ -110,6 +116,16 @@ pub(super) fn dialogue(request: MessagesRequest, served: &Served) -> Result<Dial
         must,
         parallel,
     })
+}
+
+/// What templates that can be told whether to think are told.
+fn thinking(thinking: Option<&Thinking>) -> Map<String, Value> {
+    let thinks = match thinking {
+        None | Some(Thinking::Adaptive) => return Map::new(),
+        Some(Thinking::Enabled { .. }) => true,
+        Some(Thinking::Disabled) => false,
+    };
+    Map::from_iter([("enable_thinking".to_owned(), thinks.into())])
 }
 
 fn definitions(tools: Vec<ToolDefinition>) -> Vec<Definition> {

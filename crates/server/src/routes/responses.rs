@@ -11,6 +11,7 @@ use crate::error::{Error, Kind};
 use crate::generate;
 use crate::guard::Notes;
 use crate::json::Json;
+use crate::routes::chat::variables;
 use crate::routes::json;
 use crate::sse::{self, Lines, Render as _};
 use crate::wire::chat::{ChatMessage, ToolMode};
@@ -137,6 +138,7 @@ fn dialogue(
         messages,
         param: "input",
         begun: None,
+        variables: variables(None, request.reasoning.as_ref().and_then(|r| r.effort)),
         session: request.session.clone(),
         prompt_cache_key: request.prompt_cache_key.clone(),
         seed: convert::seed(request.seed),

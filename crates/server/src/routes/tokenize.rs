@@ -2,15 +2,15 @@
 
 use crate::app::App;
 use crate::convert::{Calling, Must};
-use crate::dialogue::{blocking, form_error, most_bytes, prompt, too_long};
+use crate::dialogue::{Said, blocking, form_error, most_bytes, prompt, too_long};
 use crate::error::Error;
 use crate::json::Json;
-use crate::kept::Resumed;
 use crate::routes::chat::definitions;
 use crate::routes::json;
 use crate::wire::info::{DetokenizeRequest, DetokenizeResponse, TokenizeRequest, TokenizeResponse};
 use axum::extract::State;
 use axum::response::Response;
+use serde_json::Map;
 use std::sync::Arc;
 use text::Specials;
 
@@ -33,8 +33,14 @@ pub(crate) async fn tokenize(
             (None, Some(messages)) => {
                 let tools = definitions(request.tools.unwrap_or_default());
                 let calling = Calling::new(&served, tools, &Must::Auto, true)?;
-                let resumed = Resumed::default();
-                prompt(&served, &messages, "messages", &calling, &resumed, None)?.ids.to_vec()
+                let said = Said {
+                    messages: &messages,
+                    param: "messages",
+                    definitions: &calling.definitions,
+                    variables: &Map::new(),
+                    begun: None,
+                };
+                prompt(&served, &said, None)?.ids.to_vec()
             }
             _ => {
                 let message = "expected either `prompt` or `messages`";

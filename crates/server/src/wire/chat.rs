@@ -66,6 +66,8 @@ pub struct ChatRequest {
     pub parallel_tool_calls: Option<bool>,
     /// How much to think; given to the template.
     pub reasoning_effort: Option<ReasoningEffort>,
+    /// Values of further variables of the template, such as `enable_thinking`.
+    pub chat_template_kwargs: Option<serde_json::Map<String, Value>>,
     /// Whether the answer comes in pieces.
     pub stream: Option<bool>,
     /// How.

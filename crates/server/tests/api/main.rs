@@ -10,5 +10,6 @@ mod fake;
 mod info;
 mod messages;
 mod openapi;
+mod real;
 mod responses;
 mod sessions;
