@@ -73,6 +73,19 @@ pub enum Error {
         /// What there is.
         supported: String,
     },
+    /// A text with more or fewer places for pictures and sounds than there are of these.
+    #[error(
+        "the text has {found} placeholders (token {placeholder}), expected {expected}, one for each \
+         of what is inserted"
+    )]
+    Placeholders {
+        /// The token.
+        placeholder: u32,
+        /// How many there are.
+        found: usize,
+        /// How many there must be.
+        expected: usize,
+    },
     /// A weight that cannot be read.
     #[error(transparent)]
     Tensor(#[from] tensor::Error),

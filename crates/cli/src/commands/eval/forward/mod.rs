@@ -1,7 +1,9 @@
 //! `fulgurite eval forward`: what models that are not language models compute, for comparisons with
 //! other implementations.
 
+mod audio;
 mod clip;
+mod images;
 mod log_mel;
 mod whisper;
 
@@ -50,6 +52,11 @@ const KINDS: &[Kind] = &[
         names: &["whisper", "voxtral_encoder", "qwen2_audio_encoder"],
         forward: whisper::forward,
     },
+    Kind {
+        names: &["minimax_vl_01", "MiniMaxVL01", "llava", "llava_next"],
+        forward: images::forward,
+    },
+    Kind { names: &["voxtral", "qwen2_audio"], forward: audio::forward },
 ];
 
 /// The name of the front end, which has no folder.
