@@ -68,7 +68,7 @@ fn what_is_no_sound_is_refused() {
 }
 
 fn wav(rate: u32, channels: u16, data: &[u8], said: u32) -> Vec<u8> {
-    let mut bytes = b"RIFF\xff\xff\xff\x7fWAVEfmt \x10\0\0\0\x01\0".to_vec();
+    let mut bytes = b"RIFF\xff\xff\xff\xffWAVEfmt \x10\0\0\0\x01\0".to_vec();
     bytes.extend(channels.to_le_bytes());
     bytes.extend(rate.to_le_bytes());
     bytes.extend((rate.wrapping_mul(2 * u32::from(channels))).to_le_bytes());
