@@ -36,7 +36,7 @@ const QUICK: f32 = 1.702;
 /// The cubic term of [`Activation::GeluTanh`].
 const CUBIC: f32 = 0.044_715;
 /// `2 sqrt(2 / pi)`, twice the factor of its argument.
-const TWICE_ROOT: f32 = 1.595_769_1;
+const TWICE_ROOT: f32 = 1.595_769_2;
 
 /// `out = f(x)`.
 ///

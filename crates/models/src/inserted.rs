@@ -16,7 +16,7 @@ pub struct Inserted {
 impl Inserted {
     /// `embeddings`, `[tokens, hidden_size]`, with the rows in their places.
     #[track_caller]
-    pub(crate) fn into_embeddings(&self, embeddings: &Tensor) -> Tensor {
+    pub(crate) fn placed_in(&self, embeddings: &Tensor) -> Tensor {
         let n = embeddings.rows();
         let others: Arc<[usize]> =
             (0..n).filter(|i| self.tokens.binary_search(i).is_err()).collect();
@@ -74,7 +74,7 @@ mod tests {
         let text = Tensor::new(&device, &[4, 2], (0..8).map(|i| i as f32).collect());
         let rows = Tensor::new(&device, &[2, 2], vec![-1.0, -2.0, -3.0, -4.0]);
         let inserted = Inserted { tokens: [0, 2].into(), rows };
-        let x = inserted.into_embeddings(&text);
+        let x = inserted.placed_in(&text);
         assert_eq!(x.data(), [-1.0, -2.0, 2.0, 3.0, -3.0, -4.0, 6.0, 7.0]);
     }
 }

@@ -103,7 +103,7 @@ impl MiniMaxText01 {
         let batch = narrowed.as_ref().unwrap_or(batch);
         let mut x = self.embed_tokens.embed(&batch.input_ids); // [tokens, hidden_size]
         if let Some(inserted) = &batch.inserted {
-            x = inserted.into_embeddings(&x);
+            x = inserted.placed_in(&x);
         }
         let mut router = Vec::with_capacity(self.layers.len());
         for (i, layer) in self.layers.iter().enumerate() {
