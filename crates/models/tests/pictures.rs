@@ -86,7 +86,7 @@ fn load(device: &Device) -> (ImageEncoder, MiniMaxText01) {
 }
 
 fn logits(model: &MiniMaxText01, batch: Batch) -> Vec<f32> {
-    let mut cache = Cache::new(model.config(), batch.tokens(), KvType::F32);
+    let mut cache = Cache::new(model.config(), KvType::F32);
     model.logits(&batch, &mut [&mut cache]).to_vec()
 }
 
