@@ -31,7 +31,7 @@ use train::Recipe;
 pub type Target = fn(&[u8]);
 
 /// All targets by name.
-pub const TARGETS: [(&str, Target); 10] = [
+pub const TARGETS: [(&str, Target); 13] = [
     ("config", config),
     ("safetensors_header", safetensors_header),
     ("index", index),

@@ -9,7 +9,7 @@ use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 /// As named in `fuzz/Cargo.toml`; a test compares.
-const TARGETS: [&str; 10] = [
+const TARGETS: [&str; 13] = [
     "config",
     "safetensors_header",
     "index",
