@@ -4,18 +4,18 @@
 pub mod files;
 pub mod mutate;
 
+use engine::{Refused, Stats};
 use files::{Folder, open_gguf, open_header};
 use models::Config;
-use engine::{Refused, Stats};
-use server::backend::{Ask, Backend, Sink};
-use server::sessions::MemorySessions;
-use server::{App, Defaults, Served, Settings};
 use models::audio::voxtral::{AudioConfig, AudioEncoder};
 use models::audio::whisper::{WhisperConfig, WhisperEncoder};
 use models::vision::clip::{ClipVision, ClipVisionConfig};
 use models::vision::minimax_vl_01::{self, ImageConfig, ImageEncoder};
 use models::vision::processor::ImageProcessor;
 use models::vision::tiles::Tiling;
+use server::backend::{Ask, Backend, Sink};
+use server::sessions::MemorySessions;
+use server::{App, Defaults, Served, Settings};
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
 use tensor::Device;
@@ -322,6 +322,8 @@ pub fn request(bytes: &[u8]) {
     let Err(error) = server::dry_run(&APP, bytes) else { return };
     assert!(error.status().is_client_error(), "{error}");
     assert!(error.message.len() < 10_000, "{error}");
+}
+
 /// A picture: none larger than allowed, and one that can be cut into tiles.
 pub fn picture(bytes: &[u8]) {
     let limits = media::picture::Limits { bytes: 1 << 20, pixels: 1 << 16, side: 1 << 12 };
