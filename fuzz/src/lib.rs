@@ -4,9 +4,15 @@
 pub mod files;
 pub mod mutate;
 
+use engine::{Refused, Stats};
 use files::{Folder, open_gguf, open_header};
 use models::Config;
-use engine::{Refused, Stats};
+use models::audio::voxtral::{AudioConfig, AudioEncoder};
+use models::audio::whisper::{WhisperConfig, WhisperEncoder};
+use models::vision::clip::{ClipVision, ClipVisionConfig};
+use models::vision::minimax_vl_01::{self, ImageConfig, ImageEncoder};
+use models::vision::processor::ImageProcessor;
+use models::vision::tiles::Tiling;
 use server::backend::{Ask, Backend, Sink};
 use server::sessions::MemorySessions;
 use server::{App, Defaults, Served, Settings};
@@ -25,7 +31,7 @@ use train::Recipe;
 pub type Target = fn(&[u8]);
 
 /// All targets by name.
-pub const TARGETS: [(&str, Target); 10] = [
+pub const TARGETS: [(&str, Target); 13] = [
     ("config", config),
     ("safetensors_header", safetensors_header),
     ("index", index),
@@ -36,6 +42,9 @@ pub const TARGETS: [(&str, Target); 10] = [
     ("schema", schema),
     ("tool_calls", tool_calls),
     ("request", request),
+    ("picture", picture),
+    ("sound", sound),
+    ("tower", tower),
 ];
 
 /// Special tokens of the byte-level tokenizer that targets use.
@@ -313,4 +322,50 @@ pub fn request(bytes: &[u8]) {
     let Err(error) = server::dry_run(&APP, bytes) else { return };
     assert!(error.status().is_client_error(), "{error}");
     assert!(error.message.len() < 10_000, "{error}");
+}
+
+/// A picture: none larger than allowed, and one that can be cut into tiles.
+pub fn picture(bytes: &[u8]) {
+    let limits = media::picture::Limits { bytes: 1 << 20, pixels: 1 << 16, side: 1 << 12 };
+    let Ok(picture) = media::picture::decode(bytes, &limits) else { return };
+    assert!(picture.width * picture.height <= 1 << 16 && picture.width * picture.height > 0);
+    assert_eq!(picture.rgb.len(), picture.width * picture.height * 3);
+    Tiling::published().plan(picture.height, picture.width);
+}
+
+/// A sound: none longer than allowed, of numbers only.
+pub fn sound(bytes: &[u8]) {
+    let limits = media::sound::Limits { bytes: 1 << 20, seconds: 3 };
+    let Ok(sound) = media::sound::decode(bytes.to_vec(), 16_000, &limits) else { return };
+    assert!(!sound.samples.is_empty() && sound.seconds() <= 3.01, "{} s", sound.seconds());
+    assert!(sound.samples.iter().all(|sample| sample.is_finite()));
+}
+
+/// The `config.json` of a model that sees or hears, or a `preprocessor_config.json`, and the towers
+/// that they describe made from a file that has nothing.
+pub fn tower(bytes: &[u8]) {
+    let path = Path::new("config.json");
+    let device = Device::cpu(1);
+    let empty = open_header(b"{}").unwrap_or_else(|error| panic!("an empty file: {error}"));
+    let refused = |error: Option<models::Error>| {
+        let Some(error) = error else { panic!("a model of nothing") };
+        assert!(error.to_string().len() < 10_000, "{error}");
+    };
+    if let Ok(processor) = ImageProcessor::from_json(bytes, path) {
+        processor.tiling.plan(37, 1000);
+    }
+    if let Ok(config) = ClipVisionConfig::from_json(bytes, path) {
+        refused(ClipVision::load(config, &empty, &device, None).err());
+    }
+    if let Ok(config) = WhisperConfig::from_json(bytes, path) {
+        refused(WhisperEncoder::load(config, &empty, &device, None).err());
+    }
+    if let Ok(config) = AudioConfig::from_json(bytes, path) {
+        refused(AudioEncoder::load(config, &empty, &device, None).err());
+    }
+    if let Ok(config) = ImageConfig::from_json(bytes, path) {
+        config.tiling().plan(1000, 37);
+        refused(ImageEncoder::load(config, &empty, &device, None).err());
+    }
+    let _ = minimax_vl_01::configs(bytes, path);
 }

@@ -9,7 +9,7 @@ use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 /// As named in `fuzz/Cargo.toml`; a test compares.
-const TARGETS: [&str; 10] = [
+const TARGETS: [&str; 13] = [
     "config",
     "safetensors_header",
     "index",
@@ -20,6 +20,9 @@ const TARGETS: [&str; 10] = [
     "schema",
     "tool_calls",
     "request",
+    "picture",
+    "sound",
+    "tower",
 ];
 
 /// How long a process may run beyond its time: others may use the machine.
@@ -143,7 +146,7 @@ mod tests {
         assert_eq!(parse(&["--seed"]), Err("`--seed` wants a number".to_owned()));
         let wrong = "`--seed` is `x`, expected a number";
         assert_eq!(parse(&["--seed", "x"]), Err(wrong.to_owned()));
-        assert!(parse(&["png"]).unwrap_err().starts_with("there is no target `png`, expected"));
+        assert!(parse(&["pdf"]).unwrap_err().starts_with("there is no target `pdf`, expected"));
     }
 
     #[test]

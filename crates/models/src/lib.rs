@@ -3,15 +3,18 @@
 //! A model is made from a [`Config`] and a [`weights::Source`]; it computes on a [`Batch`] and
 //! keeps nothing: what a sequence has read is in its [`Cache`], which the caller holds.
 
+pub mod audio;
 mod batch;
 mod cache;
 mod config;
 mod cost;
 mod error;
+mod inserted;
 pub mod layers;
 pub mod lm;
 mod memory;
 pub mod sequence;
+pub mod vision;
 pub mod weights;
 
 pub use batch::Batch;
@@ -19,6 +22,7 @@ pub use cache::{Cache, LayerCache, Mark, default_kv};
 pub use config::{Config, LayerType, ResidualFactors, SlopeRule};
 pub use cost::{WeightBytes, Work};
 pub use error::Error;
+pub use inserted::{Inserted, expand};
 pub use layers::moe::RouterOutput;
 pub use lm::minimax_text_01::{MiniMaxText01, Output};
 
