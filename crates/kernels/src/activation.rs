@@ -1,12 +1,12 @@
-//! Activations: SiLU, GELU, sigmoid, and the gated product of SwiGLU.
+//! Activations: SiLU, the GELU family, ReLU, sigmoid, and the gated product of SwiGLU.
 //!
 //! ```text
 //! sigmoid(x) = 1 / (1 + exp(-x))      silu(x) = x sigmoid(x)      swiglu(g, u) = silu(g) u
-//! gelu(x) = x Phi(x) = x (1 + erf(x / sqrt 2)) / 2
+//! gelu(x) = x Phi(x) = x (1 + erf(x / sqrt 2)) / 2                quick_gelu(x) = x sigmoid(1.702 x)
+//! gelu_tanh(x) = x (1 + tanh u) / 2 = x sigmoid(2 u)              u = sqrt(2 / pi) (x + 0.044715 x^3)
 //! ```
 //!
-//! SiLU, sigmoid and SwiGLU are bound by memory for vectors that do not fit the cache. GELU is
-//! exact, in f64 by its error function: the towers that use it spend their time in products.
+//! GELU: arXiv:1606.08415. All are bound by memory for vectors that do not fit the cache.
 
 use crate::elementwise::PIECE;
 use crate::exp::simd_exp;
@@ -21,9 +21,22 @@ pub enum Activation {
     Silu,
     /// `x Phi(x)`, the exact form.
     Gelu,
+    /// GELU by the hyperbolic tangent.
+    GeluTanh,
+    /// `x sigmoid(1.702 x)`.
+    QuickGelu,
+    /// `max(x, 0)`.
+    Relu,
     /// `1 / (1 + exp(-x))`.
     Sigmoid,
 }
+
+/// Slope of the sigmoid in [`Activation::QuickGelu`].
+const QUICK: f32 = 1.702;
+/// The cubic term of [`Activation::GeluTanh`].
+const CUBIC: f32 = 0.044_715;
+/// `2 sqrt(2 / pi)`, twice the factor of its argument.
+const TWICE_ROOT: f32 = 1.595_769_1;
 
 /// `out = f(x)`.
 ///
@@ -35,9 +48,11 @@ pub fn activation(exec: &Exec, kind: Activation, x: &[f32], out: &mut [f32]) {
     assert_eq!(x.len(), out.len(), "lengths of x and out");
     exec.threads.for_each_chunk(out, PIECE, |i, out| {
         let x = &x[i * PIECE..][..out.len()];
-        match (kind, exec.cpu.arithmetic) {
-            (Activation::Gelu, _) | (_, Arithmetic::F64) => reference(kind, x, out),
-            _ => dispatch!(exec.cpu.level, simd => simd_activation(simd, kind, x, out)),
+        match exec.cpu.arithmetic {
+            Arithmetic::F64 => reference(kind, x, out),
+            Arithmetic::F32 => {
+                dispatch!(exec.cpu.level, simd => simd_activation(simd, kind, x, out));
+            }
         }
     });
 }
@@ -58,15 +73,7 @@ pub fn activation_backward(
     assert_eq!((x.len(), grad.len()), (grad_x.len(), grad_x.len()), "lengths of x, grad, grad_x");
     exec.threads.for_each_chunk(grad_x, PIECE, |i, out| {
         let (x, grad) = (&x[i * PIECE..][..out.len()], &grad[i * PIECE..][..out.len()]);
-        if kind == Activation::Gelu {
-            for ((out, &x), grad) in out.iter_mut().zip(x).zip(grad) {
-                let x = f64::from(x);
-                let density = (-x * x / 2.0).exp() / (2.0 * std::f64::consts::PI).sqrt();
-                *out = (normal_cdf(x) + x * density) as f32 * grad;
-            }
-        } else {
-            dispatch!(exec.cpu.level, simd => simd_backward(simd, kind, x, grad, out));
-        }
+        dispatch!(exec.cpu.level, simd => simd_backward(simd, kind, x, grad, out));
     });
 }
 
@@ -128,24 +135,86 @@ pub(crate) fn simd_sigmoid<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
     one / (one + simd_exp(simd, -x))
 }
 
+/// `Phi(x)` and `exp(-x^2 / 2)` of each lane; `Phi` to 1e-7 (Abramowitz & Stegun 7.1.26).
+#[inline(always)]
+fn simd_normal_cdf<S: Simd>(simd: S, x: S::f32s) -> (S::f32s, S::f32s) {
+    const P: f32 = 0.327_591_1;
+    const A: [f32; 5] = [1.061_405_4, -1.453_152, 1.421_413_7, -0.284_496_72, 0.254_829_6];
+    let splat = |x: f32| S::f32s::splat(simd, x);
+    let z = x.max(-x) * splat(std::f32::consts::FRAC_1_SQRT_2);
+    let t = splat(1.0) / z.mul_add(splat(P), splat(1.0));
+    let mut y = splat(A[0]);
+    for a in &A[1..] {
+        y = y.mul_add(t, splat(*a));
+    }
+    let e = simd_exp(simd, -(z * z));
+    let tail = y * t * e * splat(0.5);
+    (x.simd_lt(splat(0.0)).select(tail, splat(1.0) - tail), e)
+}
+
+/// `x` where [`Activation::GeluTanh`] is neither 0 nor the identity, so that cubes stay finite.
+#[inline(always)]
+fn near<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
+    x.max(S::f32s::splat(simd, -10.0)).min(S::f32s::splat(simd, 10.0))
+}
+
 #[inline(always)]
 fn simd_activation<S: Simd>(simd: S, kind: Activation, x: &[f32], out: &mut [f32]) {
+    let splat = |x: f32| S::f32s::splat(simd, x);
     for i in (0..out.len()).step_by(S::f32s::LEN) {
         let x = load(simd, &x[i..]);
-        let s = simd_sigmoid(simd, x);
-        store::<S>(if kind == Activation::Silu { x * s } else { s }, &mut out[i..]);
+        let y = match kind {
+            Activation::Silu => x * simd_sigmoid(simd, x),
+            Activation::Gelu => x * simd_normal_cdf(simd, x).0,
+            Activation::GeluTanh => {
+                let n = near(simd, x);
+                let u = (n * n).mul_add(splat(CUBIC), splat(1.0)) * n * splat(TWICE_ROOT);
+                x * simd_sigmoid(simd, u)
+            }
+            Activation::QuickGelu => x * simd_sigmoid(simd, x * splat(QUICK)),
+            Activation::Relu => x.max(splat(0.0)),
+            Activation::Sigmoid => simd_sigmoid(simd, x),
+        };
+        store::<S>(y, &mut out[i..]);
     }
 }
 
 #[inline(always)]
 fn simd_backward<S: Simd>(simd: S, kind: Activation, x: &[f32], grad: &[f32], out: &mut [f32]) {
-    let one = S::f32s::splat(simd, 1.0);
+    let splat = |x: f32| S::f32s::splat(simd, x);
+    let one = splat(1.0);
     for i in (0..out.len()).step_by(S::f32s::LEN) {
         let x = load(simd, &x[i..]);
-        let s = simd_sigmoid(simd, x);
         let slope = match kind {
-            Activation::Silu => s * (x * (one - s) + one),
-            _ => s * (one - s),
+            Activation::Silu => {
+                let s = simd_sigmoid(simd, x);
+                s * (x * (one - s) + one)
+            }
+            Activation::Gelu => {
+                // `1 / sqrt(2 pi)`, of the normal density.
+                const ROOT: f32 = 0.398_942_3;
+                let (cdf, e) = simd_normal_cdf(simd, x);
+                // Beyond the range of `e` the product would be of infinity and 0.
+                x.max(splat(-1e4)).min(splat(1e4)).mul_add(e * splat(ROOT), cdf)
+            }
+            Activation::GeluTanh => {
+                let n = near(simd, x);
+                let square = n * n;
+                let u = square.mul_add(splat(CUBIC), one) * n * splat(TWICE_ROOT);
+                let du = square.mul_add(splat(3.0 * CUBIC), one) * splat(TWICE_ROOT);
+                let s = simd_sigmoid(simd, u);
+                s * (n * (one - s) * du + one)
+            }
+            Activation::QuickGelu => {
+                let u = x * splat(QUICK);
+                let s = simd_sigmoid(simd, u);
+                s * (u * (one - s) + one)
+            }
+            Activation::Relu => splat(0.0).simd_lt(x).select(one, splat(0.0)),
+            Activation::Sigmoid => {
+                let s = simd_sigmoid(simd, x);
+                s * (one - s)
+            }
         };
         store::<S>(slope * load(simd, &grad[i..]), &mut out[i..]);
     }
@@ -184,10 +253,17 @@ pub fn reference(kind: Activation, x: &[f32], out: &mut [f32]) {
 }
 
 fn value(kind: Activation, x: f64) -> f64 {
+    let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
     match kind {
-        Activation::Silu => x / (1.0 + (-x).exp()),
+        Activation::Silu => x * sigmoid(x),
         Activation::Gelu => x * normal_cdf(x),
-        Activation::Sigmoid => 1.0 / (1.0 + (-x).exp()),
+        Activation::GeluTanh => {
+            let u = std::f64::consts::FRAC_2_PI.sqrt() * (x + 0.044_715 * x * x * x);
+            x * sigmoid(2.0 * u)
+        }
+        Activation::QuickGelu => x * sigmoid(1.702 * x),
+        Activation::Relu => x.max(0.0),
+        Activation::Sigmoid => sigmoid(x),
     }
 }
 
@@ -218,7 +294,14 @@ mod tests {
     use crate::Rng;
     use crate::testing::{assert_close, assert_gradient, execs, random};
 
-    const KINDS: [Activation; 3] = [Activation::Silu, Activation::Gelu, Activation::Sigmoid];
+    const KINDS: [Activation; 6] = [
+        Activation::Silu,
+        Activation::Gelu,
+        Activation::GeluTanh,
+        Activation::QuickGelu,
+        Activation::Relu,
+        Activation::Sigmoid,
+    ];
 
     #[test]
     fn values_of_any_length() {
@@ -244,6 +327,23 @@ mod tests {
         }
     }
 
+    /// No level is further from the definition than a few roundings of numbers of its size.
+    #[test]
+    fn no_value_is_off() {
+        let x: Vec<f32> = (-12_000..12_000).map(|i| i as f32 / 1000.0).collect();
+        for exec in execs() {
+            for kind in KINDS {
+                let (mut want, mut got) = (vec![0.0; x.len()], vec![f32::NAN; x.len()]);
+                reference(kind, &x, &mut want);
+                activation(&exec, kind, &x, &mut got);
+                for ((x, want), got) in x.iter().zip(&want).zip(got) {
+                    let error = (want - got).abs();
+                    assert!(error <= 4e-7 * x.abs().max(1.0), "{kind:?}({x}) = {got}, not {want}");
+                }
+            }
+        }
+    }
+
     #[test]
     fn far_values_stay_finite() {
         let x = [-1e30, -200.0, 200.0, 1e30];
@@ -253,6 +353,12 @@ mod tests {
                 activation(&exec, kind, &x, &mut y);
                 assert!(y.iter().all(|y| y.is_finite()), "{kind:?} {y:?}");
                 assert!(y[0].abs() < 1e-7 && y[1].abs() < 1e-7, "{kind:?} {y:?}");
+                let mut slopes = [f32::NAN; 4];
+                activation_backward(&exec, kind, &x, &[1.0; 4], &mut slopes);
+                assert!(
+                    slopes.iter().all(|s| (-1e-6..1.000_001).contains(s)),
+                    "{kind:?} {slopes:?}"
+                );
             }
         }
     }

@@ -42,6 +42,40 @@ pub fn scale(exec: &Exec, alpha: f32, a: &[f32], out: &mut [f32]) {
     });
 }
 
+/// `out = x + row` for each row of `x: [rows, dim]`, `row: [dim]`: the bias of a product.
+///
+/// # Panics
+///
+/// If lengths disagree.
+#[track_caller]
+pub fn add_row(exec: &Exec, x: &[f32], row: &[f32], out: &mut [f32]) {
+    let dim = row.len();
+    assert!(dim > 0 && x.len().is_multiple_of(dim), "x must be [rows, {dim}]");
+    assert_eq!(x.len(), out.len(), "lengths of x and out");
+    let rows = exec.threads.rows_per_task(x.len() / dim, 8);
+    exec.threads.for_each_chunk(out, rows * dim, |task, out| {
+        let x = &x[task * rows * dim..][..out.len()];
+        for (x, out) in x.chunks_exact(dim).zip(out.chunks_exact_mut(dim)) {
+            out.iter_mut().zip(x).zip(row).for_each(|((out, x), row)| *out = x + row);
+        }
+    });
+}
+
+/// Adds the sum of all rows of `x: [rows, dim]` to `sums: [dim]`, row by row: the derivative of
+/// [`add_row`].
+///
+/// # Panics
+///
+/// If lengths disagree.
+#[track_caller]
+pub fn sum_rows(x: &[f32], sums: &mut [f32]) {
+    let dim = sums.len();
+    assert!(dim > 0 && x.len().is_multiple_of(dim), "x must be [rows, {dim}]");
+    for x in x.chunks_exact(dim) {
+        sums.iter_mut().zip(x).for_each(|(sum, x)| *sum += x);
+    }
+}
+
 /// Sum of squares, in f64, in the order of the pieces whatever the number of threads.
 pub fn sum_of_squares(exec: &Exec, x: &[f32]) -> f64 {
     let mut sums = vec![0.0f64; x.len().div_ceil(PIECE)];
@@ -87,6 +121,26 @@ mod tests {
                 let mut alone = [f32::NAN];
                 scaled_sum(&exec, 1.3, &a[i..=i], -0.7, &b[i..=i], &mut alone);
                 assert_eq!(whole[i], alone[0], "element {i}, {exec:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_row_added_and_summed() {
+        for (rows, dim) in [(0, 3), (1, 1), (3, 7), (130, 33), (1000, 1)] {
+            let mut rng = Rng(dim as u64);
+            let (x, row) = (random(&mut rng, rows * dim), random(&mut rng, dim));
+            let want: Vec<f32> = x.iter().enumerate().map(|(i, x)| x + row[i % dim]).collect();
+            let mut sums = vec![0.0; dim];
+            sum_rows(&x, &mut sums);
+            for (i, sum) in sums.iter().enumerate() {
+                let want: f32 = x.iter().skip(i).step_by(dim).sum();
+                assert!((sum - want).abs() < 1e-4, "{sum} {want}");
+            }
+            for exec in execs() {
+                let mut out = vec![f32::NAN; x.len()];
+                add_row(&exec, &x, &row, &mut out);
+                assert_eq!(out, want);
             }
         }
     }

@@ -7,8 +7,9 @@
 //! Backward, with `h = grad w`: `grad_x = (h - mean(h) - n mean(h n)) / sqrt(var + eps)`.
 //! Memory-bound. Source: arXiv:1607.06450.
 
-use crate::Exec;
+use crate::cpu::{narrow, wide};
 use crate::lanes::{dot, load, store};
+use crate::{Arithmetic, Exec};
 use fearless_simd::{dispatch, prelude::*};
 
 /// Rows whose weight gradients are summed together, whatever the number of threads.
@@ -27,6 +28,10 @@ pub fn layer_norm(exec: &Exec, x: &[f32], weight: &[f32], bias: &[f32], eps: f32
     let rows = exec.threads.rows_per_task(x.len() / dim, 8);
     exec.threads.for_each_chunk(out, rows * dim, |task, out| {
         let x = &x[task * rows * dim..][..out.len()];
+        if exec.cpu.arithmetic == Arithmetic::F64 {
+            let row = reference(&wide(x), &wide(weight), &wide(bias), f64::from(eps));
+            return narrow(&row, out);
+        }
         for (x, out) in x.chunks_exact(dim).zip(out.chunks_exact_mut(dim)) {
             dispatch!(exec.cpu.level, simd => simd_row(simd, x, weight, bias, eps, out));
         }
@@ -151,10 +156,6 @@ mod tests {
     use super::*;
     use crate::Rng;
     use crate::testing::{assert_close, assert_gradient, execs, random};
-
-    fn wide(x: &[f32]) -> Vec<f64> {
-        x.iter().map(|&x| f64::from(x)).collect()
-    }
 
     #[test]
     fn rows_of_any_width() {

@@ -18,6 +18,7 @@ pub mod weight;
 
 pub use device::Device;
 pub use error::Error;
+pub use kernels::activation::Activation;
 pub use kernels::attention::{
     Attention, AttentionSpan, Kv, KvPages, KvType, PAGE_TOKENS, Page, PageError,
 };

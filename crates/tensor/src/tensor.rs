@@ -7,6 +7,7 @@ use kernels::half::{Bf16, bf16_to_f32, f32_to_bf16};
 use kernels::matmul::Elements;
 use kernels::quant::{self, Format, Unrepresentable};
 use kernels::{Buffers, Rng};
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
@@ -234,6 +235,16 @@ impl Tensor {
         match &self.0.storage {
             Storage::Gpu(data) => data,
             _ => panic!("a tensor on the CPU where the GPU computes: {self:?}"),
+        }
+    }
+
+    /// The elements of an f32 tensor where the CPU can read them, for operations that have no twin on
+    /// the GPU yet; copied if they are there.
+    #[track_caller]
+    pub(crate) fn host_data(&self) -> Cow<'_, [f32]> {
+        match &self.0.storage {
+            Storage::Gpu(data) => data.to_vec().into(),
+            _ => self.data().into(),
         }
     }
 

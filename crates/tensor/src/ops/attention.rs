@@ -124,7 +124,9 @@ impl Tensor {
         }
         let exec = self.device().exec();
         let mut out = self.output(self.len());
-        let mut lse = self.output(self.rows() * shape.heads);
+        // What only the backward pass needs.
+        let tracked = [self, k, v].iter().any(|x| x.tracked());
+        let mut lse = self.output(if tracked { self.rows() * shape.heads } else { 0 });
         let (q_width, kv_width) = (self.last_dim(), k.last_dim());
         for AttentionSpan { rows: r, keys } in &rows.spans {
             attention::attention(
@@ -138,12 +140,12 @@ impl Tensor {
                     v: &v.data()[keys.start * kv_width..keys.end * kv_width],
                 },
                 &mut out[r.start * q_width..r.end * q_width],
-                Some(&mut lse[r.start * shape.heads..r.end * shape.heads]),
+                tracked.then(|| &mut lse[r.start * shape.heads..r.end * shape.heads]),
             );
         }
         let rows = Arc::clone(rows);
         let result = Self::new(self.device(), self.shape(), out);
-        if ![self, k, v].iter().any(|x| x.tracked()) {
+        if !tracked {
             return result;
         }
         let lse = Self::new(self.device(), &[self.rows(), shape.heads], lse);

@@ -4,6 +4,7 @@ use crate::Tensor;
 use crate::tensor::Data;
 use kernels::activation::{Activation, activation, activation_backward, swiglu, swiglu_backward};
 use kernels::cuda;
+use kernels::layer_norm::{layer_norm, layer_norm_backward};
 use kernels::rms_norm::{gated_rms_norm, gated_rms_norm_backward, rms_norm, rms_norm_backward};
 
 impl Tensor {
@@ -85,28 +86,57 @@ impl Tensor {
         })
     }
 
+    /// `(self - mean) / sqrt(variance + eps) * weight + bias` over the innermost dimension; `weight`
+    /// and `bias` are `[last_dim]`. On the CPU, also for tensors of the GPU.
+    ///
+    /// # Panics
+    ///
+    /// If shapes do not fit.
+    #[track_caller]
+    pub fn layer_norm(&self, weight: &Self, bias: &Self, eps: f32) -> Self {
+        assert_eq!(weight.shape(), [self.last_dim()], "the weight of a norm of {self:?}");
+        let mut out = self.output(self.len());
+        let exec = self.device().exec();
+        let (x, w, b) = (self.host_data(), weight.host_data(), bias.host_data());
+        layer_norm(exec, &x, &w, &b, eps, &mut out);
+        let (x, w) = (self.detach(), weight.detach());
+        Self::from_op(self.shape(), out, &[self, weight, bias], move |grad| {
+            let mut gx = grad.output(x.len());
+            let (mut gw, mut gb) = (vec![0.0; w.len()], vec![0.0; w.len()]);
+            let (exec, grad) = (grad.device().exec(), grad.host_data());
+            let (data, weight) = (x.host_data(), w.host_data());
+            layer_norm_backward(exec, &data, &weight, eps, &grad, &mut gx, &mut gw, &mut gb);
+            vec![Some(x.like(gx)), Some(w.like(gw)), Some(w.like(gb))]
+        })
+    }
+
     /// `self * sigmoid(self)`.
     pub fn silu(&self) -> Self {
+        self.activation(Activation::Silu)
+    }
+
+    /// `f(self)` for each element; all but [`Activation::Silu`] on the CPU, also for tensors of the
+    /// GPU.
+    pub fn activation(&self, kind: Activation) -> Self {
         let out: Data = match self.device().cuda() {
-            Some(gpu) => cuda::activation::silu(gpu, self.gpu()).into(),
-            None => {
+            Some(gpu) if kind == Activation::Silu => cuda::activation::silu(gpu, self.gpu()).into(),
+            _ => {
                 let mut out = self.output(self.len());
-                activation(self.device().exec(), Activation::Silu, self.data(), &mut out);
+                activation(self.device().exec(), kind, &self.host_data(), &mut out);
                 out.into()
             }
         };
         let x = self.detach();
         Self::from_op(self.shape(), out, &[self], move |grad| {
-            if let Some(gpu) = grad.device().cuda() {
-                return vec![Some(x.like(cuda::activation::silu_backward(
-                    gpu,
-                    x.gpu(),
-                    grad.gpu(),
-                )))];
+            if let Some(gpu) = grad.device().cuda()
+                && kind == Activation::Silu
+            {
+                let grad = cuda::activation::silu_backward(gpu, x.gpu(), grad.gpu());
+                return vec![Some(x.like(grad))];
             }
             let mut gx = grad.output(x.len());
             let exec = grad.device().exec();
-            activation_backward(exec, Activation::Silu, x.data(), grad.data(), &mut gx);
+            activation_backward(exec, kind, &x.host_data(), &grad.host_data(), &mut gx);
             vec![Some(x.like(gx))]
         })
     }
