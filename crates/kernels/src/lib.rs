@@ -31,6 +31,7 @@ pub mod quant;
 pub mod rms_norm;
 pub mod rng;
 pub mod rope;
+pub mod rope_table;
 pub mod softmax;
 pub mod threads;
 
