@@ -126,9 +126,7 @@ impl Place {
             Self::Gguf(file) => Ok(Config::from_gguf(file)?),
             Self::Folder(_) => {
                 let path = self.config_path();
-                let text = std::fs::read(&path)
-                    .map_err(|source| models::Error::Io { path: path.clone(), source })?;
-                Ok(Config::from_json(&text, &path)?)
+                Ok(Config::from_json(&read(&path)?, &path)?)
             }
         }
     }
@@ -197,6 +195,11 @@ impl Place {
         }
         Ok(models::load(config, checkpoint, device, policy)?)
     }
+}
+
+/// Reads a file of a model.
+pub(crate) fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+    Ok(std::fs::read(path).map_err(|source| models::Error::Io { path: path.to_owned(), source })?)
 }
 
 /// Reads a text file.

@@ -4,7 +4,7 @@
 //!
 //! A field may be spelled twice if both say the same. What is not here is ignored.
 
-mod fields;
+pub(crate) mod fields;
 mod gguf;
 #[cfg(test)]
 mod tests;

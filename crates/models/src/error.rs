@@ -39,7 +39,7 @@ pub enum Error {
         /// The file.
         path: PathBuf,
         /// The field.
-        field: &'static str,
+        field: String,
     },
     /// A model of another kind.
     #[error("`{path}` is of architecture {found}, supported are {supported}")]
@@ -62,6 +62,16 @@ pub enum Error {
         found: String,
         /// What it may be.
         expected: String,
+    },
+    /// A model of a kind that a command does not know.
+    #[error("`{path}` is of {found}, supported are {supported}")]
+    Kind {
+        /// The file.
+        path: PathBuf,
+        /// What it says.
+        found: String,
+        /// What there is.
+        supported: String,
     },
     /// A weight that cannot be read.
     #[error(transparent)]

@@ -3,6 +3,7 @@
 //! A model is made from a [`Config`] and a [`weights::Source`]; it computes on a [`Batch`] and
 //! keeps nothing: what a sequence has read is in its [`Cache`], which the caller holds.
 
+pub mod audio;
 mod batch;
 mod cache;
 mod config;
@@ -12,6 +13,7 @@ pub mod layers;
 pub mod lm;
 mod memory;
 pub mod sequence;
+pub mod vision;
 pub mod weights;
 
 pub use batch::Batch;

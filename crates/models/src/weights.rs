@@ -2,11 +2,13 @@
 //! Conversions to GGUF files and back are in `gguf`.
 
 mod gguf;
+mod part;
 mod policy;
 mod sizes;
 
 pub(crate) use gguf::check;
 pub use gguf::{quantized, to_gguf, to_released};
+pub use part::Part;
 pub use policy::Policy;
 pub use sizes::{loaded_bytes, planned_bytes};
 
@@ -37,6 +39,10 @@ pub enum Role {
     },
     /// A router: what it multiplies is always f32.
     Router,
+    /// A bias: added to a product's rows, always f32.
+    Bias,
+    /// Positions and other rows that are added to activations, always f32.
+    Rows,
 }
 
 /// Gives weights by their names in released checkpoints. Experts are asked for stacked, as
@@ -55,6 +61,31 @@ pub trait Source {
     ///
     /// If it cannot be given in this shape.
     fn weight(&mut self, name: &str, shape: &[usize], role: Role) -> Result<Weight, Error>;
+
+    /// The matrix of a convolution, `[out, taps * in]`, of which files have `[out, in, taps…]`.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be given in this shape.
+    fn conv(&mut self, name: &str, shape: &[usize], role: Role) -> Result<Weight, Error> {
+        self.weight(name, &[shape[0], shape[1..].iter().product()], role)
+    }
+}
+
+/// Of a convolution's weight, `[out, in, taps…]`, the matrix `[out, taps * in]`: it multiplies rows of
+/// what is under each tap, all channels of a tap together.
+fn taps_outermost(tensor: &Tensor) -> Tensor {
+    let [out, channels, ..] = *tensor.shape() else { panic!("a convolution's weight {tensor:?}") };
+    let taps: usize = tensor.shape()[2..].iter().product();
+    let x = tensor.to_vec();
+    let mut data = Vec::with_capacity(x.len());
+    for filter in x.chunks_exact((channels * taps).max(1)) {
+        for tap in 0..taps {
+            data.extend(filter[tap..].iter().step_by(taps));
+        }
+    }
+    let matrix = Tensor::new(tensor.device(), &[out, taps * channels], data);
+    if tensor.is_bf16() { matrix.to_bf16() } else { matrix }
 }
 
 /// Precision of a role's products when the model's is `precision`.
@@ -302,6 +333,17 @@ impl Source for FromCheckpoint<'_> {
             if kept == DType::Bf16 && !exact { Precision::Bf16 } else { Precision::F32 };
         Ok(Weight::new(tensor, precision))
     }
+
+    fn conv(&mut self, name: &str, shape: &[usize], role: Role) -> Result<Weight, Error> {
+        let tensor = self.load(name, shape)?;
+        // Never in blocks: there are few of these, and their rows are short.
+        let precision = match self.policy {
+            Some(Policy::F32) => Precision::F32,
+            None if self.own(name) != DType::Bf16 => Precision::F32,
+            _ => precision_of(role, Precision::Bf16),
+        };
+        Ok(Weight::new(taps_outermost(&tensor), precision))
+    }
 }
 
 /// Weights from a checkpoint as parameters to be trained further.
@@ -337,6 +379,12 @@ impl Source for ToTrain<'_> {
         let parameter = weight.tensor().to_f32().into_parameter();
         Ok(Weight::new(parameter, precision_of(role, self.precision)))
     }
+
+    fn conv(&mut self, name: &str, shape: &[usize], role: Role) -> Result<Weight, Error> {
+        let weight = self.source.conv(name, shape, role)?;
+        let parameter = weight.tensor().to_f32().into_parameter();
+        Ok(Weight::new(parameter, precision_of(role, self.precision)))
+    }
 }
 
 /// Random weights as parameters to be trained: the report's initial scale (arXiv:2501.08313,
@@ -358,15 +406,20 @@ impl<'a> Random<'a> {
     }
 
     fn draw(&mut self, shape: &[usize], role: Role) -> Tensor {
-        if role == Role::Norm {
-            return Tensor::full(self.device, shape, 1.0).into_parameter();
+        match role {
+            Role::Norm => return Tensor::full(self.device, shape, 1.0).into_parameter(),
+            Role::Bias => return Tensor::zeros(self.device, shape).into_parameter(),
+            _ => (),
         }
         self.drawn += 1;
         let mut rng = Rng::stream(self.seed, self.drawn);
-        let [n, k] = [shape[shape.len() - 2], shape[shape.len() - 1]].map(|n| n as f32);
+        let (k, rest) = shape.split_last().map_or((1, &[][..]), |(k, rest)| (*k, rest));
+        let [n, k] = [rest.last().copied().unwrap_or(1), k].map(|n| n as f32);
         let xavier = (2.0 / (n + k)).sqrt();
         let std = match role {
             Role::Embedding => 1.0,
+            // Small beside what it is added to.
+            Role::Rows => 0.02,
             // Chosen so that the first guesses are even: 1 / sqrt(hidden) would be confident.
             Role::Head | Role::Router => 0.02,
             Role::Deep => xavier * self.deep_scale,

@@ -5,13 +5,15 @@ use serde_json::{Map, Value};
 use std::ops::RangeInclusive;
 use std::path::Path;
 
-pub(super) struct Fields<'a> {
+pub(crate) struct Fields<'a> {
     map: Map<String, Value>,
     path: &'a Path,
+    /// What stands before names in errors: nothing, or that of the field this is the value of.
+    within: String,
 }
 
 impl<'a> Fields<'a> {
-    pub(super) fn parse(text: &[u8], path: &'a Path) -> Result<Self, Error> {
+    pub(crate) fn parse(text: &[u8], path: &'a Path) -> Result<Self, Error> {
         let json = |reason: String| Error::Json { path: path.to_owned(), reason };
         match serde_json::from_slice(text).map_err(|error| json(error.to_string()))? {
             Value::Object(map) => Ok(Self::new(map, path)),
@@ -19,37 +21,53 @@ impl<'a> Fields<'a> {
         }
     }
 
-    pub(super) fn new(map: Map<String, Value>, path: &'a Path) -> Self {
-        Self { map, path }
+    pub(crate) fn new(map: Map<String, Value>, path: &'a Path) -> Self {
+        Self { map, path, within: String::new() }
     }
 
-    pub(super) fn path(&self) -> &Path {
+    /// The fields of the object `name`, if it is there and not null.
+    pub(crate) fn part(&self, name: &str) -> Result<Option<Self>, Error> {
+        match self.map.get(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::Object(map)) => {
+                let within = format!("{}{name}.", self.within);
+                Ok(Some(Self { map: map.clone(), path: self.path, within }))
+            }
+            Some(_) => Err(self.wrong(name, "an object")),
+        }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
         self.path
     }
 
     /// The field `name`, or the part of a field, as `field.part`.
-    pub(super) fn get(&self, name: &str) -> Option<&Value> {
+    pub(crate) fn get(&self, name: &str) -> Option<&Value> {
         self.map.get(name).or_else(|| {
             let (outer, inner) = name.split_once('.')?;
             self.map.get(outer)?.get(inner)
         })
     }
 
-    pub(super) fn missing(&self, field: &'static str) -> Error {
-        Error::MissingField { path: self.path.to_owned(), field }
+    pub(crate) fn missing(&self, field: &str) -> Error {
+        Error::MissingField { path: self.path.to_owned(), field: self.full(field) }
     }
 
-    pub(super) fn wrong(&self, field: &str, expected: &str) -> Error {
+    fn full(&self, field: &str) -> String {
+        format!("{}{field}", self.within)
+    }
+
+    pub(crate) fn wrong(&self, field: &str, expected: &str) -> Error {
         let mut found = self.get(field).unwrap_or(&Value::Null).to_string();
         if found.chars().count() > 60 {
             found = found.chars().take(60).chain("…".chars()).collect();
         }
-        let (path, field) = (self.path.to_owned(), field.to_owned());
+        let (path, field) = (self.path.to_owned(), self.full(field));
         Error::Field { path, field, found, expected: expected.to_owned() }
     }
 
     /// An error if the field is there and `good` says no.
-    pub(super) fn refuse_unless(
+    pub(crate) fn refuse_unless(
         &self,
         field: &str,
         good: impl Fn(&Value) -> bool,
@@ -74,7 +92,7 @@ impl<'a> Fields<'a> {
             let value = read(value).ok_or_else(|| self.wrong(name, expected))?;
             match &first {
                 Some((other, known)) if *known != value => {
-                    let expected = format!("the same as `{other}`");
+                    let expected = format!("the same as `{}`", self.full(other));
                     return Err(self.wrong(name, &expected));
                 }
                 _ => first = Some((name, value)),
@@ -83,7 +101,7 @@ impl<'a> Fields<'a> {
         Ok(first.map(|(_, value)| value))
     }
 
-    pub(super) fn integer(
+    pub(crate) fn integer(
         &self,
         names: &[&str],
         range: RangeInclusive<u64>,
@@ -93,15 +111,29 @@ impl<'a> Fields<'a> {
     }
 
     /// A size: from 1 to `max`.
-    pub(super) fn optional_size(&self, names: &[&str], max: u64) -> Result<Option<usize>, Error> {
+    pub(crate) fn optional_size(&self, names: &[&str], max: u64) -> Result<Option<usize>, Error> {
         Ok(self.integer(names, 1..=max)?.map(|n| n as usize))
     }
 
-    pub(super) fn size(&self, names: &[&'static str], max: u64) -> Result<usize, Error> {
+    pub(crate) fn size(&self, names: &[&str], max: u64) -> Result<usize, Error> {
         self.optional_size(names, max)?.ok_or_else(|| self.missing(names[0]))
     }
 
-    pub(super) fn number(
+    /// One of the words of `choices`, with what it means.
+    pub(crate) fn choice<T: Copy + PartialEq>(
+        &self,
+        name: &str,
+        choices: &[(&str, T)],
+    ) -> Result<Option<T>, Error> {
+        let words: Vec<String> = choices.iter().map(|(word, _)| format!("\"{word}\"")).collect();
+        let read = |value: &Value| {
+            let word = value.as_str()?;
+            choices.iter().find(|(choice, _)| *choice == word).map(|(_, meaning)| *meaning)
+        };
+        self.one_of(&[name], read, &format!("one of {}", words.join(", ")))
+    }
+
+    pub(crate) fn number(
         &self,
         names: &[&str],
         range: RangeInclusive<f64>,
@@ -110,7 +142,7 @@ impl<'a> Fields<'a> {
         self.one_of(names, |v| v.as_f64().filter(|v| range.contains(v)), &expected)
     }
 
-    pub(super) fn flag(&self, name: &str) -> Result<Option<bool>, Error> {
+    pub(crate) fn flag(&self, name: &str) -> Result<Option<bool>, Error> {
         self.one_of(&[name], Value::as_bool, "true or false")
     }
 }

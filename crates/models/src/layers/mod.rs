@@ -1,7 +1,10 @@
 //! Layers that architectures share.
 
+pub(crate) mod encoder;
 pub mod lightning_attention;
+pub(crate) mod linear;
 pub mod moe;
+pub(crate) mod projector;
 pub mod softmax_attention;
 
 use crate::Batch;

@@ -108,7 +108,7 @@ pub(super) fn kept(
     };
     let sensitive = role == Role::Head || name.ends_with("output_gate.weight");
     let wanted = match (role, policy) {
-        (Role::Norm | Role::Router, _) => DType::F32,
+        (Role::Norm | Role::Router | Role::Bias | Role::Rows, _) => DType::F32,
         // Looked up, not multiplied.
         (Role::Embedding, _) if matches!(own, DType::Blocks(_)) => DType::F32,
         (Role::Embedding, _) | (_, None) => own,

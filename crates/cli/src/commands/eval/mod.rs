@@ -1,6 +1,7 @@
 //! `fulgurite eval`: measures a model.
 
 mod agreement;
+mod forward;
 mod lookup;
 mod perplexity;
 
@@ -18,6 +19,10 @@ pub(crate) enum What {
     ///
     /// For comparisons with other implementations: computed in f64 between operations, which is slow.
     Logits(Logits),
+    /// What a model that is not a language model computes: every `out.NAME` from every `in.NAME`
+    ///
+    /// For comparisons with other implementations: computed in f64 between operations, which is slow.
+    Forward(forward::Arguments),
     /// Whole answers right, over generated documents of held-out words, or a list of questions
     Lookup(lookup::Arguments),
     /// How well a text is foreseen, and how far one kind of weights is from another
@@ -49,6 +54,7 @@ pub(crate) struct Logits {
 pub(crate) fn run(what: &What, device: &Device) -> anyhow::Result<()> {
     match what {
         What::Logits(arguments) => logits(arguments, device),
+        What::Forward(arguments) => forward::run(arguments, device),
         What::Lookup(arguments) => lookup::run(arguments, device),
         What::Perplexity(arguments) => perplexity::run(arguments, device),
     }

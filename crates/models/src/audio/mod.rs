@@ -1,0 +1,4 @@
+//! Models that hear.
+
+pub mod log_mel;
+pub mod whisper;

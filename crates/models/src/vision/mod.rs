@@ -1,0 +1,3 @@
+//! Models that see.
+
+pub mod clip;
