@@ -73,6 +73,16 @@ pub enum Error {
         /// What there is.
         supported: String,
     },
+    /// Something to compute on that the model cannot read.
+    #[error("input `{name}` has {found}, expected {expected}")]
+    Input {
+        /// The input.
+        name: &'static str,
+        /// What it is.
+        found: String,
+        /// What the model reads.
+        expected: String,
+    },
     /// A weight that cannot be read.
     #[error(transparent)]
     Tensor(#[from] tensor::Error),

@@ -13,6 +13,7 @@ pub mod layers;
 pub mod lm;
 mod memory;
 pub mod sequence;
+pub mod video;
 pub mod vision;
 pub mod weights;
 
