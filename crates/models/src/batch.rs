@@ -1,5 +1,6 @@
 //! What one forward pass works on, as plain data.
 
+use crate::inserted::Inserted;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -16,6 +17,8 @@ pub struct Batch {
     pub output_rows: Arc<[usize]>,
     /// Tokens that query softmax layers, in order; all unless set.
     pub(crate) query_rows: Option<Arc<[usize]>>,
+    /// What stands for tokens that are no text.
+    pub(crate) inserted: Option<Inserted>,
 }
 
 impl Batch {
@@ -41,7 +44,22 @@ impl Batch {
             positions: positions.into(),
             output_rows: output_rows.into(),
             query_rows: None,
+            inserted: None,
         }
+    }
+
+    /// The same with rows of pictures or sounds in place of tokens of this batch, which keep their
+    /// positions; their ids are not looked at.
+    ///
+    /// # Panics
+    ///
+    /// If there is not a row per token, or tokens are not in order or not in the batch.
+    #[track_caller]
+    pub fn with(self, inserted: Inserted) -> Self {
+        assert_eq!(inserted.tokens.len(), inserted.rows.rows(), "a row for each token");
+        assert!(inserted.tokens.is_sorted_by(|a, b| a < b), "tokens in order");
+        assert!(inserted.tokens.last().is_none_or(|&last| last < self.tokens()), "tokens inside");
+        Self { inserted: Some(inserted), ..self }
     }
 
     /// Number of tokens.

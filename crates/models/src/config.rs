@@ -105,8 +105,12 @@ impl Config {
     ///
     /// If it is not JSON, of another architecture, or has values that a model cannot have.
     pub fn from_json(text: &[u8], path: &Path) -> Result<Self, Error> {
-        let fields = Fields::parse(text, path)?;
-        let slope_rule = architecture(&fields)?;
+        Self::from_fields(&Fields::parse(text, path)?)
+    }
+
+    /// The same of fields that may be a part of a file.
+    pub(crate) fn from_fields(fields: &Fields<'_>) -> Result<Self, Error> {
+        let slope_rule = architecture(fields)?;
         fields.refuse_unless("sliding_window", Value::is_null, "null")?;
         fields.refuse_unless("hidden_act", |v| v == "silu", "\"silu\"")?;
         let no_experts = |v: &Value| match v {
@@ -120,7 +124,7 @@ impl Config {
         let hidden_size = fields.size(&["hidden_size"], 1 << 24)?;
         let num_local_experts = fields.size(&["num_local_experts", "num_experts"], 1 << 16)?;
         let (head_dim, rotary_dim, rope_theta) =
-            rotation(&fields, hidden_size, num_attention_heads)?;
+            rotation(fields, hidden_size, num_attention_heads)?;
         let config = Self {
             vocab_size: fields.size(&["vocab_size"], 1 << 28)?,
             hidden_size,
@@ -133,10 +137,10 @@ impl Config {
             head_dim,
             num_local_experts,
             num_experts_per_tok: fields.size(&["num_experts_per_tok"], 1 << 16)?,
-            layer_types: layer_types(&fields, num_hidden_layers, slope_rule)?,
-            full_attn: factors(&fields, "full_attn", "layernorm_full_attention")?,
-            linear_attn: factors(&fields, "linear_attn", "layernorm_linear_attention")?,
-            mlp: factors(&fields, "mlp", "layernorm_mlp")?,
+            layer_types: layer_types(fields, num_hidden_layers, slope_rule)?,
+            full_attn: factors(fields, "full_attn", "layernorm_full_attention")?,
+            linear_attn: factors(fields, "linear_attn", "layernorm_linear_attention")?,
+            mlp: factors(fields, "mlp", "layernorm_mlp")?,
             postnorm: fields.flag("postnorm")?.unwrap_or(slope_rule == SlopeRule::Transformers),
             rms_norm_eps: fields.number(&["rms_norm_eps"], 0.0..=1.0)?.unwrap_or(1e-5),
             rope_theta,
@@ -145,14 +149,14 @@ impl Config {
             max_position_embeddings: fields
                 .optional_size(&["max_position_embeddings"], 1 << 40)?
                 .ok_or_else(|| fields.missing("max_position_embeddings"))?,
-            eos_token_ids: eos(&fields, &["eos_token_id"])?,
+            eos_token_ids: eos(fields, &["eos_token_id"])?,
             slope_rule,
             attention_log_length_base: fields.number(&["attention_log_length_base"], 1.5..=1e12)?,
             relevance_token_id: fields
                 .integer(&["relevance_token_id"], 0..=u64::from(u32::MAX))?
                 .map(|id| id as u32),
         };
-        config.check(&fields, |name| name)?;
+        config.check(fields, |name| name)?;
         Ok(config)
     }
 

@@ -73,15 +73,18 @@ pub enum Error {
         /// What there is.
         supported: String,
     },
-    /// Something to compute on that the model cannot read.
-    #[error("input `{name}` has {found}, expected {expected}")]
-    Input {
-        /// The input.
-        name: &'static str,
-        /// What it is.
-        found: String,
-        /// What the model reads.
-        expected: String,
+    /// A text with more or fewer places for pictures and sounds than there are of these.
+    #[error(
+        "the text has {found} placeholders (token {placeholder}), expected {expected}, one for each \
+         of what is inserted"
+    )]
+    Placeholders {
+        /// The token.
+        placeholder: u32,
+        /// How many there are.
+        found: usize,
+        /// How many there must be.
+        expected: usize,
     },
     /// A weight that cannot be read.
     #[error(transparent)]
@@ -124,6 +127,16 @@ pub enum Error {
         path: PathBuf,
         /// Their names.
         names: Vec<String>,
+    },
+    /// Something to compute on that the model cannot read.
+    #[error("input `{name}` has {found}, expected {expected}")]
+    Input {
+        /// The input.
+        name: &'static str,
+        /// What it is.
+        found: String,
+        /// What the model reads.
+        expected: String,
     },
 }
 

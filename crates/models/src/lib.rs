@@ -9,6 +9,7 @@ mod cache;
 mod config;
 mod cost;
 mod error;
+mod inserted;
 pub mod layers;
 pub mod lm;
 mod memory;
@@ -22,6 +23,7 @@ pub use cache::{Cache, LayerCache, Mark, default_kv};
 pub use config::{Config, LayerType, ResidualFactors, SlopeRule};
 pub use cost::{WeightBytes, Work};
 pub use error::Error;
+pub use inserted::{Inserted, expand};
 pub use layers::moe::RouterOutput;
 pub use lm::minimax_text_01::{MiniMaxText01, Output};
 

@@ -112,6 +112,10 @@ const MANY: usize = 1000;
 /// Names that files may hold and that are computed here instead.
 const BUFFERS: [&str; 4] = ["slope_rate", "query_decay", "key_decay", "diagonal_decay"];
 
+fn is_buffer(name: &str) -> bool {
+    BUFFERS.iter().any(|buffer| name.ends_with(buffer))
+}
+
 impl<'a> FromCheckpoint<'a> {
     /// Reads from `checkpoint`; matrices as `policy` says, or as the file has them.
     pub fn new(checkpoint: &'a Checkpoint, device: &'a Device, policy: Option<Policy>) -> Self {
@@ -137,8 +141,7 @@ impl<'a> FromCheckpoint<'a> {
     }
 
     fn check_all_read(&self) -> Result<(), Error> {
-        let buffer = |name: &str| BUFFERS.iter().any(|buffer| name.ends_with(buffer));
-        let unread = self.checkpoint.unread().into_iter().filter(|name| !buffer(name));
+        let unread = self.checkpoint.unread().into_iter().filter(|name| !is_buffer(name));
         let names: Vec<String> = unread.map(str::to_owned).collect();
         if names.is_empty() {
             Ok(())

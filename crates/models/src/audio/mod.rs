@@ -1,4 +1,5 @@
 //! Models that hear.
 
 pub mod log_mel;
+pub mod voxtral;
 pub mod whisper;

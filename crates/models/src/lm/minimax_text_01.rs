@@ -102,6 +102,9 @@ impl MiniMaxText01 {
         let narrowed = self.config.relevance_token_id.map(|id| queried(id, batch, &mut caches));
         let batch = narrowed.as_ref().unwrap_or(batch);
         let mut x = self.embed_tokens.embed(&batch.input_ids); // [tokens, hidden_size]
+        if let Some(inserted) = &batch.inserted {
+            x = inserted.into_embeddings(&x);
+        }
         let mut router = Vec::with_capacity(self.layers.len());
         for (i, layer) in self.layers.iter().enumerate() {
             let last = i + 1 == self.layers.len();

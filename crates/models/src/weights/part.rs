@@ -1,7 +1,7 @@
 //! One part of a checkpoint that holds several: a tower beside a language model, an encoder beside
 //! its decoder.
 
-use super::{FromCheckpoint, Policy, Role, Source};
+use super::{FromCheckpoint, Policy, Role, Source, is_buffer};
 use crate::Error;
 use tensor::{Checkpoint, Device, Tensor, Weight};
 
@@ -42,8 +42,8 @@ impl<'a> Part<'a> {
     pub fn finish(self, beside: &[&str]) -> Result<(), Error> {
         self.source.check_none_missing()?;
         let ours = |name: &&str| {
-            let name = name.strip_prefix(&self.prefix);
-            name.is_some_and(|name| !beside.iter().any(|beside| name.starts_with(beside)))
+            let Some(name) = name.strip_prefix(&self.prefix) else { return false };
+            !beside.iter().any(|beside| name.starts_with(beside)) && !is_buffer(name)
         };
         let unread = self.source.checkpoint.unread().into_iter().filter(ours);
         let names: Vec<String> = unread.map(str::to_owned).collect();
@@ -51,6 +51,18 @@ impl<'a> Part<'a> {
             true => Ok(()),
             false => Err(Error::UnreadTensors { path: self.source.path(), names }),
         }
+    }
+
+    /// To be called when this part, the last of a file, is made: whether everything was there, and
+    /// everything in the file was used, but for names that begin with one of `beside`.
+    ///
+    /// # Errors
+    ///
+    /// Names what was missing, or what nobody asked for.
+    pub fn finish_file(mut self, beside: &[&str]) -> Result<(), Error> {
+        self.source.check_none_missing()?;
+        self.prefix.clear();
+        self.finish(beside)
     }
 
     fn full(&self, name: &str) -> String {

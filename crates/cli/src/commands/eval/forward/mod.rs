@@ -1,7 +1,9 @@
 //! `fulgurite eval forward`: what models that are not language models compute, for comparisons with
 //! other implementations.
 
+mod audio;
 mod clip;
+mod images;
 mod log_mel;
 mod video;
 mod whisper;
@@ -46,14 +48,19 @@ struct Kind {
 }
 
 const KINDS: &[Kind] = &[
+    Kind { names: &[models::video::sana::CLASS], forward: video::sana },
+    Kind { names: &[models::video::wan::CLASS], forward: video::wan },
+    Kind { names: &[models::video::vae::config::CLASS], forward: video::vae },
     Kind { names: &["clip_vision_model", "clip"], forward: clip::forward },
     Kind {
         names: &["whisper", "voxtral_encoder", "qwen2_audio_encoder"],
         forward: whisper::forward,
     },
-    Kind { names: &[models::video::sana::CLASS], forward: video::sana },
-    Kind { names: &[models::video::wan::CLASS], forward: video::wan },
-    Kind { names: &[models::video::vae::config::CLASS], forward: video::vae },
+    Kind {
+        names: &["minimax_vl_01", "MiniMaxVL01", "llava", "llava_next"],
+        forward: images::forward,
+    },
+    Kind { names: &["voxtral", "qwen2_audio"], forward: audio::forward },
 ];
 
 /// The name of the front end, which has no folder.

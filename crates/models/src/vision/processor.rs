@@ -1,0 +1,127 @@
+//! From a picture to the tiles that the tower of MiniMax-VL-01 reads, as `preprocessor_config.json`
+//! says.
+
+use super::minimax_vl_01::grid_pinpoints;
+use super::pixels::Rgb;
+use super::tiles::{Plan, Tiling};
+use crate::Error;
+use crate::config::fields::Fields;
+use serde_json::Value;
+use std::path::Path;
+use tensor::{Device, Tensor};
+
+/// What is done with a picture's pixels.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ImageProcessor {
+    /// How pictures are cut.
+    pub tiling: Tiling,
+    /// What bytes are multiplied with.
+    pub rescale_factor: f64,
+    /// Of red, green and blue after that; taken away.
+    pub image_mean: [f64; 3],
+    /// What is left is divided by this.
+    pub image_std: [f64; 3],
+}
+
+/// CLIP's, which the released model has too.
+const MEAN: [f64; 3] = [0.481_454_66, 0.457_827_5, 0.408_210_73];
+const STD: [f64; 3] = [0.268_629_54, 0.261_302_58, 0.275_777_11];
+/// The number that Pillow has for bicubic interpolation.
+const BICUBIC: u64 = 3;
+
+impl ImageProcessor {
+    /// The released model's.
+    pub fn published() -> Self {
+        let tiling = Tiling::published();
+        Self { tiling, rescale_factor: 1.0 / 255.0, image_mean: MEAN, image_std: STD }
+    }
+
+    /// Reads the text of a `preprocessor_config.json`; `path` is named in errors. What is not there is
+    /// as published.
+    ///
+    /// # Errors
+    ///
+    /// If it is not JSON, or asks for something else than cutting into tiles.
+    pub fn from_json(text: &[u8], path: &Path) -> Result<Self, Error> {
+        let fields = Fields::parse(text, path)?;
+        fields.refuse_unless("process_image_mode", |v| v == "anyres", "\"anyres\"")?;
+        fields.refuse_unless("resample", |v| v == BICUBIC, "3 (bicubic)")?;
+        for name in ["do_resize", "do_rescale", "do_normalize", "do_convert_rgb", "do_pad"] {
+            fields.refuse_unless(name, |v| v == true, "true")?;
+        }
+        let patch_size = fields.optional_size(&["patch_size"], 1 << 12)?.unwrap_or(14);
+        let tile_size = tile_size(&fields)?;
+        if !tile_size.is_multiple_of(patch_size) {
+            let expected = format!("a divisor of the tiles' size, which is {tile_size}");
+            return Err(fields.wrong("patch_size", &expected));
+        }
+        let three = |name: &str, range: [f64; 2], default: [f64; 3]| {
+            let Some(value) = fields.get(name).filter(|value| !value.is_null()) else {
+                return Ok(default);
+            };
+            let inside = |v: &Value| v.as_f64().filter(|v| (range[0]..=range[1]).contains(v));
+            let list = value.as_array().map(|list| list.iter().filter_map(inside).collect());
+            let list: Vec<f64> = list.unwrap_or_default();
+            let expected = format!("three numbers from {} to {}", range[0], range[1]);
+            list.try_into().map_err(|_| fields.wrong(name, &expected))
+        };
+        Ok(Self {
+            tiling: Tiling {
+                tile_size,
+                tile_features: tile_size / patch_size,
+                grid_pinpoints: grid_pinpoints(&fields, tile_size)?,
+            },
+            rescale_factor: fields.number(&["rescale_factor"], 1e-6..=1e6)?.unwrap_or(1.0 / 255.0),
+            image_mean: three("image_mean", [-1e6, 1e6], MEAN)?,
+            image_std: three("image_std", [1e-6, 1e6], STD)?,
+        })
+    }
+
+    /// The tiles of a picture, `[tiles, 3, tile_size, tile_size]`, the thumbnail first, and how it was
+    /// cut.
+    ///
+    /// # Panics
+    ///
+    /// If the picture has no pixels.
+    pub fn tiles(&self, device: &Device, picture: &Rgb) -> (Tensor, Plan) {
+        let plan = self.tiling.plan(picture.height, picture.width);
+        let size = self.tiling.tile_size;
+        let [height, width] = plan.resized;
+        let mut canvas = Rgb::black(plan.canvas[0], plan.canvas[1]);
+        canvas.paste(&picture.resize(height, width), plan.offset);
+        let mut data = Vec::with_capacity(plan.num_tiles() * 3 * size * size);
+        self.append(&picture.resize(size, size), &mut data);
+        for top in (0..plan.canvas[0]).step_by(size) {
+            for left in (0..plan.canvas[1]).step_by(size) {
+                self.append(&canvas.crop([top, left], [size, size]), &mut data);
+            }
+        }
+        (Tensor::new(device, &[plan.num_tiles(), 3, size, size], data), plan)
+    }
+
+    /// Appends a tile's channels, one after the other.
+    fn append(&self, tile: &Rgb, data: &mut Vec<f32>) {
+        for channel in 0..3 {
+            let (mean, std) = (self.image_mean[channel], self.image_std[channel]);
+            let value = |byte: u8| ((f64::from(byte) * self.rescale_factor - mean) / std) as f32;
+            let values: Vec<f32> = (0..=u8::MAX).map(value).collect();
+            let bytes = tile.data[channel..].iter().step_by(3);
+            data.extend(bytes.map(|&byte| values[usize::from(byte)]));
+        }
+    }
+}
+
+/// The side of a tile, in any of the spellings: `size` or `crop_size`, a number, `shortest_edge`, or
+/// equal `height` and `width`.
+fn tile_size(fields: &Fields<'_>) -> Result<usize, Error> {
+    const MAX: u64 = 1 << 12;
+    let of = |name: &str| {
+        let names = ["shortest_edge", "height", "width"].map(|part| format!("{name}.{part}"));
+        match fields.get(name) {
+            Some(Value::Number(_)) => fields.optional_size(&[name], MAX),
+            _ => fields.optional_size(&names.each_ref().map(String::as_str), MAX),
+        }
+    };
+    let size = of("size")?.or(of("crop_size")?);
+    Ok(size.unwrap_or_else(|| Tiling::published().tile_size))
+}
