@@ -175,7 +175,27 @@ pub enum FfnConfig {
 }
 
 impl DitConfig {
-    /// Height, width and frames of the grid of tokens of latents of a size; what is left over beyond
+    /// # Panics
+    ///
+    /// If parts of it cannot go together: a mistake of ours, since published layouts cannot say it.
+    #[track_caller]
+    pub(super) fn check(&self) {
+        let packed = self.text.placement == TextPlacement::Packed;
+        assert!((1..=2).contains(&self.modalities), "{} modalities", self.modalities);
+        assert!(self.rope.dims.iter().all(|dim| dim % 2 == 0), "rotated dims {:?}", self.rope.dims);
+        for layer in &self.layers {
+            let grid = matches!(layer.ffn, FfnConfig::GluConv { .. })
+                || matches!(layer.attention.mixer, Mixer::Window { .. });
+            assert!(
+                !(packed && grid),
+                "a prompt within the sequence has no place in a grid: {layer:?}"
+            );
+            let turned = self.rope.dims.iter().sum::<usize>();
+            assert!(turned <= layer.attention.head_dim, "{turned} features rotated in {layer:?}");
+        }
+    }
+
+    /// Frames, height and width of the grid of tokens of latents of a size; what is left over beyond
     /// the last whole patch is not seen.
     pub fn grid(&self, size: [usize; 3]) -> [usize; 3] {
         [0, 1, 2].map(|axis| size[axis] / self.patch_size[axis])

@@ -11,21 +11,24 @@
 //! with the same time share their modulation. Sources: arXiv:2310.00426 (one table per layer beside a
 //! projection that all share), arXiv:2509.24695, arXiv:2503.20314.
 
-pub(crate) mod attention;
+mod attention;
+mod block;
 mod condition;
 pub mod config;
-pub(crate) mod ffn;
+mod ffn;
+mod input;
+
+pub use input::DitInput;
 
 use crate::Error;
-use crate::layers::linear::{Bias, LayerNorm, Linear};
+use crate::layers::linear::{Bias, Linear};
 use crate::video::parameters::{self, Parameter, Visit};
 use crate::weights::{Role, Source};
-use attention::{Context, CrossAttention, SelfAttention, Sequences};
+use attention::{Context, Sequences};
+use block::{Block, Modulated, modulate, plain_norm};
 use condition::{Image, Text, Times};
-use config::{DitConfig, ImageConfig, TextPlacement};
-use ffn::Ffn;
+use config::{DitConfig, TextPlacement};
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::sync::Arc;
 use tensor::{Angles, Tensor, Window};
 
@@ -44,40 +47,16 @@ pub struct VideoDit {
     head: Linear,
 }
 
-/// What a forward pass is given.
-#[derive(Clone, Debug)]
-pub struct DitInput {
-    /// `[batch, in_channels, frames, height, width]`.
-    pub latents: Tensor,
-    /// Rows of the text encoder, `[batch, rows, dim]`.
-    pub text: Tensor,
-    /// Which of these rows are looked at, all if it is not given; a prompt of which none is has all.
-    pub text_mask: Option<Vec<bool>>,
-    /// Rows of the image encoder, `[images, rows, dim]`.
-    pub image: Option<Tensor>,
-    /// A time for each sample, or for each token of each sample.
-    pub times: Vec<f32>,
-    /// The strength of guidance of each sample, for models that ask for it.
-    pub guidance: Option<Vec<f32>>,
-}
-
-impl DitInput {
-    fn batch(&self) -> usize {
-        self.latents.shape()[0]
-    }
-
-    fn size(&self) -> [usize; 3] {
-        let shape = self.latents.shape();
-        [shape[2], shape[3], shape[4]]
-    }
-}
-
 impl VideoDit {
     /// Makes the model of `config` from a source that knows our names.
     ///
     /// # Errors
     ///
     /// If a weight is missing or has another shape than the config says.
+    ///
+    /// # Panics
+    ///
+    /// If parts of the config cannot go together.
     pub fn new(config: DitConfig, source: &mut dyn Source) -> Result<Self, Error> {
         Self::with_tables(config, source, [&[], &[]])
     }
@@ -89,6 +68,7 @@ impl VideoDit {
         source: &mut dyn Source,
         [layer_axes, head_axes]: [&[usize]; 2],
     ) -> Result<Self, Error> {
+        config.check();
         let d = config.hidden_size;
         let [frames, height, width] = config.patch_size;
         let filter = [d, config.in_channels, frames, height, width];
@@ -275,98 +255,6 @@ impl VideoDit {
         (pairs, groups)
     }
 
-    /// Whether the model can read `input`.
-    ///
-    /// # Errors
-    ///
-    /// Names the input that it cannot read, what was found and what was expected.
-    pub fn check(&self, input: &DitInput) -> Result<(), Error> {
-        let config = &self.config;
-        let wrong = |name: &'static str, found: String, expected: String| {
-            Err(Error::Input { name, found, expected })
-        };
-        let [batch, channels, frames, height, width] = *input.latents.shape() else {
-            let found = format!("shape {:?}", input.latents.shape());
-            return wrong(
-                "hidden_states",
-                found,
-                "[batch, channels, frames, height, width]".into(),
-            );
-        };
-        let shape = format!("shape {:?}", input.latents.shape());
-        if channels != config.in_channels || batch == 0 {
-            let expected = format!("[1 or more, {}, frames, height, width]", config.in_channels);
-            return wrong("hidden_states", shape, expected);
-        }
-        let grid = config.grid([frames, height, width]);
-        let max = config.rope.max_positions;
-        if grid.iter().any(|n| !(1..=max).contains(n)) {
-            let expected = format!("1 to {max} patches of {:?} along each axis", config.patch_size);
-            return wrong("hidden_states", shape, expected);
-        }
-        let found = |x: &Tensor| format!("shape {:?}", x.shape());
-        let dim = config.text.dim;
-        let text_rows = match *input.text.shape() {
-            [n, rows, features] if (n, features) == (batch, dim) && rows > 0 => rows,
-            _ => {
-                let expected = format!("[{batch}, 1 or more, {dim}]");
-                return wrong("encoder_hidden_states", found(&input.text), expected);
-            }
-        };
-        if let Some(mask) = &input.text_mask
-            && (mask.len() != batch * text_rows || config.text.placement == TextPlacement::Packed)
-        {
-            let expected = match config.text.placement {
-                TextPlacement::Cross => format!("{batch} x {text_rows}"),
-                TextPlacement::Packed => "none for a prompt within the sequence".to_owned(),
-            };
-            return wrong("encoder_attention_mask", format!("{} values", mask.len()), expected);
-        }
-        let tokens: usize = grid.iter().product();
-        if ![batch, batch * tokens].contains(&input.times.len()) {
-            let expected = format!("{batch} or {batch} x {tokens}");
-            return wrong("timestep", format!("{} values", input.times.len()), expected);
-        }
-        match (&input.guidance, config.guidance) {
-            (Some(values), true) if values.len() != batch => {
-                return wrong("guidance", format!("{} values", values.len()), format!("{batch}"));
-            }
-            (None, true) => {
-                return wrong(
-                    "guidance",
-                    "no values".into(),
-                    format!("{batch}: one for each sample"),
-                );
-            }
-            (Some(values), false) => {
-                let expected = "none: `guidance_embeds` is not true".to_owned();
-                return wrong("guidance", format!("{} values", values.len()), expected);
-            }
-            _ => (),
-        }
-        let name = "encoder_hidden_states_image";
-        match (&input.image, config.image) {
-            (None, _) => Ok(()),
-            (Some(image), None) => {
-                wrong(name, found(image), "none: `image_dim` is not set".to_owned())
-            }
-            (Some(image), Some(ImageConfig { dim, positions })) => {
-                let fits = match (image.shape(), positions) {
-                    (&[n, _, features], None) => (n, features) == (batch, dim),
-                    (&[n, rows, features], Some(positions)) => {
-                        features == dim && 2 * rows == positions && n == 2 * batch
-                    }
-                    _ => false,
-                };
-                let expected = match positions {
-                    None => format!("[{batch}, rows, {dim}]"),
-                    Some(positions) => format!("[{}, {}, {dim}]", 2 * batch, positions / 2),
-                };
-                if fits { Ok(()) } else { wrong(name, found(image), expected) }
-            }
-        }
-    }
-
     /// Calls `visit` with every parameter and our name of it, in the shape that products have.
     pub fn for_each_parameter(&mut self, visit: &mut dyn FnMut(&str, &mut Tensor)) {
         self.walk(&mut |name, parameter| parameters::values(visit, name, parameter));
@@ -390,136 +278,4 @@ impl VideoDit {
         visit("head_table", Parameter::Tensor(&mut self.head_table));
         parameters::linear(&mut self.head, "head", visit);
     }
-}
-
-/// One layer.
-#[derive(Debug)]
-struct Block {
-    eps: f64,
-    /// Shift, scale and gate of attention, then of the feed-forward part, of each modality beside what
-    /// times say: `[modalities * 6, hidden_size]`, with the axes of 1 that files have.
-    table: Tensor,
-    attention: SelfAttention,
-    cross: Option<CrossAttention>,
-    ffn_norm: Option<LayerNorm>,
-    ffn: Ffn,
-}
-
-impl Block {
-    fn new(
-        config: &DitConfig,
-        i: usize,
-        table_axes: &[usize],
-        source: &mut dyn Source,
-    ) -> Result<Self, Error> {
-        let (d, eps, layer) = (config.hidden_size, config.norm_eps, config.layers[i]);
-        let part = |part: &str| format!("blocks.{i}.{part}");
-        let cross = match layer.cross {
-            Some(cross) => Some(CrossAttention::new(cross, d, eps, &part("cross_attn"), source)?),
-            None => None,
-        };
-        let ffn_norm = match layer.ffn_norm_affine {
-            true => Some(LayerNorm::new(source, &part("ffn_norm"), d, eps)?),
-            false => None,
-        };
-        let table = [table_axes, &[6 * config.modalities, d]].concat();
-        Ok(Self {
-            eps,
-            table: source.tensor(&part("table"), &table, Role::Rows)?,
-            attention: SelfAttention::new(layer.attention, d, eps, &part("self_attn"), source)?,
-            cross,
-            ffn_norm,
-            ffn: Ffn::new(layer.ffn, d, &part("ffn"), source)?,
-        })
-    }
-
-    fn forward(
-        &self,
-        x: &Tensor,
-        modulated: &Modulated,
-        sequences: &Sequences,
-        context: &Context,
-    ) -> Tensor {
-        let [shift, scale, gate, ffn_shift, ffn_scale, ffn_gate] = modulated.of(&self.table);
-        let groups = &modulated.groups;
-        let n = modulate(&plain_norm(x, self.eps), &scale, &shift, groups);
-        let o = self.attention.forward(&n, sequences).affine_rows(Some(&gate), None, groups);
-        let mut x = x.add_scaled(1.0, &o, 1.0);
-        if let Some(cross) = &self.cross {
-            x = x.add_scaled(1.0, &cross.forward(&x, sequences.len, context), 1.0);
-        }
-        let n = match &self.ffn_norm {
-            Some(norm) => norm.forward(&x),
-            None => plain_norm(&x, self.eps),
-        };
-        let n = modulate(&n, &ffn_scale, &ffn_shift, groups);
-        let o = self.ffn.forward(&n, sequences.batch, sequences.grid);
-        x.add_scaled(1.0, &o.affine_rows(Some(&ffn_gate), None, groups), 1.0)
-    }
-
-    fn walk(&mut self, name: &str, visit: Visit<'_>) {
-        visit(&format!("{name}.table"), Parameter::Tensor(&mut self.table));
-        self.attention.walk(&format!("{name}.self_attn"), visit);
-        if let Some(cross) = &mut self.cross {
-            cross.walk(&format!("{name}.cross_attn"), visit);
-        }
-        if let Some(norm) = &mut self.ffn_norm {
-            parameters::layer_norm(norm, &format!("{name}.ffn_norm"), visit);
-        }
-        self.ffn.walk(&format!("{name}.ffn"), visit);
-    }
-}
-
-/// What times say to layers: for each pair of a time and a modality the part that layers share.
-struct Modulated {
-    /// `[times * modalities, 6 * hidden_size]`.
-    shared: Tensor,
-    modalities: usize,
-    hidden_size: usize,
-    /// The pair of each row.
-    groups: Arc<[usize]>,
-}
-
-impl Modulated {
-    /// `shared` is of each time, `[times, 6 * hidden_size]`; rows have `times`. Of each sequence of
-    /// `len` rows the first `text_len` are of the last modality.
-    fn new(
-        config: &DitConfig,
-        shared: &Tensor,
-        times: &[usize],
-        text_len: usize,
-        len: usize,
-    ) -> Self {
-        let modalities = config.modalities;
-        let modality = |row: usize| if row % len < text_len { modalities - 1 } else { 0 };
-        let groups = times.iter().enumerate().map(|(row, time)| time * modalities + modality(row));
-        let shared = if modalities == 1 { shared.clone() } else { shared.repeat(0, modalities) };
-        Self { shared, modalities, hidden_size: config.hidden_size, groups: groups.collect() }
-    }
-
-    /// Shift, scale and gate of attention and of the feed-forward part, `[times * modalities,
-    /// hidden_size]` each, in a layer with this table.
-    fn of(&self, table: &Tensor) -> [Tensor; 6] {
-        let (d, pairs) = (self.hidden_size, self.shared.rows());
-        let table = table.reshape(&[self.modalities, 6 * d]);
-        let modality: Arc<[usize]> = (0..pairs).map(|pair| pair % self.modalities).collect();
-        let all = self.shared.affine_rows(None, Some(&table), &modality);
-        [0, 1, 2, 3, 4, 5].map(|i| all.narrow(1, part(i, d)))
-    }
-}
-
-fn part(i: usize, size: usize) -> Range<usize> {
-    i * size..(i + 1) * size
-}
-
-/// `x * (1 + scale) + shift`, of the group of each row.
-fn modulate(x: &Tensor, scale: &Tensor, shift: &Tensor, groups: &Arc<[usize]>) -> Tensor {
-    let one = Tensor::full(scale.device(), &[scale.last_dim()], 1.0);
-    x.affine_rows(Some(&scale.add_row(&one)), Some(shift), groups)
-}
-
-/// LayerNorm without weight and bias.
-fn plain_norm(x: &Tensor, eps: f64) -> Tensor {
-    let constant = |value| Tensor::full(x.device(), &[x.last_dim()], value);
-    x.layer_norm(&constant(1.0), &constant(0.0), eps as f32)
 }
