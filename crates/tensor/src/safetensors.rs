@@ -228,7 +228,7 @@ impl Checkpoint {
         })
     }
 
-    /// Loads the integers of `name`, in any shape.
+    /// Loads the integers of `name`, in any shape; of truth values 0 and 1.
     ///
     /// # Errors
     ///
@@ -238,14 +238,14 @@ impl Checkpoint {
         let bytes = self.bytes(entry);
         let narrow = || bytes.as_chunks().0.iter();
         let Stored::Safetensors(dtype) = entry.dtype else {
-            return Err(self.wrong_dtype(name, entry, "I64, I32, U32 or U8"));
+            return Err(self.wrong_dtype(name, entry, "I64, I32, U32, U8 or BOOL"));
         };
         Ok(match dtype {
             Dtype::I64 => bytes.as_chunks().0.iter().map(|&x| i64::from_le_bytes(x)).collect(),
             Dtype::I32 => narrow().map(|&x| i32::from_le_bytes(x).into()).collect(),
             Dtype::U32 => narrow().map(|&x| u32::from_le_bytes(x).into()).collect(),
-            Dtype::U8 => bytes.iter().map(|&x| x.into()).collect(),
-            _ => return Err(self.wrong_dtype(name, entry, "I64, I32, U32 or U8")),
+            Dtype::U8 | Dtype::BOOL => bytes.iter().map(|&x| x.into()).collect(),
+            _ => return Err(self.wrong_dtype(name, entry, "I64, I32, U32, U8 or BOOL")),
         })
     }
 

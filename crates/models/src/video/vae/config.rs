@@ -81,9 +81,12 @@ impl WanVaeConfig {
             return Err(fields.wrong("temperal_downsample", &expected));
         }
         let z_dim = size(&fields, "z_dim", 1 << 16, 16)?;
-        let numbers = format!("a list of {z_dim} numbers, one for each of `z_dim` channels");
         let statistics = |name: &str, released: &[f32]| {
-            let read = |v: &serde_json::Value| v.as_f64().map(|x| x as f32);
+            let kind = if name == "latents_std" { "numbers above 0" } else { "numbers" };
+            let numbers = format!("a list of {z_dim} {kind}, one for each of `z_dim` channels");
+            let read = |v: &serde_json::Value| {
+                v.as_f64().map(|x| x as f32).filter(|x| name != "latents_std" || *x > 0.0)
+            };
             let own = list(&fields, name, &numbers, read)?;
             let values = own.unwrap_or_else(|| released.to_vec());
             if values.len() == z_dim { Ok(values) } else { Err(fields.wrong(name, &numbers)) }

@@ -3,7 +3,7 @@
 //! Transformers: `in.hidden_states` `[batch, channels, frames, height, width]`,
 //! `in.encoder_hidden_states`, `in.timestep` and what else the model reads, to `out.sample`.
 //! Autoencoders: `in.video` to `out.latent` and `out.reconstruction`, or `in.latent` to
-//! `out.reconstruction`; `out.logvar` if the file has one to compare with.
+//! `out.reconstruction`; also `out.logvar` if the input file has one, to compare with.
 
 use super::{Call, Outputs};
 use anyhow::Context as _;
