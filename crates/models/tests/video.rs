@@ -372,13 +372,16 @@ fn a_window_of_everything_is_softmax() {
     assert_ne!(want.data(), predict(Mixer::Window { frames: 2 }).data());
 }
 
+/// Shows a visitor every parameter and its name.
+type Parameters<'a> = &'a mut dyn FnMut(&mut dyn FnMut(&str, &mut Tensor));
+
 /// Gradients of everything, along a random direction, against the difference of two losses `2 h` apart:
 /// so near that the loss is straight between them, so far that f32 sees the difference.
 #[track_caller]
 fn assert_slope(
     what: &str,
     h: f32,
-    parameters: &mut dyn FnMut(&mut dyn FnMut(&str, &mut Tensor)),
+    parameters: Parameters<'_>,
     gradients: &Gradients,
     loss: impl Fn() -> f64,
 ) {
