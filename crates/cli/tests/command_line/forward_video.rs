@@ -1,43 +1,39 @@
 //! `fulgurite eval forward` with video models: what it writes and what it refuses. The values are
 //! compared in `models`.
-#![expect(clippy::unwrap_used, reason = "a test may stop")]
 
+use super::{fulgurite, root};
 use serde_json::{Value, json};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::path::Path;
+use std::process::Output;
 use tensor::{Checkpoint, Device, Saved, Tensor, safetensors};
-
-fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/video").join(name)
-}
 
 /// A copy of a fixture's folder, to be changed.
 fn copy(name: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
-    for entry in std::fs::read_dir(fixture(name)).unwrap() {
+    for entry in std::fs::read_dir(root().join("fixtures/video").join(name)).unwrap() {
         let path = entry.unwrap().path();
         std::fs::copy(&path, folder.path().join(path.file_name().unwrap())).unwrap();
     }
     folder
 }
 
+fn arguments(folder: &Path) -> Vec<String> {
+    let path = |name: &str| folder.join(name).display().to_string();
+    let model = folder.display().to_string();
+    let words = ["eval", "forward", "--model", &model, "--input", &path("expected.safetensors")];
+    let more = ["--output".to_owned(), path("out.safetensors")];
+    words.into_iter().map(str::to_owned).chain(more).collect()
+}
+
 fn forward(folder: &Path) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_fulgurite"));
-    command.args(["eval", "forward", "--model"]).arg(folder);
-    command.arg("--input").arg(folder.join("expected.safetensors"));
-    command.arg("--output").arg(folder.join("out.safetensors")).output().unwrap()
+    fulgurite(&arguments(folder).iter().map(String::as_str).collect::<Vec<_>>())
 }
 
 /// Expects a failure with `code` and all of `words` in one line, and no file.
 #[track_caller]
 fn fails(folder: &Path, code: i32, words: &[&str]) {
-    let output = forward(folder);
-    let message = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(code), "{message}");
-    assert_eq!(message.trim_end().lines().count(), 1, "{message}");
-    for word in words {
-        assert!(message.contains(word), "no {word:?} in: {message}");
-    }
+    let arguments = arguments(folder);
+    super::fails(&arguments.iter().map(String::as_str).collect::<Vec<_>>(), code, words);
     assert!(!folder.join("out.safetensors").exists());
 }
 
