@@ -52,6 +52,7 @@ const SPECIALS: [&str; 4] = ["<s>", "</s>", "<think>", "<function_call>"];
 
 /// A `config.json`, and the model that it describes made from a file that has nothing.
 pub fn config(bytes: &[u8]) {
+    video_config(bytes);
     let Ok(config) = Config::from_json(bytes, Path::new("config.json")) else { return };
     let written = config.to_json();
     let again = Config::from_json(written.as_bytes(), Path::new("written"));
@@ -68,6 +69,28 @@ pub fn config(bytes: &[u8]) {
         panic!("a model of nothing");
     };
     assert!(error.to_string().len() < 10_000, "{error}");
+}
+
+/// The same of a video model.
+fn video_config(bytes: &[u8]) {
+    use models::video::{WanVae, sana, vae::config::WanVaeConfig, wan};
+    let (path, device) = (Path::new("config.json"), Device::cpu(1));
+    let empty = open_header(b"{}").unwrap_or_else(|error| panic!("an empty file: {error}"));
+    let mut errors = Vec::new();
+    if let Ok(config) = sana::config_from_json(bytes, path) {
+        errors.extend(sana::load(config, &empty, &device, None).err());
+    }
+    if let Ok(config) = wan::config_from_json(bytes, path) {
+        errors.extend(wan::load(config, &empty, &device, None).err());
+    }
+    if let Ok(config) = WanVaeConfig::from_json(bytes, path) {
+        assert!(config.space_factor() > 0 && config.time_factor() > 0);
+        errors.extend(WanVae::load(config, &empty, &device, None).err());
+    }
+    for error in errors {
+        let text = error.to_string();
+        assert!(text.contains("lacks") && text.len() < 10_000, "{text}");
+    }
 }
 
 /// A safetensors file; or only its header as JSON, which gets its length in front and, if it is

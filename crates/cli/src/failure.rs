@@ -50,7 +50,8 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
         return ExitCode::from(DOES_NOT_FIT);
     }
     let model = error.chain().any(|cause| {
-        cause.is::<models::Error>()
+        let of_model = |error: &models::Error| !matches!(error, models::Error::Input { .. });
+        cause.downcast_ref().is_some_and(of_model)
             || cause.is::<text::Error>()
             || cause.downcast_ref::<tensor::Error>().is_some_and(|error| !error.is_write())
     });

@@ -6,8 +6,10 @@
 
 pub mod activation;
 pub mod adamw;
+pub mod affine;
 pub mod attention;
 pub mod buffers;
+pub mod conv;
 pub mod cpu;
 pub mod cross_entropy;
 pub mod cuda;
@@ -17,7 +19,9 @@ pub mod exp;
 pub mod half;
 mod lanes;
 pub mod layer_norm;
+pub mod layout;
 pub mod lightning_attention;
+pub mod linear_attention;
 pub mod matmul;
 pub mod memory;
 pub mod moe;
@@ -27,6 +31,7 @@ pub mod quant;
 pub mod rms_norm;
 pub mod rng;
 pub mod rope;
+pub mod rope_table;
 pub mod softmax;
 pub mod threads;
 

@@ -128,6 +128,16 @@ pub enum Error {
         /// Their names.
         names: Vec<String>,
     },
+    /// Something to compute on that the model cannot read.
+    #[error("input `{name}` has {found}, expected {expected}")]
+    Input {
+        /// The input.
+        name: &'static str,
+        /// What it is.
+        found: String,
+        /// What the model reads.
+        expected: String,
+    },
 }
 
 /// The first few of a list that may be long.

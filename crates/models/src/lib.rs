@@ -14,6 +14,7 @@ pub mod layers;
 pub mod lm;
 mod memory;
 pub mod sequence;
+pub mod video;
 pub mod vision;
 pub mod weights;
 

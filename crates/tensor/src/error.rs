@@ -17,7 +17,8 @@ pub enum Error {
     },
     /// A folder without weights.
     #[error(
-        "no weights in `{path}`: expected `model.safetensors` or `model.safetensors.index.json`"
+        "no weights in `{path}`: expected `model.safetensors` or `model.safetensors.index.json`, or \
+         `diffusion_pytorch_model` in place of `model`"
     )]
     NoWeights {
         /// The folder.

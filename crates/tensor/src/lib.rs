@@ -26,9 +26,12 @@ pub use kernels::cuda::{Cuda, Unavailable};
 pub use kernels::lightning_attention::{
     BLOCK as LIGHTNING_BLOCK, Lightning, LightningState, Piece,
 };
+pub use kernels::linear_attention::LinearAttention;
 pub use kernels::rope::Rope;
+pub use kernels::rope_table::{Angles, Pairing};
 pub use kernels::{BufferPlan, Rng, adamw, muon, peak};
 pub use ops::attention::AttentionRows;
+pub use ops::conv::Window;
 pub use ops::moe::{Groups, Routing};
 pub use ops::optimizer::MuonParameter;
 pub use ops::token::CrossEntropy;

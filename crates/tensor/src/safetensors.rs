@@ -28,6 +28,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub const WEIGHTS: &str = "model.safetensors";
 /// Name of the index of a sharded model's folder.
 pub const INDEX: &str = "model.safetensors.index.json";
+/// The same two of models for diffusion.
+const DIFFUSION: [&str; 2] =
+    ["diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.safetensors.index.json"];
 
 /// Named tensors in one or more open files.
 pub struct Checkpoint {
@@ -76,7 +79,7 @@ impl fmt::Display for Stored {
 
 impl Checkpoint {
     /// Opens a `.safetensors` or a `.gguf` file, or a folder that holds [`WEIGHTS`] or [`INDEX`] and
-    /// its shards.
+    /// its shards, or those by the names that models for diffusion have.
     ///
     /// # Errors
     ///
@@ -93,15 +96,18 @@ impl Checkpoint {
             }
             return Ok(checkpoint);
         }
-        let (single, index) = (path.join(WEIGHTS), path.join(INDEX));
-        if single.is_file() {
-            checkpoint.add(single.clone(), map(&single)?)?;
-        } else if index.is_file() {
-            checkpoint.add_shards(path, &index)?;
-        } else {
-            return Err(Error::NoWeights { path: path.to_owned() });
+        for names in [[WEIGHTS, INDEX], DIFFUSION] {
+            let [single, index] = names.map(|name| path.join(name));
+            if single.is_file() {
+                checkpoint.add(single.clone(), map(&single)?)?;
+                return Ok(checkpoint);
+            }
+            if index.is_file() {
+                checkpoint.add_shards(path, &index)?;
+                return Ok(checkpoint);
+            }
         }
-        Ok(checkpoint)
+        Err(Error::NoWeights { path: path.to_owned() })
     }
 
     /// A safetensors file that is part of the program; `name` stands for its path in messages.
@@ -222,7 +228,7 @@ impl Checkpoint {
         })
     }
 
-    /// Loads the integers of `name`, in any shape.
+    /// Loads the integers of `name`, in any shape; of truth values 0 and 1.
     ///
     /// # Errors
     ///
@@ -232,14 +238,14 @@ impl Checkpoint {
         let bytes = self.bytes(entry);
         let narrow = || bytes.as_chunks().0.iter();
         let Stored::Safetensors(dtype) = entry.dtype else {
-            return Err(self.wrong_dtype(name, entry, "I64, I32, U32 or U8"));
+            return Err(self.wrong_dtype(name, entry, "I64, I32, U32, U8 or BOOL"));
         };
         Ok(match dtype {
             Dtype::I64 => bytes.as_chunks().0.iter().map(|&x| i64::from_le_bytes(x)).collect(),
             Dtype::I32 => narrow().map(|&x| i32::from_le_bytes(x).into()).collect(),
             Dtype::U32 => narrow().map(|&x| u32::from_le_bytes(x).into()).collect(),
-            Dtype::U8 => bytes.iter().map(|&x| x.into()).collect(),
-            _ => return Err(self.wrong_dtype(name, entry, "I64, I32, U32 or U8")),
+            Dtype::U8 | Dtype::BOOL => bytes.iter().map(|&x| x.into()).collect(),
+            _ => return Err(self.wrong_dtype(name, entry, "I64, I32, U32, U8 or BOOL")),
         })
     }
 

@@ -5,6 +5,7 @@
 mod bench;
 mod commands;
 mod convert;
+mod forward_video;
 mod memory;
 mod plan;
 mod quantize;

@@ -16,6 +16,7 @@ mod harness;
 mod products;
 mod rows;
 mod tokens;
+mod video;
 
 use harness::Harness;
 
@@ -26,5 +27,6 @@ fn main() {
     rows::all(&harness);
     tokens::all(&harness);
     attention::all(&harness);
+    video::all(&harness);
     harness.finish();
 }

@@ -122,7 +122,7 @@ fn what_is_saved_is_loaded() {
     let wrong = checkpoint.load(&Device::cpu(1), "bytes", &[64]).unwrap_err().to_string();
     assert!(wrong.ends_with("has shape [2, 3, 1, 64], expected [64]"), "{wrong}");
     let wrong = checkpoint.load_ids("vector").unwrap_err().to_string();
-    assert!(wrong.ends_with("has dtype F32, expected I64, I32, U32 or U8"), "{wrong}");
+    assert!(wrong.ends_with("has dtype F32, expected I64, I32, U32, U8 or BOOL"), "{wrong}");
 }
 
 #[test]

@@ -1,8 +1,12 @@
 //! Operations: each checks shapes, calls its kernel and puts its derivative on the tape.
 
+mod affine;
 pub mod attention;
+pub mod conv;
 mod elementwise;
+mod layout;
 mod linear;
+mod linear_attention;
 pub mod moe;
 mod norm;
 pub mod optimizer;

@@ -6,6 +6,7 @@ use kernels::cross_entropy::{cross_entropy, cross_entropy_backward};
 use kernels::cuda;
 use kernels::embedding::{embedding, embedding_backward};
 use kernels::rope::{Direction, Rope, rope};
+use kernels::rope_table::{self, Angles, Pairing};
 use std::sync::Arc;
 
 /// The result of [`Tensor::cross_entropy`].
@@ -54,6 +55,30 @@ impl Tensor {
                 }
             };
             vec![Some(Self::from_data(grad.device(), &shape, table))]
+        })
+    }
+
+    /// Turns the first features of each head of `[sequences * tokens, heads * head_dim]` by the angles
+    /// of its token; every sequence has the tokens of the table. On the CPU, also for tensors of the
+    /// GPU.
+    ///
+    /// # Panics
+    ///
+    /// If shapes do not fit.
+    #[track_caller]
+    pub fn rotate(&self, angles: &Arc<Angles>, pairing: Pairing, head_dim: usize) -> Self {
+        assert!(self.last_dim().is_multiple_of(head_dim), "heads of {head_dim} in {self:?}");
+        let heads = [self.last_dim() / head_dim, head_dim];
+        let turned = move |x: &Self, angles: &Angles, direction| {
+            let mut out = x.output(x.len());
+            out.copy_from_slice(&x.host_data());
+            rope_table::rotate(x.device().exec(), angles, pairing, heads, &mut out, direction);
+            out
+        };
+        let out = turned(self, angles, Direction::Forward);
+        let angles = Arc::clone(angles);
+        Self::from_op(self.shape(), out, &[self], move |grad| {
+            vec![Some(grad.like(turned(&grad, &angles, Direction::Inverse)))]
         })
     }
 

@@ -5,6 +5,7 @@ mod audio;
 mod clip;
 mod images;
 mod log_mel;
+mod video;
 mod whisper;
 
 use crate::model::read;
@@ -47,6 +48,9 @@ struct Kind {
 }
 
 const KINDS: &[Kind] = &[
+    Kind { names: &[models::video::sana::CLASS], forward: video::sana },
+    Kind { names: &[models::video::wan::CLASS], forward: video::wan },
+    Kind { names: &[models::video::vae::config::CLASS], forward: video::vae },
     Kind { names: &["clip_vision_model", "clip"], forward: clip::forward },
     Kind {
         names: &["whisper", "voxtral_encoder", "qwen2_audio_encoder"],
@@ -123,6 +127,49 @@ impl Inputs {
             self.0.path().display()
         );
         Ok(found)
+    }
+
+    /// Whether there is an input `in.{name}`.
+    fn has(&self, name: &str) -> bool {
+        self.0.contains(&format!("in.{name}"))
+    }
+
+    /// The input `in.{name}` in any shape; numbers of any type.
+    ///
+    /// # Errors
+    ///
+    /// If there is none.
+    fn any(&self, name: &str, device: &Device) -> anyhow::Result<Tensor> {
+        let full = format!("in.{name}");
+        let shape = self.0.shape(&full).with_context(|| {
+            format!(
+                "`{}` has no tensor named `{full}`, which this model reads",
+                self.0.path().display()
+            )
+        })?;
+        if self.0.stored(&full).is_some() {
+            return Ok(self.0.load(device, &full, shape)?.to_f32());
+        }
+        let numbers = self.0.load_ids(&full)?.into_iter().map(|id| id as f32).collect();
+        Ok(Tensor::new(device, shape, numbers))
+    }
+
+    /// Refuses inputs that are none of `names`.
+    ///
+    /// # Errors
+    ///
+    /// Names the first of them.
+    fn only(&self, names: &[&str]) -> anyhow::Result<()> {
+        let inputs = self.0.names().filter_map(|name| name.strip_prefix("in."));
+        for name in inputs {
+            anyhow::ensure!(
+                names.contains(&name),
+                "`{}` has an input `in.{name}`, which this model does not read: it reads {}",
+                self.0.path().display(),
+                names.join(", ")
+            );
+        }
+        Ok(())
     }
 
     /// The input `name`, of the dimensions of `shape` where it says a number.

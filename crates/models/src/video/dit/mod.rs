@@ -1,0 +1,281 @@
+//! A diffusion transformer for video: one core whose layers are configured.
+//!
+//! ```text
+//! x  = patches(latents)                      m = table + modulation(time)
+//! x += gate_1 * attention(norm(x) * (1 + scale_1) + shift_1)
+//! x += cross_attention(x, prompt)
+//! x += gate_2 * ffn(norm(x) * (1 + scale_2) + shift_2)
+//! ```
+//!
+//! Times are per row: all rows of a sample usually have one, frames that are given have others. Rows
+//! with the same time share their modulation. Sources: arXiv:2310.00426 (one table per layer beside a
+//! projection that all share), arXiv:2509.24695, arXiv:2503.20314.
+
+mod attention;
+mod block;
+mod condition;
+pub mod config;
+mod ffn;
+mod input;
+
+pub use input::DitInput;
+
+use crate::Error;
+use crate::layers::linear::{Bias, Linear};
+use crate::video::parameters::{self, Parameter, Visit};
+use crate::weights::{Role, Source};
+use attention::{Context, Sequences};
+use block::{Block, Modulated, modulate, plain_norm};
+use condition::{Image, Text, Times};
+use config::{DitConfig, TextPlacement};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tensor::{Angles, Tensor, Window};
+
+/// The model with its weights.
+#[derive(Debug)]
+pub struct VideoDit {
+    config: DitConfig,
+    patch_embedding: Linear,
+    times: Times,
+    text: Text,
+    image: Option<Image>,
+    blocks: Vec<Block>,
+    /// Shift and scale of the last norm, beside the time's vector; `[2, hidden_size]`, with the axes
+    /// of 1 that files have.
+    head_table: Tensor,
+    head: Linear,
+}
+
+impl VideoDit {
+    /// Makes the model of `config` from a source that knows our names.
+    ///
+    /// # Errors
+    ///
+    /// If a weight is missing or has another shape than the config says.
+    ///
+    /// # Panics
+    ///
+    /// If parts of the config cannot go together.
+    pub fn new(config: DitConfig, source: &mut dyn Source) -> Result<Self, Error> {
+        Self::with_tables(config, source, [&[], &[]])
+    }
+
+    /// The same where files have more axes, of size 1, before those of the tables of the layers and of
+    /// the head.
+    pub(crate) fn with_tables(
+        config: DitConfig,
+        source: &mut dyn Source,
+        [layer_axes, head_axes]: [&[usize]; 2],
+    ) -> Result<Self, Error> {
+        config.check();
+        let d = config.hidden_size;
+        let [frames, height, width] = config.patch_size;
+        let filter = [d, config.in_channels, frames, height, width];
+        let image = match &config.image {
+            Some(image) => Some(Image::new(image, d, source)?),
+            None => None,
+        };
+        let head_features = config.out_channels * config.patch_size.iter().product::<usize>();
+        let role = Role::Projection;
+        Ok(Self {
+            patch_embedding: Linear::conv(source, "patch_embedding", &filter, Bias::With)?,
+            times: Times::new(&config, source)?,
+            text: Text::new(&config.text, d, source)?,
+            image,
+            blocks: (0..config.layers.len())
+                .map(|i| Block::new(&config, i, layer_axes, source))
+                .collect::<Result<_, _>>()?,
+            head_table: source.tensor("head_table", &[head_axes, &[2, d]].concat(), Role::Rows)?,
+            head: Linear::new(source, "head", [head_features, d], Bias::With, role)?,
+            config,
+        })
+    }
+
+    /// Its shape.
+    pub fn config(&self) -> &DitConfig {
+        &self.config
+    }
+
+    /// The prediction for `input`, `[batch, out_channels, frames, height, width]` of whole patches.
+    ///
+    /// # Panics
+    ///
+    /// If shapes do not fit: see [`check`](Self::check).
+    #[track_caller]
+    pub fn forward(&self, input: &DitInput) -> Tensor {
+        if let Err(error) = self.check(input) {
+            panic!("{error}");
+        }
+        let d = self.config.hidden_size;
+        let (batch, grid) = (input.batch(), self.config.grid(input.size()));
+        let video_len: usize = grid.iter().product();
+        let window = Window {
+            kernel: self.config.patch_size,
+            stride: self.config.patch_size,
+            padding: [[0; 2]; 3],
+        };
+        let latents = input.latents.permute(&[0, 2, 3, 4, 1]);
+        let patches = latents.conv(&self.patch_embedding.weight, &window);
+        let mut x = patches.reshape(&[batch * video_len, d]);
+        if let Some(bias) = &self.patch_embedding.bias {
+            x = x.add_row(bias);
+        }
+        let text = self.text.forward(&input.text); // [batch, rows, d]
+        let text_len = match self.config.text.placement {
+            TextPlacement::Cross => 0,
+            TextPlacement::Packed => text.shape()[1],
+        };
+        if text_len > 0 {
+            let video = x.reshape(&[batch, video_len, d]);
+            x = Tensor::cat(&[&text, &video], 1).reshape(&[batch * (text_len + video_len), d]);
+        }
+        let len = text_len + video_len;
+        let sequences = Sequences {
+            batch,
+            len,
+            grid,
+            angles: Arc::new(self.angles(text_len, grid)),
+            pairing: self.config.rope.pairing,
+        };
+        let context = self.context(input, &text);
+        let (pairs, groups) = self.times_of(input, text_len, video_len);
+        let (vectors, shared) = self.times.forward(x.device(), &pairs);
+        let modulated = Modulated::new(&self.config, &shared, &groups, text_len, len);
+        for block in &self.blocks {
+            x = block.forward(&x, &modulated, &sequences, &context);
+        }
+        self.predict(&x, &vectors, &groups, &sequences, text_len)
+    }
+
+    /// Norm and projection of the video's rows, patches put together.
+    fn predict(
+        &self,
+        x: &Tensor,
+        vectors: &Tensor,
+        groups: &[usize],
+        sequences: &Sequences,
+        text_len: usize,
+    ) -> Tensor {
+        let &Sequences { batch, len, grid, .. } = sequences;
+        let d = self.config.hidden_size;
+        let video_len = len - text_len;
+        let x =
+            x.reshape(&[batch, len, d]).narrow(1, text_len..len).reshape(&[batch * video_len, d]);
+        let groups: Arc<[usize]> =
+            (0..batch * len).filter(|row| row % len >= text_len).map(|row| groups[row]).collect();
+        let tables = self.head_table.reshape(&[2, d]);
+        let [shift, scale] = [0, 1].map(|i| {
+            vectors.add_row(&tables.narrow(0, i..i + 1).reshape(&[d])) // [groups, d]
+        });
+        let n = modulate(&plain_norm(&x, self.config.out_norm_eps), &scale, &shift, &groups);
+        let [frames, height, width] = grid;
+        let [pt, ph, pw] = self.config.patch_size;
+        let channels = self.config.out_channels;
+        let patches =
+            self.head.forward(&n).reshape(&[batch, frames, height, width, pt, ph, pw, channels]);
+        let shape = [batch, channels, frames * pt, height * ph, width * pw];
+        patches.permute(&[0, 7, 1, 4, 2, 5, 3, 6]).reshape(&shape)
+    }
+
+    /// Angles of the tokens of one sample: the prompt's rows along the first axis, then the video's
+    /// grid after them.
+    fn angles(&self, text_len: usize, [frames, height, width]: [usize; 3]) -> Angles {
+        let rope = &self.config.rope;
+        let text = (0..text_len).map(|row| [row, 0, 0]);
+        let video = (0..frames * height * width)
+            .map(|i| [text_len + i / width / height, i / width % height, i % width]);
+        let angles = text.chain(video).flat_map(|position| {
+            (0..3).flat_map(move |axis| {
+                let dim = rope.dims[axis];
+                (0..dim / 2).map(move |i| {
+                    let frequency = 1.0 / rope.theta.powf(2.0 * i as f64 / dim as f64);
+                    position[axis] as f64 * frequency
+                })
+            })
+        });
+        Angles::new(rope.dims.iter().sum::<usize>() / 2, angles)
+    }
+
+    /// The rows for cross-attention: of each sample those of its image, then those of its prompt that
+    /// are looked at.
+    fn context(&self, input: &DitInput, text: &Tensor) -> Context {
+        let [batch, text_len, d] = *text.shape() else { panic!("prompts {text:?}") };
+        let mut rows = text.clone();
+        let mut image_len = 0;
+        if let (Some(image), Some(features)) = (&self.image, &input.image) {
+            let image = image.forward(features);
+            image_len = image.len() / batch.max(1) / d;
+            rows = Tensor::cat(&[&image.reshape(&[batch, image_len, d]), text], 1);
+        }
+        let len = image_len + text_len;
+        let rows = rows.reshape(&[batch * len, d]);
+        let span = |i: usize| i * len..(i + 1) * len;
+        let Some(mask) = &input.text_mask else {
+            return Context { rows, spans: (0..batch).map(span).collect() };
+        };
+        let mut kept = Vec::new();
+        let mut spans = Vec::new();
+        for (i, mask) in mask.chunks(text_len.max(1)).enumerate() {
+            let start = kept.len();
+            let none = !mask.contains(&true);
+            let text = mask.iter().enumerate().filter(|(_, keep)| **keep || none);
+            let first = i * len;
+            kept.extend(
+                (first..first + image_len).chain(text.map(|(row, _)| first + image_len + row)),
+            );
+            spans.push(start..kept.len());
+        }
+        Context { rows: rows.take_rows(&kept.into()), spans }
+    }
+
+    /// The different pairs of time and guidance, and which of them each row has; the prompt's rows
+    /// have that of the first token of their sample.
+    fn times_of(
+        &self,
+        input: &DitInput,
+        text_len: usize,
+        video_len: usize,
+    ) -> (Vec<(f32, f32)>, Vec<usize>) {
+        let (mut known, mut pairs, mut groups) = (BTreeMap::new(), Vec::new(), Vec::new());
+        let batch = input.batch();
+        let per_sample = input.times.len() / batch.max(1);
+        for (sample, row) in
+            (0..batch).flat_map(|i| (0..text_len + video_len).map(move |row| (i, row)))
+        {
+            let token = row.saturating_sub(text_len).min(per_sample - 1);
+            let guidance = input.guidance.as_ref().map_or(0.0, |guidance| guidance[sample]);
+            let pair = (input.times[sample * per_sample + token], guidance);
+            let group = *known.entry((pair.0.to_bits(), pair.1.to_bits())).or_insert_with(|| {
+                pairs.push(pair);
+                pairs.len() - 1
+            });
+            groups.push(group);
+        }
+        (pairs, groups)
+    }
+
+    /// Calls `visit` with every parameter and our name of it, in the shape that products have.
+    pub fn for_each_parameter(&mut self, visit: &mut dyn FnMut(&str, &mut Tensor)) {
+        self.walk(&mut |name, parameter| parameters::values(visit, name, parameter));
+    }
+
+    /// Leaves only what inference needs.
+    pub fn freeze(&mut self) {
+        self.walk(&mut |_, parameter| parameters::freeze(parameter));
+    }
+
+    fn walk(&mut self, visit: Visit<'_>) {
+        parameters::linear(&mut self.patch_embedding, "patch_embedding", visit);
+        self.times.walk(visit);
+        self.text.walk(visit);
+        if let Some(image) = &mut self.image {
+            image.walk(visit);
+        }
+        for (i, block) in self.blocks.iter_mut().enumerate() {
+            block.walk(&format!("blocks.{i}"), visit);
+        }
+        visit("head_table", Parameter::Tensor(&mut self.head_table));
+        parameters::linear(&mut self.head, "head", visit);
+    }
+}
