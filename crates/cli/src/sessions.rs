@@ -194,12 +194,13 @@ impl Sessions for FileSessions {
         }
         let (saved, about) = self.open(client, name)?;
         let tokens: Arc<[u32]> = saved.tokens.into();
-        let point = saved.points.into_iter().next_back().map(|cache| Point {
+        let point = |cache: Cache| Point {
             tokens: tokens[..cache.tokens()].into(),
             memory: Arc::new(cache),
-        });
+        };
+        let points = saved.points.into_iter().map(point).collect();
         let info = info(name, &about, bytes);
-        Ok(Saved { tokens, point, notes: notes(about), info })
+        Ok(Saved { tokens, points, notes: notes(about), info })
     }
 
     fn save(
@@ -227,18 +228,18 @@ impl Sessions for FileSessions {
             said: String::from_utf8(new.notes.bytes)
                 .map_err(|error| SessionError::Invalid(error.to_string()))?,
         };
-        let last = new.point.as_ref().and_then(|point| point.memory.downcast_ref::<Cache>());
-        let end = last.map_or(0, Cache::tokens);
-        let mut points = Vec::new();
+        let caches = new.points.iter().filter_map(|point| point.memory.downcast_ref::<Cache>());
+        // By tokens: what is new takes the place of what was there.
+        let mut points = BTreeMap::new();
         if let Some((old, said)) = &old
             && said.fingerprint == about.fingerprint
         {
             let same = old.tokens.iter().zip(new.tokens.iter()).take_while(|(a, b)| a == b).count();
-            let before =
-                old.points.iter().filter(|point| point.tokens() <= same.min(end - end.min(1)));
-            points.extend(before);
+            let before = old.points.iter().map(|point| (point.tokens(), point));
+            points.extend(before.filter(|(tokens, _)| *tokens <= same));
         }
-        points.extend(last);
+        points.extend(caches.map(|cache| (cache.tokens(), cache)));
+        let points: Vec<&Cache> = points.into_values().collect();
         let kept = &points[points.len().saturating_sub(POINTS)..];
         self.write(client, name, &new.tokens, kept, &about)
     }

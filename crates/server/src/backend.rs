@@ -5,8 +5,8 @@
 
 use crate::auth::Client;
 use engine::{
-    Draft, FinishReason, Flow, Handle, Keep, Memory, Model, Namespace, Refused, Request, RequestId,
-    Sampling, Snapshot, Stats, TokenLogprobs, TokenMask,
+    Draft, Engine, FinishReason, Flow, Handle, Keep, Memory, Model, Namespace, Refused, Request,
+    RequestId, Sampling, Snapshot, Stats, TokenLogprobs, TokenMask,
 };
 use std::any::Any;
 use std::sync::Arc;
@@ -23,6 +23,9 @@ pub trait Backend: std::fmt::Debug + Send + Sync {
 
     /// Ends a request before the next step, if it is under way.
     fn cancel(&self, id: u64);
+
+    /// Points along `tokens` that are known, shortest first.
+    fn points(&self, client: Client, tokens: &Arc<[u32]>) -> Vec<Point>;
 
     /// What goes on.
     fn stats(&self) -> Stats;
@@ -78,6 +81,12 @@ pub struct Point {
     pub tokens: Arc<[u32]>,
     /// What is left of it in the model.
     pub memory: Arc<dyn Any + Send + Sync>,
+}
+
+impl Point {
+    fn of<M: Send + Sync + 'static>(Snapshot { tokens, memory }: Snapshot<M>) -> Self {
+        Self { tokens, memory: Arc::new(memory) }
+    }
 }
 
 impl std::fmt::Debug for Point {
@@ -179,6 +188,13 @@ where
         self.0.cancel(RequestId(id));
     }
 
+    fn points(&self, Client(client): Client, tokens: &Arc<[u32]>) -> Vec<Point> {
+        let tokens = Arc::clone(tokens);
+        let along = move |engine: &mut Engine<M>| engine.along(Namespace(client), &tokens);
+        let found = self.0.with(along).unwrap_or_default();
+        found.into_iter().map(Point::of).collect()
+    }
+
     fn stats(&self) -> Stats {
         self.0.stats()
     }
@@ -206,13 +222,7 @@ impl Event {
             engine::Event::Finished { choice, reason } => Self::Finished { choice, reason },
             engine::Event::Done { usage, snapshots } => Self::Done {
                 drafted: [usage.drafted, usage.accepted],
-                points: snapshots
-                    .into_iter()
-                    .map(|(_, Snapshot { tokens, memory })| Point {
-                        tokens,
-                        memory: Arc::new(memory),
-                    })
-                    .collect(),
+                points: snapshots.into_iter().map(|(_, end)| Point::of(end)).collect(),
             },
         }
     }

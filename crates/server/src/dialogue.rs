@@ -86,7 +86,7 @@ impl Dialogue {
             return Err(Error::invalid("n", "`n` is more than 1, expected 1 with a `session`"));
         }
         let (field, key) = (self.session.as_ref(), self.prompt_cache_key.as_deref());
-        let mut resumed = resume(app, served, client, field, key)?;
+        let resumed = resume(app, served, client, field, key)?;
         let said = resumed.with(self.messages);
         let calling = Calling::new(served, self.tools, &self.must, self.parallel)?;
         let messages: Vec<_> = said.iter().map(|said| said.message.clone()).collect();
@@ -99,7 +99,7 @@ impl Dialogue {
         };
         let prompt = prompt(served, &said_now, resumed.tokens.as_deref())?;
         let (form, mask) = shape(served, &prompt, self.stop, &self.shape, &calling)?;
-        let from = resumed.from.take();
+        let from = resumed.best(&prompt.ids);
         let keeper = resumed.keeper(app, served, client, said, &prompt.ids, id);
         Ok(Job {
             prompt,

@@ -31,8 +31,8 @@ pub(crate) struct Resumed {
     pub(crate) before: Vec<Said>,
     /// Tokens that were read before, if what they say is not known.
     pub(crate) tokens: Option<Arc<[u32]>>,
-    /// A point to go on from.
-    pub(crate) from: Option<Point>,
+    /// Points to go on from, shortest first.
+    pub(crate) points: Vec<Point>,
     /// What is done with the result.
     pub(crate) plan: Option<Plan>,
 }
@@ -106,8 +106,8 @@ pub(crate) fn resume(
     let Some(field) = field else {
         // A hint: without a session of that name, or another model's, there is nothing to say.
         let key = cache_key.filter(|key| check_name(key));
-        let from = key.and_then(|key| load(key).ok()?.point);
-        return Ok(Resumed { from, ..Resumed::default() });
+        let points = key.and_then(|key| Some(load(key).ok()?.points)).unwrap_or_default();
+        return Ok(Resumed { points, ..Resumed::default() });
     };
     let (name, must_exist) = match (&field.name, &field.resume) {
         (Some(_), Some(_)) => {
@@ -124,7 +124,7 @@ pub(crate) fn resume(
         Some(Err(SessionError::NotFound(_))) if !must_exist => None,
         Some(loaded) => Some(loaded.map_err(|error| session_error(error, Some("session")))?),
     };
-    let Some(Saved { tokens, point, notes, .. }) = saved else {
+    let Some(Saved { tokens, points, notes, .. }) = saved else {
         if field.rewind.is_some_and(|messages| messages > 0) {
             let message = "`session.rewind` needs a session that is there";
             return Err(Error::invalid("session.rewind", message));
@@ -142,7 +142,7 @@ pub(crate) fn resume(
         }
         before.truncate(messages as usize);
     }
-    Ok(Resumed { before, tokens: unknown.then_some(tokens), from: point, plan })
+    Ok(Resumed { before, tokens: unknown.then_some(tokens), points, plan })
 }
 
 fn plan(field: &SessionField, name: Option<&str>) -> Result<Option<Plan>, Error> {
@@ -195,6 +195,14 @@ pub(crate) fn checked<'a>(name: &'a str, param: &str) -> Result<&'a str, Error> 
 }
 
 impl Resumed {
+    /// The point that saves the most of a prompt: the longest of those that it begins with, or else the
+    /// last one, of which a part may agree.
+    pub(crate) fn best(&self, prompt: &[u32]) -> Option<Point> {
+        let mut points = self.points.iter().rev();
+        let whole = points.find(|point| prompt.starts_with(&point.tokens));
+        whole.or(self.points.last()).cloned()
+    }
+
     /// The whole conversation with `new` messages at its end. Clients may send all of it, or only
     /// what is new; the rules are said once.
     pub(crate) fn with(&self, new: Vec<ChatMessage>) -> Vec<Said> {
@@ -245,8 +253,8 @@ impl Keeper {
     ///
     /// If the store fails.
     pub(crate) async fn keep(self, points: Vec<Point>, collected: Collected) -> Result<(), Error> {
-        let point = points.into_iter().next();
-        let tokens = point.as_ref().map_or(self.prompt, |point| Arc::clone(&point.tokens));
+        let end = points.into_iter().next();
+        let tokens = end.as_ref().map_or(self.prompt, |end| Arc::clone(&end.tokens));
         let mut said = self.said;
         // Without messages there is only text that is gone on with.
         if let Some(last) = said.last_mut() {
@@ -255,18 +263,25 @@ impl Keeper {
             let message = assistant(&whole, &self.id);
             said.push(Said { message, tokens: Some(tokens.len() as u64) });
         }
-        let new = NewSession {
-            tokens,
-            point,
-            notes: notes_of(&said),
-            label: self.plan.label,
-            parent: self.plan.parent,
-            expires: self.plan.ttl.map(|ttl| now().saturating_add(ttl)),
-            model: self.served.name.clone(),
-            fingerprint: self.served.fingerprint.clone(),
+        let (sessions, served, client) = (self.sessions, self.served, self.client);
+        let plan = self.plan;
+        let save = move || {
+            // Other questions about the same text go on from points before this one.
+            let mut points = served.backend.points(client, &tokens);
+            points.retain(|point| point.tokens.len() < tokens.len());
+            points.extend(end);
+            let new = NewSession {
+                tokens,
+                points,
+                notes: notes_of(&said),
+                label: plan.label,
+                parent: plan.parent,
+                expires: plan.ttl.map(|ttl| now().saturating_add(ttl)),
+                model: served.name.clone(),
+                fingerprint: served.fingerprint.clone(),
+            };
+            sessions.save(client, &plan.name, new)
         };
-        let (sessions, client, name) = (self.sessions, self.client, self.plan.name);
-        let save = move || sessions.save(client, &name, new);
         let saved = tokio::task::spawn_blocking(save).await.map_err(Error::internal)?;
         saved.map(drop).map_err(|error| session_error(error, None))
     }

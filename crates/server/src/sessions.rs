@@ -149,8 +149,8 @@ pub struct Notes {
 pub struct Saved {
     /// All tokens.
     pub tokens: Arc<[u32]>,
-    /// A point with the memory of these tokens, or of some: used as far as it agrees with them.
-    pub point: Option<Point>,
+    /// Points along these tokens that can be gone on from, shortest first.
+    pub points: Vec<Point>,
     /// What was said.
     pub notes: Notes,
     /// What is told of it.
@@ -162,8 +162,8 @@ pub struct Saved {
 pub struct NewSession {
     /// All tokens.
     pub tokens: Arc<[u32]>,
-    /// The memory of these tokens, or of nearly all.
-    pub point: Option<Point>,
+    /// Points along these tokens that can be gone on from, shortest first.
+    pub points: Vec<Point>,
     /// What was said.
     pub notes: Notes,
     /// A line for people; what was there stays if not set.
@@ -287,8 +287,8 @@ impl Sessions for MemorySessions {
                 label: new.label.or_else(|| old?.label.clone()),
                 model: new.model,
             };
-            let NewSession { tokens, point, notes, fingerprint, .. } = new;
-            let saved = Saved { tokens, point, notes, info: info.clone() };
+            let NewSession { tokens, points, notes, fingerprint, .. } = new;
+            let saved = Saved { tokens, points, notes, info: info.clone() };
             sessions.insert((client, name.to_owned()), (saved, fingerprint));
             Ok(info)
         })
@@ -337,6 +337,7 @@ impl Sessions for MemorySessions {
             let cut = usize::try_from(tokens).ok().and_then(|n| saved.tokens.get(..n));
             let shorter = SessionError::Shorter { tokens: length, wanted: tokens };
             saved.tokens = cut.ok_or(shorter)?.into();
+            saved.points.retain(|point| point.tokens.len() <= saved.tokens.len());
             saved.info.tokens = tokens;
             saved.info.messages = notes.messages;
             saved.info.updated = crate::app::now();

@@ -30,6 +30,12 @@ impl<M: Model> Engine<M> {
         self.store.snapshot(id)
     }
 
+    /// Clones of the snapshots of beginnings of `tokens`, shortest first: where a sequence can be gone on
+    /// from, for whoever keeps it elsewhere.
+    pub fn along(&self, namespace: Namespace, tokens: &[u32]) -> Vec<Snapshot<M::Memory>> {
+        self.store.along(namespace, tokens)
+    }
+
     /// Keeps a snapshot for the requests of `namespace`; what is known of the same tokens stays as it is.
     /// None if there is no room, or it has read nothing or not its tokens.
     pub fn insert(

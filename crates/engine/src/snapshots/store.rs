@@ -106,6 +106,12 @@ impl<M: Memory> Store<M> {
         self.trees.get(&namespace)?.get(tokens)
     }
 
+    /// Clones of the snapshots of beginnings of `tokens`, shortest first.
+    pub(crate) fn along(&self, namespace: Namespace, tokens: &[u32]) -> Vec<Snapshot<M>> {
+        let ids = self.trees.get(&namespace).map_or_else(Vec::new, |tree| tree.along(tokens));
+        ids.into_iter().filter_map(|id| self.snapshot(id)).collect()
+    }
+
     /// What a snapshot has read.
     pub(crate) fn memory(&self, id: SnapshotId) -> Option<&M> {
         self.entries.get(&id).map(|entry| &entry.memory)

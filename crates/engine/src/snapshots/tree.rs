@@ -149,6 +149,21 @@ impl Tree {
         self.nodes[&at].snapshot
     }
 
+    /// The snapshots of beginnings of `tokens`, shortest first.
+    pub(crate) fn along(&self, tokens: &[u32]) -> Vec<SnapshotId> {
+        let mut found = Vec::new();
+        let mut at = ROOT;
+        let mut left = tokens;
+        loop {
+            let node = &self.nodes[&at];
+            found.extend(node.snapshot);
+            let next = left.first().and_then(|first| node.children.get(first));
+            let Some(&next) = next else { return found };
+            let Some(rest) = left.strip_prefix(&self.nodes[&next].edge[..]) else { return found };
+            (at, left) = (next, rest);
+        }
+    }
+
     /// The tokens from the root to the end of a node that there is.
     pub(crate) fn tokens(&self, id: NodeId) -> Arc<[u32]> {
         let mut edges = Vec::new();

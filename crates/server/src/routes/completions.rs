@@ -110,6 +110,7 @@ pub(super) fn jobs(
         };
         check_length(served, ids.len(), "prompt")?;
         jobs.push(Job {
+            from: resumed.best(&ids),
             prompt: Prompt::free(ids, vec![]),
             sampling: sampling.clone(),
             seed: convert::seed(request.seed),
@@ -119,7 +120,6 @@ pub(super) fn jobs(
             prompt_logprobs: logprobs.filter(|_| echo),
             mask: None,
             form: AnswerForm { stop: stop.clone(), ..AnswerForm::default() },
-            from: resumed.from.clone(),
             keeper: None,
         });
     }

@@ -8,7 +8,7 @@ use http_body_util::BodyExt as _;
 use serde_json::Value;
 use server::backend::{Ask, Backend, Event, Point, Sink};
 use server::sessions::MemorySessions;
-use server::{App, Defaults, Form, Served, Settings};
+use server::{App, Client, Defaults, Form, Served, Settings};
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -123,6 +123,10 @@ impl Backend for Fake {
 
     fn cancel(&self, id: u64) {
         self.cancelled.lock().unwrap().insert(id);
+    }
+
+    fn points(&self, _: Client, _: &Arc<[u32]>) -> Vec<Point> {
+        Vec::new()
     }
 
     fn stats(&self) -> Stats {
