@@ -25,6 +25,8 @@ struct Operation {
     errors: &'static [u16],
 }
 
+/// Streams of events.
+const EVENTS: &str = "text/event-stream";
 /// Errors of routes with a body.
 const WITH_BODY: &[u16] = &[400, 401, 403, 404, 408, 413, 415, 429, 431, 500, 503];
 /// Errors of others.
@@ -111,7 +113,6 @@ fn operations(asked: &mut SchemaGenerator, told: &mut SchemaGenerator) -> Vec<Op
         generator.subschema_for::<T>()
     }
     const JSON: &str = "application/json";
-    const EVENTS: &str = "text/event-stream";
     let get = |path, about, answer| Operation {
         method: "get",
         path,
@@ -247,8 +248,21 @@ fn operations(asked: &mut SchemaGenerator, told: &mut SchemaGenerator) -> Vec<Op
 
 impl Operation {
     fn to_value(&self) -> Value {
-        let content =
-            self.answers.iter().map(|(kind, schema)| (kind.to_string(), json!({"schema": schema})));
+        let content = self.answers.iter().map(|(kind, schema)| {
+            // What is described of a stream is one event, whose data is text that holds JSON.
+            let data = json!({
+                "type": "string",
+                "contentMediaType": "application/json",
+                "contentSchema": schema,
+            });
+            let event = json!({
+                "type": "object",
+                "required": ["data"],
+                "properties": {"event": {"type": "string"}, "data": data},
+            });
+            let schema = if *kind == EVENTS { event } else { json!(schema) };
+            (kind.to_string(), json!({"schema": schema}))
+        });
         let content: Map<_, _> = content.collect();
         let mut responses = Map::new();
         responses.insert("200".to_owned(), json!({"description": "Done.", "content": content}));
