@@ -263,6 +263,19 @@ impl Sessions for FileSessions {
         })
     }
 
+    fn label(
+        &self,
+        client: Client,
+        name: &str,
+        label: &str,
+    ) -> Result<SessionInfo, SessionError> {
+        self.about(client, name)?;
+        let path = self.path(client, name);
+        self.copy(client, [&path, &path], name, |about| {
+            about.label = Some(label.to_owned()).filter(|label| !label.is_empty());
+        })
+    }
+
     fn cut(
         &self,
         client: Client,
