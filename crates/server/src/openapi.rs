@@ -263,11 +263,13 @@ fn operations(asked: &mut SchemaGenerator, told: &mut SchemaGenerator) -> Vec<Op
 impl Operation {
     fn to_value(&self) -> Value {
         let content = self.answers.iter().map(|(kind, schema)| {
-            // What is described of a stream is one event, whose data is text that holds JSON.
+            // What is described of a stream is one event, whose data is text: JSON, but for the end.
             let data = json!({
                 "type": "string",
-                "contentMediaType": "application/json",
-                "contentSchema": schema,
+                "anyOf": [
+                    {"const": "[DONE]"},
+                    {"contentMediaType": "application/json", "contentSchema": schema},
+                ],
             });
             let event = json!({
                 "type": "object",

@@ -15,7 +15,7 @@ fn validator(
     let content = &document["paths"][path][method]["responses"][status]["content"];
     let mut schema = content[kind]["schema"].clone();
     if kind == "text/event-stream" {
-        schema = schema["properties"]["data"]["contentSchema"].take();
+        schema = schema["properties"]["data"]["anyOf"][1]["contentSchema"].take();
     }
     assert!(schema.is_object(), "{path} {method} {status} {kind}");
     schema["components"] = document["components"].clone();
