@@ -263,12 +263,7 @@ impl Sessions for FileSessions {
         })
     }
 
-    fn label(
-        &self,
-        client: Client,
-        name: &str,
-        label: &str,
-    ) -> Result<SessionInfo, SessionError> {
+    fn label(&self, client: Client, name: &str, label: &str) -> Result<SessionInfo, SessionError> {
         self.about(client, name)?;
         let path = self.path(client, name);
         self.copy(client, [&path, &path], name, |about| {
@@ -383,7 +378,7 @@ fn of_tensor(error: tensor::Error, name: &str) -> SessionError {
             SessionError::NotFound(name.to_owned())
         }
         tensor::Error::Io { source, .. } => SessionError::Io(source),
-        other => SessionError::Invalid(unnamed(other)),
+        other => SessionError::Invalid(format!("`{name}`, {}", unnamed(other))),
     }
 }
 

@@ -164,8 +164,9 @@ impl Told {
     /// How much of the prompt was known and why not more, in a line.
     pub(crate) fn reuse(&self) -> String {
         let Self { prompt_tokens, cached_tokens, miss, .. } = self;
-        let why = miss.as_ref().map_or(String::new(), |miss| format!(", {miss}"));
-        format!("{cached_tokens} of {prompt_tokens} tokens were known{why}")
+        let why = miss.as_ref().map_or(String::new(), |miss| format!(" ({miss})"));
+        let resumed = if *cached_tokens > 0 { "resumed, " } else { "" };
+        format!("{resumed}{cached_tokens} of {prompt_tokens} tokens were known{why}")
     }
 }
 

@@ -108,6 +108,7 @@ fn in_session(arguments: &Arguments, name: &str, device: &Device) -> anyhow::Res
         "session": name,
         "prompt_tokens": told.prompt_tokens,
         "cached_tokens": told.cached_tokens,
+        "resumed": told.cached_tokens > 0,
         "miss": told.miss,
         "completion_tokens": told.completion_tokens,
         "state_bytes": config.state_bytes(),

@@ -9,6 +9,7 @@ mod forward_video;
 mod memory;
 mod plan;
 mod quantize;
+mod sessions;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
