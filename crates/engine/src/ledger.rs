@@ -19,6 +19,8 @@ pub(crate) enum Owner {
 pub(crate) struct Ledger {
     shared: HashMap<usize, Entry>,
     held: u64,
+    /// Bytes of allocations of one memory alone: states.
+    own: u64,
     by_running: u64,
     by_pinned: u64,
     only_usual: u64,
@@ -37,6 +39,7 @@ impl Ledger {
         for part in parts {
             match part {
                 Part::Own(bytes) => {
+                    self.own += bytes;
                     self.count(bytes, [0; 3], one(owner));
                 }
                 Part::Shared { address, bytes } => {
@@ -60,7 +63,10 @@ impl Ledger {
     pub(crate) fn remove(&mut self, owner: Owner, parts: impl IntoIterator<Item = Part>) {
         for part in parts {
             match part {
-                Part::Own(bytes) => self.count(bytes, one(owner), [0; 3]),
+                Part::Own(bytes) => {
+                    self.own -= bytes;
+                    self.count(bytes, one(owner), [0; 3]);
+                }
                 Part::Shared { address, .. } => {
                     let entry = self.shared.get_mut(&address).expect("a part that is held");
                     let (bytes, before) = (entry.bytes, entry.owners);
@@ -93,6 +99,11 @@ impl Ledger {
     /// All bytes.
     pub(crate) fn held(&self) -> u64 {
         self.held
+    }
+
+    /// Bytes of what clones share, which grows with tokens: keys and values.
+    pub(crate) fn kv(&self) -> u64 {
+        self.held - self.own
     }
 
     /// Bytes that running requests hold, whoever else does.
@@ -156,7 +167,7 @@ mod tests {
         assert_eq!(sums(&ledger), [42, 17, 0, 25]);
         ledger.add(Owner::Pinned, [shared(1, 10), shared(2, 20)]);
         assert_eq!(sums(&ledger), [42, 17, 30, 5]);
-        assert_eq!(ledger.snapshots(), 25);
+        assert_eq!((ledger.snapshots(), ledger.kv()), (25, 30));
         assert_eq!(ledger.shared_among([shared(1, 10), shared(3, 1), Part::Own(9)]), 10);
         ledger.remove(Owner::Usual, [shared(1, 10), shared(2, 20), Part::Own(5)]);
         assert_eq!(sums(&ledger), [37, 17, 30, 0]);

@@ -16,6 +16,8 @@ pub struct Stats {
     pub snapshots: usize,
     /// Bytes of all memories, shared ones once.
     pub held_bytes: u64,
+    /// Bytes of them that grow with tokens: keys and values. The rest are states.
+    pub kv_bytes: u64,
     /// Bytes of them that running requests hold.
     pub running_bytes: u64,
     /// Bytes of them that only snapshots hold.

@@ -317,7 +317,7 @@ impl Collected {
                 self.answer(*choice).finish = Some(finish.clone());
             }
             Update::Done(counts) => self.counts = *counts,
-            Update::Started { .. } | Update::Failed(_) | Update::GivenUp => {}
+            Update::Started { .. } | Update::Read { .. } | Update::Failed(_) | Update::GivenUp => {}
         }
     }
 

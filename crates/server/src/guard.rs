@@ -3,6 +3,7 @@
 
 use crate::app::App;
 use crate::error::{Dialect, Error, Kind};
+use crate::routes::is_page;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
@@ -119,7 +120,7 @@ fn check(app: &App, request: &mut Request) -> Result<(), Error> {
 
 /// Paths that need no key: whether the server lives, and the page, which asks for the key itself.
 fn is_open(path: &str) -> bool {
-    matches!(path, "/health" | "/ready" | "/" | "/app.js" | "/style.css")
+    matches!(path, "/health" | "/ready") || is_page(path)
 }
 
 /// Refuses names that are not this machine's: a page elsewhere whose name was made to point here

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// Longest label.
-const MAX_LABEL_BYTES: usize = 1024;
+pub(crate) const MAX_LABEL_BYTES: usize = 1024;
 
 /// A message of a session.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -128,6 +128,7 @@ pub(crate) fn write_engine(stats: &Stats, page: &mut Page, labels: &str) {
         ("num_requests_waiting", "Requests that wait.", stats.waiting as f64),
         ("num_answers_running", "Answers that run.", stats.answers as f64),
         ("held_bytes", "Bytes of all memories, shared ones once.", stats.held_bytes as f64),
+        ("kv_bytes", "Bytes of them that grow with tokens.", stats.kv_bytes as f64),
         ("running_bytes", "Bytes of them that requests hold.", stats.running_bytes as f64),
         ("state_bytes", "Bytes of them that only snapshots hold.", stats.snapshot_bytes as f64),
         ("pinned_bytes", "Bytes of them that pinned snapshots hold.", stats.pinned_bytes as f64),
@@ -139,6 +140,7 @@ pub(crate) fn write_engine(stats: &Stats, page: &mut Page, labels: &str) {
     page.gauge("state_snapshots", "Snapshots that are kept.", &tier, stats.snapshots as f64);
     let counts = &stats.counts;
     let counters = [
+        ("tokens_read_total", "Tokens that the model read.", counts.tokens_read),
         ("steps_total", "Steps in which something was read.", counts.steps),
         ("spec_decode_num_draft_tokens_total", "Tokens guessed ahead.", counts.drafted),
         ("spec_decode_num_accepted_tokens_total", "Guesses that were right.", counts.accepted),

@@ -191,6 +191,20 @@ fn operations(asked: &mut SchemaGenerator, told: &mut SchemaGenerator) -> Vec<Op
             ..get("/v1/sessions/{name}", "Forgets it.", of::<sessions::Deleted>(told))
         },
         Operation {
+            method: "patch",
+            ..post(
+                "/v1/sessions/{name}",
+                "Gives it another label.",
+                of::<sessions::ChangeRequest>(asked),
+                of::<sessions::Session>(told),
+            )
+        },
+        get(
+            "/v1/sessions/{name}/messages",
+            "What was said in it.",
+            of::<sessions::SessionMessages>(told),
+        ),
+        Operation {
             errors: &[400, 401, 403, 404, 408, 409, 413, 415, 431, 500],
             ..post(
                 "/v1/sessions/{name}/fork",

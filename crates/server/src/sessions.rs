@@ -60,6 +60,13 @@ pub trait Sessions: std::fmt::Debug + Send + Sync {
         label: Option<String>,
     ) -> Result<SessionInfo, SessionError>;
 
+    /// Gives a session another line for people.
+    ///
+    /// # Errors
+    ///
+    /// If it is not there, or the store fails.
+    fn label(&self, client: Client, name: &str, label: &str) -> Result<SessionInfo, SessionError>;
+
     /// Forgets all but the first `tokens` tokens and gives the session other `notes`.
     ///
     /// # Errors
@@ -342,6 +349,15 @@ impl Sessions for MemorySessions {
             saved.info.messages = notes.messages;
             saved.info.updated = crate::app::now();
             saved.notes = notes;
+            Ok(saved.info.clone())
+        })
+    }
+
+    fn label(&self, client: Client, name: &str, label: &str) -> Result<SessionInfo, SessionError> {
+        self.with(|sessions| {
+            let found = sessions.get_mut(&(client, name.to_owned()));
+            let (saved, _) = found.ok_or_else(|| not_found(name))?;
+            saved.info.label = Some(label.to_owned());
             Ok(saved.info.clone())
         })
     }

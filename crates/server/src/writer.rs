@@ -15,6 +15,8 @@ use tokio::sync::mpsc::UnboundedSender;
 pub(crate) enum Update {
     /// It is being read.
     Started { prompt_tokens: usize, cached_tokens: usize, miss: String },
+    /// So many tokens of the prompt are read, those that were known included.
+    Read { tokens: usize },
     /// How likely more tokens of the prompt of an answer were, from the second on.
     Prompt { choice: usize, logprobs: Vec<TokenLogprobs> },
     /// More of an answer.
@@ -159,7 +161,7 @@ impl Writer {
                 let prompt_tokens = self.counts.prompt;
                 self.send(Update::Started { prompt_tokens, cached_tokens, miss });
             }
-            Event::Read { .. } => {}
+            Event::Read { tokens } => self.send(Update::Read { tokens }),
             Event::Prompt(logprobs) => self.send(Update::Prompt { choice: 0, logprobs }),
             Event::Token { choice, id, logprobs } => self.token(choice, id, logprobs),
             Event::Finished { choice, reason } => self.finished(choice, reason),
@@ -288,7 +290,11 @@ impl Update {
             Self::More { choice, .. } | Self::End { choice, .. } | Self::Prompt { choice, .. } => {
                 *choice += base;
             }
-            Self::Started { .. } | Self::Done(_) | Self::Failed(_) | Self::GivenUp => {}
+            Self::Started { .. }
+            | Self::Read { .. }
+            | Self::Done(_)
+            | Self::Failed(_)
+            | Self::GivenUp => {}
         }
         self
     }
@@ -307,7 +313,7 @@ impl Update {
                 deltas.iter().map(text).sum::<usize>() + probabilities
             }
             // Part of the request, and not of what was written since.
-            Self::Prompt { .. } => 0,
+            Self::Prompt { .. } | Self::Read { .. } => 0,
             _ => FRAME,
         }
     }

@@ -1,87 +1,303 @@
-// A plain page: one conversation, streamed.
-"use strict";
+// The page: which session is open, and what can be done with it.
 
-const messages = [];
-const element = (id) => document.getElementById(id);
+import { answer, question } from "./answer.js";
+import { ApiError, Lost, ask as asking, hooks, sessions } from "./api.js";
+import * as composing from "./composer.js";
+import { banner, connection, lost } from "./connection.js";
+import { confirmed, line } from "./dialog.js";
+import { announce, byId, tool } from "./dom.js";
+import * as meter from "./meter.js";
+import * as trees from "./sessions.js";
+import * as talk from "./talk.js";
+import { bytes, count, sentence, several } from "./words.js";
+
+/** Longest label made of a question. */
+const LABEL = 60;
+/** Milliseconds within which a session is kept whose answer was stopped at its very end. */
+const SETTLED = 300;
+
+/** The session that is open; `unsent` messages follow those that the server keeps. */
+const open = { name: null, label: null, messages: [], unsent: [] };
+let list = [];
+/** Stops what is being answered. */
 let running = null;
 
-function show(role, text) {
-  const block = document.createElement("article");
-  block.className = role;
-  block.textContent = text;
-  element("talk").append(block);
-  return block;
-}
-
-function headers() {
-  const key = element("key").value;
-  const json = { "content-type": "application/json" };
-  return key ? { ...json, authorization: `Bearer ${key}` } : json;
-}
-
-async function* events(response) {
-  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
-  let held = "";
-  for (;;) {
-    const { done, value } = await reader.read();
-    if (done) return;
-    held += value;
-    const blocks = held.split("\n\n");
-    held = blocks.pop();
-    for (const block of blocks) {
-      const line = block.split("\n").find((line) => line.startsWith("data: "));
-      if (line && line !== "data: [DONE]") yield JSON.parse(line.slice(6));
-    }
-  }
-}
-
-async function answer(text) {
-  messages.push({ role: "user", content: text });
-  const block = show("assistant", "");
-  running = new AbortController();
-  element("stop").disabled = false;
+/** Does something, and says what is wrong if that fails. */
+async function attempt(work) {
   try {
-    const response = await fetch("/v1/chat/completions", {
-      method: "POST",
-      headers: headers(),
-      signal: running.signal,
-      body: JSON.stringify({ messages, stream: true, stream_options: { include_usage: true } }),
-    });
-    if (!response.ok) throw new Error((await response.json()).error.message);
-    let content = "";
-    for await (const event of events(response)) {
-      if (event.error) throw new Error(event.error.message);
-      content += event.choices[0]?.delta.content ?? "";
-      block.textContent = content;
-      if (event.usage) {
-        const { prompt_tokens, completion_tokens, prompt_tokens_details } = event.usage;
-        element("state").textContent =
-          `${prompt_tokens} tokens read, ${prompt_tokens_details.cached_tokens} of them known, ` +
-          `${completion_tokens} written`;
-      }
-    }
-    messages.push({ role: "assistant", content });
+    return await work();
   } catch (error) {
-    messages.pop();
-    block.className = "error";
-    block.textContent = error.name === "AbortError" ? "stopped" : error.message;
-  } finally {
-    running = null;
-    element("stop").disabled = true;
+    if (error instanceof ApiError) banner(sentence(error), "Close");
+    else if (!(error instanceof Lost)) throw error;
+    return null;
   }
 }
 
-element("stop").addEventListener("click", () => running?.abort());
+function drawer(shown) {
+  document.body.classList.toggle("drawer", shown);
+  byId("open-drawer").setAttribute("aria-expanded", shown);
+  if (shown) byId("new").focus();
+}
 
-element("ask").addEventListener("submit", async (event) => {
-  event.preventDefault();
+function head() {
+  const kept = list.find((session) => session.id === open.name);
+  byId("title").textContent = kept ? trees.called(kept) : (open.label ?? "New chat");
+  document.title = `${byId("title").textContent} – Fulgurite`;
+  const facts = kept && [several(kept.messages, "message"), several(kept.tokens, "token"), bytes(kept.bytes)];
+  byId("subtitle").textContent = facts ? facts.join(" · ") : "";
+  const tools = [
+    tool("Rename", "rename", rename),
+    tool("Fork", "fork", () => forkAt(open.messages.length)),
+    tool("Export", "export", exported),
+    tool("Delete", "delete", remove),
+  ];
+  byId("tools").replaceChildren(...(kept ? tools : []));
+}
+
+async function refresh() {
+  const got = await attempt(sessions.list);
+  if (got === null) return;
+  list = got;
+  trees.showTree(list, open.name, (name) => show(name));
+  head();
+}
+
+/** Opens a session, or with `null` an empty page. */
+async function show(name) {
+  running?.abort();
+  const messages = name === null ? [] : await attempt(() => sessions.messages(name));
+  if (messages === null) return refresh();
+  Object.assign(open, { name, label: null, messages, unsent: [] });
+  history.replaceState(null, "", name === null ? location.pathname : `#${name}`);
+  drawer(false);
+  redraw();
+  await refresh();
+  const kept = list.find((session) => session.id === name);
+  if (kept && kept.messages === 0 && kept.tokens > 0) {
+    banner(`What was said in this session is not known, only its ${several(kept.tokens, "token")}; it can be gone on with.`, "Close");
+  }
+  byId("message").focus();
+}
+
+/** What can be done at each message that the server keeps. */
+function toolsOf(message, i) {
+  if (message.role === "assistant") {
+    const last = i + 1 === open.messages.length;
+    return [
+      talk.copier(talk.parts(message).text),
+      tool("Fork after this answer", "fork", () => forkAt(i + 1), "Fork"),
+      ...(last ? [] : [tool("Rewind to this answer", "rewind", () => rewindTo(i + 1), "Rewind")]),
+    ];
+  }
+  if (message.role !== "user") return [];
+  return [
+    tool("Ask otherwise in a fork", "fork", () => forkAt(i, message), "Fork"),
+    tool("Ask otherwise here", "rewind", () => rewindTo(i, message), "Rewind"),
+  ];
+}
+
+function redraw() {
+  talk.clear();
+  open.messages.forEach((message, i) => talk.show(message, toolsOf(message, i)));
+  open.unsent.forEach((message) => talk.show(message));
+  talk.toEnd();
+}
+
+/** Puts a question back to be asked otherwise. */
+function again(message) {
+  if (!message) return;
+  const { text, files } = talk.parts(message);
+  composing.fill(text, files.map((file) => ({ ...file, size: talk.size(file) })));
+}
+
+/** A child of this session with its first `messages`, opened. */
+async function forkAt(messages, message) {
   if (running) return;
-  const question = element("message").value.trim();
-  if (!question) return;
-  const file = element("file").files[0];
-  const text = file ? `${await file.text()}\n\n${question}` : question;
-  element("file").value = "";
-  element("message").value = "";
-  show("user", file ? `${file.name}\n${question}` : question);
-  await answer(text);
-});
+  const name = trees.newName();
+  const label = `${byId("title").textContent} (fork)`.slice(0, 200);
+  await attempt(async () => {
+    await sessions.fork(open.name, name, label);
+    if (messages < open.messages.length) await sessions.rewind(name, messages);
+    await show(name);
+    again(message);
+    announce("Forked; this is the new session");
+  });
+}
+
+async function rewindTo(messages, message) {
+  if (running) return;
+  const gone = open.messages.length - messages;
+  const text = `The ${several(gone, "message")} from there on will be forgotten. A fork would keep them.`;
+  if (!(await confirmed({ title: "Rewind?", text, action: "Rewind", danger: true }))) return;
+  await attempt(async () => {
+    await sessions.rewind(open.name, messages);
+    await show(open.name);
+    again(message);
+    announce("Rewound");
+  });
+}
+
+async function rename() {
+  const value = byId("title").textContent;
+  const label = await line({ title: "Rename", label: "Name", value, action: "Rename" });
+  if (label === null) return;
+  await attempt(() => sessions.label(open.name, label));
+  await refresh();
+}
+
+async function remove() {
+  const text = `“${byId("title").textContent}” cannot be brought back. Its forks stay.`;
+  if (!(await confirmed({ title: "Delete this session?", text, action: "Delete", danger: true }))) return;
+  running?.abort();
+  if (await attempt(() => sessions.remove(open.name))) await show(null);
+  else await refresh();
+}
+
+async function exported() {
+  const file = await attempt(() => sessions.file(open.name));
+  if (!file) return;
+  const address = URL.createObjectURL(file);
+  const link = Object.assign(document.createElement("a"), { href: address, download: `${open.name}.session` });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(address), 60_000);
+}
+
+async function imported(file) {
+  const wanted = file.name.replace(/\.\w+$/, "").replace(/[^\w.-]/g, "-").replace(/^[^A-Za-z0-9]+/, "");
+  const taken = list.some((session) => session.id === wanted);
+  const name = wanted && !taken && wanted.length <= 128 ? wanted : trees.newName();
+  if (await attempt(() => sessions.take(name, file))) await show(name);
+}
+
+function busy(is) {
+  byId("send").hidden = is;
+  byId("stop").hidden = !is;
+}
+
+/** Asks; whether the question was taken. */
+function ask(text, files) {
+  if (running || connection.isLost) {
+    announce(running ? "Wait for the answer, or stop it" : "The server does not answer");
+    return false;
+  }
+  answered(text, files);
+  return true;
+}
+
+async function answered(text, files) {
+  const control = (running = new AbortController());
+  busy(true);
+  const message = question(text, files);
+  const name = (open.name ??= trees.newName());
+  const session = { name };
+  if (open.messages.length === 0 && !list.some((session) => session.id === name)) {
+    const title = [files[0]?.name, text.slice(text.lastIndexOf("\n") + 1)].filter(Boolean).join(": ");
+    session.label = open.label = title.length > LABEL ? `${title.slice(0, LABEL - 1)}…` : title;
+  }
+  head();
+  const fresh = [...open.unsent, message];
+  const shown = talk.show(message);
+  const live = talk.live();
+  talk.toEnd();
+  let known = { content: "", reasoning: "" };
+  const changed = (now) => live.changed((known = now));
+  try {
+    known = await answer(fresh, session, control.signal, changed);
+    live.end(known);
+    const said = { role: "assistant", content: known.content };
+    if (known.reasoning) said.reasoning_content = known.reasoning;
+    open.messages.push(...fresh, said);
+    open.unsent = [];
+    history.replaceState(null, "", `#${name}`);
+  } catch (error) {
+    const stopped = control.signal.aborted;
+    if (!stopped && !(error instanceof ApiError) && !(error instanceof Lost)) throw error;
+    if (open.name !== name) return;
+    await broken(error, stopped, { known, live, fresh, shown, text, files });
+  } finally {
+    if (running === control) running = null;
+    busy(running !== null);
+  }
+  retool();
+  await refresh();
+}
+
+/** Buttons of messages, now that there are more of them. */
+function retool() {
+  const all = byId("talk").children;
+  open.messages.forEach((message, i) => all[i] && talk.setTools(all[i], toolsOf(message, i)));
+}
+
+/** What is left of an answer that broke off, and of its question. */
+async function broken(error, stopped, { known, live, fresh, shown, text, files }) {
+  if (stopped) {
+    // It may have been kept at the last moment.
+    await new Promise((resolve) => setTimeout(resolve, SETTLED));
+    const kept = await sessions.show(open.name).catch(() => null);
+    if (kept?.messages > open.messages.length) return show(open.name);
+  }
+  if (stopped && known.content) {
+    live.broken("Stopped. What was written so far is kept with your next message.", "stopped");
+    open.unsent = [...fresh, { role: "assistant", content: known.content }];
+    return;
+  }
+  const words = stopped
+    ? "Stopped before the answer began. Your question is back in the box."
+    : `${sentence(error)} Your question is back in the box.`;
+  live.broken(words, stopped ? "stopped" : "failed");
+  shown.classList.add("untaken");
+  composing.fill(text, files, false);
+}
+
+/** The server is back: what it keeps is what counts. */
+async function back() {
+  announce("The server answers again");
+  await refresh();
+  if (open.name !== null && list.some((session) => session.id === open.name)) await show(open.name);
+}
+
+/** Says which model answers. */
+async function model() {
+  const [served] = (await asking("/v1/models")).data;
+  byId("model").textContent = served?.id ?? "";
+  byId("model").title = served ? `Context of ${count(served.max_model_len)} tokens` : "";
+}
+
+async function wantKey(wrong) {
+  const text = wrong ? `${sentence({ message: wrong })} Try another.` : "This server asks for a key.";
+  return line({ title: "API key", text, label: "Key", type: "password", action: "Use this key" });
+}
+
+async function begin() {
+  Object.assign(hooks, { wantKey, lost });
+  connection.back = back;
+  composing.composer.ask = ask;
+  composing.begin();
+  trees.begin();
+  byId("new").addEventListener("click", () => show(null));
+  byId("stop").addEventListener("click", () => running?.abort());
+  byId("import").addEventListener("click", () => byId("import-file").click());
+  byId("import-file").addEventListener("change", async ({ target }) => {
+    const [file] = target.files;
+    if (file) await imported(file);
+    target.value = "";
+  });
+  byId("open-drawer").addEventListener("click", () => drawer(true));
+  const close = () => {
+    drawer(false);
+    byId("open-drawer").focus();
+  };
+  byId("close-drawer").addEventListener("click", close);
+  byId("shade").addEventListener("click", close);
+  addEventListener("keydown", ({ key }) => {
+    if (key !== "Escape" || document.querySelector("dialog[open]")) return;
+    if (document.body.classList.contains("drawer")) close();
+    else running?.abort();
+  });
+  meter.begin();
+  await attempt(model);
+  const name = decodeURIComponent(location.hash.slice(1));
+  await (name ? show(name) : show(null));
+}
+
+begin();

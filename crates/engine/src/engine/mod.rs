@@ -178,6 +178,7 @@ impl<M: Model> Engine<M> {
             waiting: self.waiting.len(),
             snapshots: self.store.len(),
             held_bytes: self.ledger.held(),
+            kv_bytes: self.ledger.kv(),
             running_bytes: self.ledger.running(),
             pinned_bytes: self.ledger.pinned(),
             snapshot_bytes: self.ledger.snapshots(),

@@ -14,7 +14,8 @@ use crate::routes::json;
 use crate::sse::{self, Lines, Render};
 use crate::wire::chat::{
     AnswerMessage, ChatChoice, ChatChunk, ChatCompletion, ChatLogprobs, ChatRequest, ChunkChoice,
-    Content, FunctionDelta, NamedTool, ReasoningEffort, Tool, ToolCallDelta, ToolChoice, ToolMode,
+    Content, FunctionDelta, NamedTool, Progress, ReasoningEffort, Tool, ToolCallDelta, ToolChoice,
+    ToolMode,
 };
 use crate::wire::shared::{CompletionDetails, PromptDetails, ResponseFormat, Usage};
 use crate::writer::{Counts, Update};
@@ -158,6 +159,9 @@ struct View {
     fingerprint: String,
     likely: Option<Likely>,
     include_usage: bool,
+    include_progress: bool,
+    /// How far the prompt is read, once that is known.
+    progress: Option<Progress>,
     n: u32,
 }
 
@@ -171,6 +175,8 @@ impl View {
             fingerprint: served.fingerprint.clone(),
             likely: (request.logprobs == Some(true)).then(|| Likely::new(served)),
             include_usage: options.is_some_and(|options| options.include_usage == Some(true)),
+            include_progress: options.is_some_and(|options| options.include_progress == Some(true)),
+            progress: None,
             n: request.n.unwrap_or(1),
         }
     }
@@ -224,6 +230,15 @@ impl View {
             system_fingerprint: self.fingerprint.clone(),
             choices,
             usage: self.include_usage.then_some(usage),
+            progress: None,
+        }
+    }
+
+    /// A chunk that tells how far the prompt is read, if that is wanted.
+    fn tell_progress(&self, lines: &mut Lines) {
+        if self.include_progress && self.progress.is_some() {
+            let progress = self.progress.clone();
+            lines.data(&ChatChunk { progress, ..self.chunk(vec![], None) });
         }
     }
 
@@ -291,10 +306,18 @@ impl Render for View {
                 }
                 lines.done();
             }
-            Update::Started { .. }
-            | Update::Prompt { .. }
-            | Update::Failed(_)
-            | Update::GivenUp => {}
+            Update::Started { prompt_tokens, cached_tokens, miss } => {
+                let (read, total) = (cached_tokens as u64, prompt_tokens as u64);
+                self.progress = Some(Progress { read, total, cached: read, miss });
+                self.tell_progress(lines);
+            }
+            Update::Read { tokens } => {
+                if let Some(progress) = &mut self.progress {
+                    progress.read = tokens as u64;
+                }
+                self.tell_progress(lines);
+            }
+            Update::Prompt { .. } | Update::Failed(_) | Update::GivenUp => {}
         }
     }
 

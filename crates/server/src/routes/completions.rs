@@ -317,7 +317,7 @@ impl Render for View {
                 }
                 lines.done();
             }
-            Update::Started { .. } | Update::Failed(_) | Update::GivenUp => {}
+            Update::Started { .. } | Update::Read { .. } | Update::Failed(_) | Update::GivenUp => {}
         }
     }
 

@@ -35,7 +35,11 @@ pub(crate) fn table() -> Vec<(&'static str, MethodRouter<Arc<App>>)> {
         ("/v1/models", get(info::models)),
         ("/v1/models/{id}", get(info::model)),
         ("/v1/sessions", get(sessions::list)),
-        ("/v1/sessions/{name}", get(sessions::show).delete(sessions::delete)),
+        (
+            "/v1/sessions/{name}",
+            get(sessions::show).patch(sessions::change).delete(sessions::delete),
+        ),
+        ("/v1/sessions/{name}/messages", get(sessions::messages)),
         ("/v1/sessions/{name}/fork", post(sessions::fork)),
         ("/v1/sessions/{name}/rewind", post(sessions::rewind)),
         ("/v1/sessions/{name}/export", get(sessions::export)),
@@ -77,6 +81,11 @@ pub fn dry_run(app: &Arc<App>, body: &[u8]) -> Result<usize, Error> {
         chat::dialogue(from_slice(body)?.0, &served)?
     };
     Ok(tokens(&[dialogue.job(app, &served, client, &id)?]))
+}
+
+/// Whether `path` is a file of the page.
+pub(crate) fn is_page(path: &str) -> bool {
+    page::FILES.iter().any(|file| file.0 == path)
 }
 
 /// The router over all of them and the page.

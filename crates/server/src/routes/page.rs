@@ -6,16 +6,41 @@ use axum::http::{HeaderValue, header};
 use axum::routing::{MethodRouter, get};
 use std::sync::Arc;
 
+const HTML: &str = "text/html; charset=utf-8";
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+const STYLE: &str = "text/css; charset=utf-8";
+
+/// A file of the folder `web`.
+macro_rules! file {
+    ($path:literal, $kind:expr) => {
+        ($path, $kind, include_str!(concat!("../../web", $path)))
+    };
+}
+
 /// Path, media type and text of each file.
-const FILES: [(&str, &str, &str); 3] = [
-    ("/", "text/html; charset=utf-8", include_str!("../../web/index.html")),
-    ("/app.js", "text/javascript; charset=utf-8", include_str!("../../web/app.js")),
-    ("/style.css", "text/css; charset=utf-8", include_str!("../../web/style.css")),
+pub(super) const FILES: &[(&str, &str, &str)] = &[
+    ("/", HTML, include_str!("../../web/index.html")),
+    file!("/favicon.svg", "image/svg+xml"),
+    file!("/style.css", STYLE),
+    file!("/parts.css", STYLE),
+    file!("/app.js", SCRIPT),
+    file!("/api.js", SCRIPT),
+    file!("/answer.js", SCRIPT),
+    file!("/composer.js", SCRIPT),
+    file!("/connection.js", SCRIPT),
+    file!("/dialog.js", SCRIPT),
+    file!("/dom.js", SCRIPT),
+    file!("/markdown.js", SCRIPT),
+    file!("/meter.js", SCRIPT),
+    file!("/sessions.js", SCRIPT),
+    file!("/talk.js", SCRIPT),
+    file!("/words.js", SCRIPT),
 ];
 
 /// The page gets its own files and asks this server, and nothing else, whatever a model writes.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
-                      connect-src 'self'; form-action 'none'; frame-ancestors 'none'; base-uri 'none'";
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
+                      connect-src 'self'; form-action 'none'; frame-ancestors 'none'; \
+                      base-uri 'none'";
 
 /// Its routes.
 pub(crate) fn files() -> Vec<(&'static str, MethodRouter<Arc<App>>)> {

@@ -5,10 +5,12 @@ use crate::auth::Client;
 use crate::dialogue::blocking;
 use crate::error::Error;
 use crate::json::{Json, Raw};
-use crate::kept::{checked, messages_of, notes_of, session_error};
+use crate::kept::{MAX_LABEL_BYTES, checked, messages_of, notes_of, session_error};
 use crate::routes::json;
 use crate::sessions::{SessionError, SessionInfo};
-use crate::wire::sessions::{Deleted, ForkRequest, RewindRequest, Session, SessionList};
+use crate::wire::sessions::{
+    ChangeRequest, Deleted, ForkRequest, RewindRequest, Session, SessionList, SessionMessages,
+};
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::{Path, State};
@@ -67,6 +69,35 @@ pub(crate) async fn show(
     Path(name): Path<String>,
 ) -> Result<Response, Error> {
     with(name, move |name| app.sessions.show(client, name)).await
+}
+
+pub(crate) async fn messages(
+    State(app): State<Arc<App>>,
+    Extension(client): Extension<Client>,
+    Path(name): Path<String>,
+) -> Result<Response, Error> {
+    blocking(move || {
+        let name = checked(&name, "name")?;
+        let fingerprint = app.model(None)?.served.fingerprint.clone();
+        let saved = app.sessions.load(client, name, &fingerprint);
+        let saved = saved.map_err(|error| session_error(error, Some("name")))?;
+        let data = messages_of(&saved.notes).into_iter().map(|said| said.message).collect();
+        Ok(json(&SessionMessages { object: "list", data }))
+    })
+    .await
+}
+
+pub(crate) async fn change(
+    State(app): State<Arc<App>>,
+    Extension(client): Extension<Client>,
+    Path(name): Path<String>,
+    Json(ChangeRequest { label }): Json<ChangeRequest>,
+) -> Result<Response, Error> {
+    if label.len() > MAX_LABEL_BYTES {
+        let message = format!("`label` has more than {MAX_LABEL_BYTES} bytes");
+        return Err(Error::invalid("label", message));
+    }
+    with(name, move |name| app.sessions.label(client, name, &label)).await
 }
 
 pub(crate) async fn delete(

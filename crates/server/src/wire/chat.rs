@@ -375,6 +375,22 @@ pub struct ChatChunk {
     /// Tokens, in the last chunk; `null` in others if it was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub usage: Option<Option<Usage>>,
+    /// Fulgurite's own: how far the prompt is read, in chunks without choices, if it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub progress: Option<Progress>,
+}
+
+/// How far a prompt is read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Progress {
+    /// Tokens of the prompt that are read, those that were known included.
+    pub read: u64,
+    /// Tokens of the prompt.
+    pub total: u64,
+    /// Tokens that were known.
+    pub cached: u64,
+    /// Why not more were.
+    pub miss: String,
 }
 
 /// What is new in one answer.

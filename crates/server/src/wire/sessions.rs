@@ -1,5 +1,6 @@
 //! `/v1/sessions`.
 
+use super::chat::ChatMessage;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -48,6 +49,23 @@ pub struct ForkRequest {
     /// A line for people.
     #[schemars(length(max = 1024))]
     pub label: Option<String>,
+}
+
+/// What was said in a session.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct SessionMessages {
+    /// `list`.
+    pub object: &'static str,
+    /// From the first on; none if only the tokens are known.
+    pub data: Vec<ChatMessage>,
+}
+
+/// What is to be changed.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+pub struct ChangeRequest {
+    /// A line for people, in place of the one that was there.
+    #[schemars(length(max = 1024))]
+    pub label: String,
 }
 
 /// Back to an earlier point.

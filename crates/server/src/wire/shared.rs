@@ -129,4 +129,6 @@ pub struct CompletionDetails {
 pub struct StreamOptions {
     /// Whether a last chunk tells the usage.
     pub include_usage: Option<bool>,
+    /// Fulgurite's own: whether chunks tell how far the prompt is read, of chats only.
+    pub include_progress: Option<bool>,
 }

@@ -234,3 +234,41 @@ async fn a_failure_in_the_stream_is_an_event() {
         event: error
         data: {"error":{"message":"the server failed; its log says why","type":"server_error","param":null,"code":"internal_error"}}"#]].assert_eq(&plain(end));
 }
+
+/// What the page shows while a long text is read.
+#[tokio::test]
+async fn progress_is_told_if_it_is_asked_for() {
+    let api = Api::says("Well.");
+    let ask = async |text: &str, options: Value| {
+        let body = json!({"messages": user(text), "stream": true, "stream_options": options,
+                          "session": {"name": "talk"}});
+        api.post(PATH, body).await
+    };
+    let told = |got: &crate::fake::Got| -> Vec<Value> {
+        let events = got.events();
+        let told = events.iter().filter(|event| event.get("progress").is_some());
+        told.inspect(|event| assert_eq!(event["choices"], json!([])))
+            .map(|event| event["progress"].clone())
+            .collect()
+    };
+    let got = ask("Hi", json!({"include_progress": true})).await;
+    let steps = [0, 10, 20];
+    let expected =
+        steps.map(|read| json!({"read": read, "total": 20, "cached": 0, "miss": "cold"}));
+    assert_eq!(told(&got), expected);
+    // Before anything is said.
+    let events = got.events();
+    let place = |wanted: &dyn Fn(&Value) -> bool| events.iter().position(wanted).unwrap();
+    let said =
+        place(&|event| !event["choices"][0]["delta"]["content"].as_str().unwrap_or("").is_empty());
+    assert!(place(&|event| event["progress"]["read"] == 20) < said);
+    // What is known counts as read from the start on.
+    let again = told(&ask("And?", json!({"include_progress": true})).await);
+    let cached = again[0]["cached"].as_u64().unwrap();
+    assert!(cached > 20 && again[0]["read"] == cached, "{again:?}");
+    assert_eq!(again[0]["miss"], format!("end at {cached}"));
+    assert_eq!(again[2]["read"], again[2]["total"]);
+    for options in [json!({}), json!({"include_progress": false}), Value::Null] {
+        assert_eq!(told(&ask("So?", options).await), Vec::<Value>::new());
+    }
+}

@@ -182,6 +182,13 @@ impl Run {
         if !self.wait(self.says.reads_for) {
             return self.give_up(0, Vec::new());
         }
+        // In two steps, as long prompts are.
+        let tokens = self.ask.input_ids.len();
+        for tokens in [cached_tokens.midpoint(tokens), tokens] {
+            if (self.sink)(Event::Read { tokens }) == Flow::Stop {
+                return;
+            }
+        }
         if let Some(top) = self.ask.prompt_logprobs {
             let ids = self.ask.input_ids.clone();
             let told = ids[1..].iter().map(|&id| told(id, top)).collect();

@@ -1,8 +1,9 @@
 //! Models, tokens, metrics, the page.
 
-use crate::fake::{Api, user};
+use crate::fake::{Api, Says, user};
 use expect_test::expect;
 use serde_json::json;
+use server::{Keys, Settings};
 
 #[tokio::test]
 async fn models() {
@@ -66,15 +67,38 @@ async fn metrics_have_the_names_that_boards_know() {
 
 #[tokio::test]
 async fn the_page_is_whole_and_asks_nobody_else() {
-    let api = Api::new();
-    for (path, kind) in
-        [("/", "text/html"), ("/app.js", "text/javascript"), ("/style.css", "text/css")]
-    {
-        let got = api.get(path).await;
-        assert_eq!(got.status, 200);
+    let settings =
+        Settings { keys: Keys::new(&["key".to_owned()], None).unwrap(), ..Settings::default() };
+    let api = Api::with(settings, Says::default());
+    // All files that the page names, and that these name; without a key, since the page asks for it.
+    let mut paths = vec!["/".to_owned()];
+    let mut next = 0;
+    while let Some(path) = paths.get(next).cloned() {
+        next += 1;
+        let got = api.get(&path).await;
+        assert_eq!(got.status, 200, "{path}");
+        let kind = match path.rsplit_once('.').map(|(_, kind)| kind) {
+            Some("js") => "text/javascript",
+            Some("css") => "text/css",
+            Some("svg") => "image/svg+xml",
+            _ => "text/html",
+        };
         assert!(got.header("content-type").starts_with(kind), "{path}");
-        assert!(got.header("content-security-policy").contains("connect-src 'self'"));
-        assert!(!got.text.contains("https://"), "{path}");
+        let policy = got.header("content-security-policy");
+        for rule in ["default-src 'none'", "script-src 'self'", "connect-src 'self'"] {
+            assert!(policy.split("; ").any(|found| found == rule), "{rule} of {path}: {policy}");
+        }
+        assert!(!got.text.contains("https://") && !got.text.contains("<style"), "{path}");
+        for (before, after) in [("href=\"/", "\""), ("src=\"/", "\""), ("from \"./", "\";")] {
+            for rest in got.text.split(before).skip(1) {
+                let found = format!("/{}", rest.split(after).next().unwrap());
+                if !paths.contains(&found) {
+                    paths.push(found);
+                }
+            }
+        }
     }
+    assert!(paths.len() > 10 && paths.iter().any(|path| path == "/markdown.js"), "{paths:?}");
+    let api = Api::new();
     assert_eq!(api.get("/version").await.json(), json!({"version": env!("CARGO_PKG_VERSION")}));
 }

@@ -113,6 +113,9 @@ async fn answers_match_their_schemas() {
         let events = &document["paths"][&route]["post"]["responses"]["200"]["content"];
         if events.get("text/event-stream").is_some() {
             body["stream"] = true.into();
+            if path == "/v1/chat/completions" {
+                body["stream_options"] = json!({"include_usage": true, "include_progress": true});
+            }
             let event = validator(&document, &route, "post", "200", "text/event-stream");
             let got = api.post(path, body).await;
             assert!(got.events().len() > 5);
@@ -124,6 +127,7 @@ async fn answers_match_their_schemas() {
         "/v1/models/fake",
         "/v1/sessions",
         "/v1/sessions/x",
+        "/v1/sessions/x/messages",
         "/version",
         "/health",
         "/ready",

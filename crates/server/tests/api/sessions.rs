@@ -1,7 +1,8 @@
 //! `/v1/sessions` and the `session` field.
 
 use crate::fake::{Api, Got, plain, user};
-use axum::http::Method;
+use axum::body::Body;
+use axum::http::{Method, Request};
 use expect_test::expect;
 use serde_json::{Value, json};
 
@@ -147,4 +148,29 @@ async fn what_is_not_there() {
     }
     let got = api.post("/v1/sessions/talk/rewind", json!({})).await;
     assert_eq!(got.status, 400);
+}
+
+#[tokio::test]
+async fn messages_can_be_read_and_labels_changed() {
+    let api = Api::says("Well.");
+    let file = json!({"filename": "x", "file_data": "eD0x"});
+    let content = json!([{"type": "file", "file": file}, {"type": "text", "text": "One"}]);
+    let messages = json!([{"role": "user", "content": content}]);
+    api.post(CHAT, json!({"messages": messages, "session": {"name": "talk", "label": "A"}})).await;
+    let got = api.get("/v1/sessions/talk/messages").await;
+    let answer = json!({"role": "assistant", "content": "Well."});
+    assert_eq!(got.json(), json!({"object": "list", "data": [messages[0], answer]}));
+    let path = "/v1/sessions/talk";
+    let change = async |body: &str| {
+        let request = Request::patch(path).header("content-type", "application/json");
+        api.send(request.body(Body::from(body.to_owned())).unwrap()).await
+    };
+    assert_eq!(change(r#"{"label": "B"}"#).await.json()["label"], "B");
+    let shown = api.get(path).await.json();
+    assert_eq!((&shown["label"], &shown["messages"]), (&"B".into(), &2.into()));
+    assert_eq!(change("{}").await.status, 400);
+    assert_eq!(change(&json!({"label": "x".repeat(1025)}).to_string()).await.status, 400);
+    api.method(Method::DELETE, path).await;
+    assert_eq!(change(r#"{"label": "B"}"#).await.status, 404);
+    assert_eq!(api.get("/v1/sessions/talk/messages").await.status, 404);
 }

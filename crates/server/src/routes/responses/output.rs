@@ -327,6 +327,7 @@ impl Render for View {
             }
             Update::Done(counts) => self.done(counts, lines),
             Update::Started { .. }
+            | Update::Read { .. }
             | Update::Prompt { .. }
             | Update::Failed(_)
             | Update::GivenUp => {}
