@@ -36,6 +36,7 @@ async function attempt(work) {
 function drawer(shown) {
   document.body.classList.toggle("drawer", shown);
   byId("open-drawer").setAttribute("aria-expanded", shown);
+  document.querySelector("main").inert = shown;
   if (shown) byId("new").focus();
 }
 
@@ -76,7 +77,8 @@ async function show(name) {
   if (kept && kept.messages === 0 && kept.tokens > 0) {
     banner(`What was said in this session is not known, only its ${several(kept.tokens, "token")}; it can be gone on with.`, "Close");
   }
-  byId("message").focus();
+  // Where a finger types, the focus would bring up a keyboard over what was said.
+  if (matchMedia("(hover: hover)").matches) byId("message").focus();
 }
 
 /** What can be done at each message that the server keeps. */
@@ -289,6 +291,8 @@ async function begin() {
   };
   byId("close-drawer").addEventListener("click", close);
   byId("shade").addEventListener("click", close);
+  // As in the style: there is room for both.
+  matchMedia("(min-width: 52.01rem)").addEventListener("change", () => drawer(false));
   addEventListener("keydown", ({ key }) => {
     if (key !== "Escape" || document.querySelector("dialog[open]")) return;
     if (document.body.classList.contains("drawer")) close();
