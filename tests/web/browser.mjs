@@ -64,6 +64,9 @@ export async function answered(page, i) {
   return (await shown.locator(".text").innerText()).trim();
 }
 
+/** Waits for a note in the conversation: why an answer broke off. */
+export const told = (page, words) => page.locator("#talk .note").filter({ hasText: words }).waitFor();
+
 /** Adds a file to what is about to be asked. */
 export async function attach(page, name, text) {
   await page.setInputFiles("#file", { name, mimeType: "text/plain", buffer: Buffer.from(text) });

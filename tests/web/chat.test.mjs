@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { after, before, test } from "node:test";
-import { answered, attach, launch, open, say } from "./browser.mjs";
+import { answered, attach, launch, open, say, told } from "./browser.mjs";
 import { home, start } from "./server.mjs";
 
 const lock = readFileSync(new URL("../../Cargo.lock", import.meta.url), "utf8");
@@ -73,7 +73,7 @@ test("reading is stopped at once, and the question comes back", async () => {
   await say(page, "which version of serde?");
   await page.waitForFunction(() => document.querySelector(".reading progress")?.value > 0);
   await page.keyboard.press("Escape");
-  await page.getByText("Stopped before the answer began").waitFor();
+  await told(page, "Stopped before the answer began. Your question is back in the box.");
   assert.equal(await page.inputValue("#message"), "which version of serde?");
   assert.match(await page.locator("#files .chip").innerText(), /^long\.txt, /);
   assert.ok(await page.locator("#send").isVisible());

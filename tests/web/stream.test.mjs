@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import { after, before as first, beforeEach, test } from "node:test";
-import { attach, launch, open, say } from "./browser.mjs";
+import { attach, launch, open, say, told } from "./browser.mjs";
 import { before, delta } from "./scripted.mjs";
 import { home, start } from "./server.mjs";
 
@@ -121,7 +121,7 @@ test("a stopped answer stays, and is kept with the next message", async () => {
   await say(page, "Count");
   await text(page).getByText("One, two").waitFor();
   await page.getByRole("button", { name: "Stop" }).click();
-  await page.getByText("Stopped. What was written so far is kept with your next message.").waitFor();
+  await told(page, "Stopped. What was written so far is kept with your next message.");
   // The server hears of it.
   await gone;
   script = (chat) => {
@@ -147,7 +147,7 @@ test("a connection that breaks in the middle is told, and the question is back",
   };
   await attach(page, "notes.txt", "The boat is Heron.");
   await say(page, "Which boat?");
-  await page.getByText("The connection to the server was lost. Your question is back in the box.").waitFor();
+  await told(page, "The connection to the server was lost. Your question is back in the box.");
   assert.equal(await page.inputValue("#message"), "Which boat?");
   assert.match(await page.locator("#files .chip").innerText(), /^notes\.txt/);
   // The server is there, so the next try works.
@@ -174,14 +174,16 @@ test("what the server refuses is one sentence, and what to do", async () => {
   for (const [status, code, message, words] of refusals) {
     script = (chat) => chat.refuse(status, { message, code });
     await say(page, "Why?");
-    await page.getByText(`${words} Your question is back in the box.`).waitFor();
+    await told(page, `${words} Your question is back in the box.`);
     assert.equal(await page.inputValue("#message"), "Why?");
   }
   script = (chat) => {
     chat.send({ error: { message: "the model failed", code: null } });
   };
+  // What was asked in vain is gone once it is asked again.
+  assert.equal(await page.locator(".message").count(), 2);
   await page.press("#message", "Enter");
-  await page.getByText("The model failed. Try again; the server's log says more. Your question").waitFor();
+  await told(page, "The model failed. Try again; the server's log says more. Your question");
   await close();
 });
 

@@ -198,6 +198,7 @@ async function answered(text, files) {
   }
   head();
   const fresh = [...open.unsent, message];
+  talk.forgetUntaken();
   const shown = talk.show(message);
   const live = talk.live();
   talk.toEnd();
@@ -243,19 +244,19 @@ async function broken(error, stopped, { known, live, fresh, shown, text, files }
     open.unsent = [...fresh, { role: "assistant", content: known.content }];
     return;
   }
-  const words = stopped
-    ? "Stopped before the answer began. Your question is back in the box."
-    : `${sentence(error)} Your question is back in the box.`;
-  live.broken(words, stopped ? "stopped" : "failed");
-  shown.classList.add("untaken");
-  composing.fill(text, files, false);
+  const why = stopped ? "Stopped before the answer began." : sentence(error);
+  const isBack = composing.fill(text, files, false);
+  live.broken(isBack ? `${why} Your question is back in the box.` : why, stopped ? "stopped" : "failed");
+  for (const entry of [shown, live.shown]) entry.classList.add("untaken");
 }
 
 /** The server is back: what it keeps is what counts. */
 async function back() {
   announce("The server answers again");
+  if (open.name === null) return arrive();
   await refresh();
-  if (open.name !== null && list.some((session) => session.id === open.name)) await show(open.name);
+  // What was not sent yet is only here.
+  if (open.unsent.length === 0 && list.some((session) => session.id === open.name)) await show(open.name);
 }
 
 /** Says which model answers. */
@@ -263,6 +264,13 @@ async function model() {
   const [served] = (await asking("/v1/models")).data;
   byId("model").textContent = served?.id ?? "";
   byId("model").title = served ? `Context of ${count(served.max_model_len)} tokens` : "";
+}
+
+/** Shows what the page's address names. */
+async function arrive() {
+  // Without a key, or without a server, there is nothing more to ask for.
+  if ((await attempt(model)) === null) return;
+  await show(location.hash.slice(1) || null);
 }
 
 async function wantKey(wrong) {
@@ -299,9 +307,7 @@ async function begin() {
     else running?.abort();
   });
   meter.begin();
-  await attempt(model);
-  const name = decodeURIComponent(location.hash.slice(1));
-  await (name ? show(name) : show(null));
+  await arrive();
 }
 
 begin();

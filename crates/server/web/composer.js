@@ -34,13 +34,14 @@ function fit() {
   message.style.height = `${message.scrollHeight + 2}px`;
 }
 
-/** Puts text and files in place of what is there, or leaves what is there. */
+/** Puts text and files in place of what is there; unless `over`, only if there is nothing. Whether it did. */
 export function fill(text, added, over = true) {
-  if (!over && (message.value.trim() || files.length > 0)) return;
+  if (!over && (message.value.trim() || files.length > 0)) return false;
   message.value = text;
   files = added;
   redraw();
   fit();
+  return true;
 }
 
 /** A line about a file that cannot be taken. */

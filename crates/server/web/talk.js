@@ -97,6 +97,11 @@ export function clear() {
   byId("welcome").hidden = false;
 }
 
+/** Takes away what was asked in vain. */
+export function forgetUntaken() {
+  talk.querySelectorAll(".untaken").forEach((entry) => entry.remove());
+}
+
 /** Shows the newest. */
 export function toEnd() {
   place.scrollTop = place.scrollHeight;
