@@ -50,7 +50,7 @@ test("a question about an uploaded text is answered, and the next one reads noth
   const again = await page.locator(".facts").nth(1).innerText();
   const [known, all] = /^([\d,]+) of ([\d,]+) tokens known/.exec(again).slice(1).map((n) => Number(n.replaceAll(",", "")));
   assert.ok(known > 0.99 * all, again);
-  assert.match(again, /Not reused: it (differs from what was read|goes on) after/);
+  assert.match(again, /Not reused: (it (differs from what was read|goes on) after|[\d,]+ tokens were known)/);
 
   // It is a session, named after the first question; a reload opens it again.
   const [session] = (await get("/v1/sessions")).data;
@@ -122,14 +122,14 @@ test("what the server does is shown, and only asked for while somebody looks", a
     assert.match(await page.locator(`#meter-${id}`).innerText(), pattern, id);
   }
   await page.waitForFunction(() => /tok\/s$/.test(document.querySelector("#meter-read").textContent));
+  await page.waitForRequest(/\/metrics$/);
+  await page.waitForRequest(/\/metrics$/);
   await page.evaluate(() => Object.defineProperty(document, "visibilityState", { value: "hidden", configurable: true }));
   await page.waitForTimeout(300);
   const before = asked;
-  assert.ok(before >= 2);
   await page.waitForTimeout(2500);
   assert.equal(asked, before);
   await page.evaluate(() => delete document.visibilityState);
-  await page.waitForTimeout(1500);
-  assert.ok(asked > before);
+  await page.waitForRequest(/\/metrics$/);
   await close();
 });

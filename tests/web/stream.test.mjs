@@ -187,6 +187,29 @@ test("what the server refuses is one sentence, and what to do", async () => {
   await close();
 });
 
+test("an answer that is being written is left only on purpose", async () => {
+  const { page, close } = await open(browser, stand.address);
+  let gone;
+  script = (chat) => {
+    gone = chat.gone;
+    chat.send(delta({ content: "Well" }));
+  };
+  await say(page, "Why?");
+  await text(page).getByText("Well").waitFor();
+  const dialog = page.getByRole("dialog", { name: "Stop the answer?" });
+  await page.getByRole("button", { name: "New chat" }).click();
+  await dialog.getByRole("button", { name: "Cancel" }).click();
+  assert.ok(await page.locator("#stop").isVisible());
+  await page.getByRole("button", { name: "New chat" }).click();
+  await dialog.getByRole("button", { name: "Stop it" }).click();
+  await page.locator("#welcome").waitFor();
+  await gone;
+  await page.locator("#send").waitFor();
+  assert.equal(await page.locator(".message").count(), 0);
+  assert.equal(await page.inputValue("#message"), "");
+  await close();
+});
+
 test("Shift+Enter begins a line, and nothing is sent while an answer is written", async () => {
   const { page, close } = await open(browser, stand.address);
   const over = gate();

@@ -21,6 +21,10 @@ const open = { name: null, label: null, messages: [], unsent: [] };
 let list = [];
 /** Stops what is being answered. */
 let running = null;
+/** Why an answer is stopped whose session is left. */
+const LEFT = new DOMException("its session was left", "AbortError");
+/** Counts the sessions that were chosen. */
+let showing = 0;
 
 /** Does something, and says what is wrong if that fails. */
 async function attempt(work) {
@@ -63,10 +67,22 @@ async function refresh() {
   head();
 }
 
+/** Ends what is being answered, if the person agrees. */
+async function leaves() {
+  if (!running || running.signal.aborted) return true;
+  const text = "It is not finished, and will not be kept.";
+  if (!(await confirmed({ title: "Stop the answer?", text, action: "Stop it", danger: true }))) return false;
+  running?.abort(LEFT);
+  return true;
+}
+
 /** Opens a session, or with `null` an empty page. */
 async function show(name) {
-  running?.abort();
+  if (!(await leaves())) return;
+  const turn = (showing += 1);
   const messages = name === null ? [] : await attempt(() => sessions.messages(name));
+  // Another one may have been chosen meanwhile.
+  if (turn !== showing) return;
   if (messages === null) return refresh();
   Object.assign(open, { name, label: null, messages, unsent: [] });
   history.replaceState(null, "", name === null ? location.pathname : `#${name}`);
@@ -112,9 +128,15 @@ function again(message) {
   composing.fill(text, files.map((file) => ({ ...file, size: talk.size(file) })));
 }
 
+/** Whether an answer is being written, which is said then. */
+function isBusy() {
+  if (running) banner("The answer is not finished; wait for it, or stop it.", "Close");
+  return running !== null;
+}
+
 /** A child of this session with its first `messages`, opened. */
 async function forkAt(messages, message) {
-  if (running) return;
+  if (isBusy()) return;
   const name = trees.newName();
   const label = `${byId("title").textContent} (fork)`.slice(0, 200);
   await attempt(async () => {
@@ -127,7 +149,7 @@ async function forkAt(messages, message) {
 }
 
 async function rewindTo(messages, message) {
-  if (running) return;
+  if (isBusy()) return;
   const gone = open.messages.length - messages;
   const text = `The ${several(gone, "message")} from there on will be forgotten. A fork would keep them.`;
   if (!(await confirmed({ title: "Rewind?", text, action: "Rewind", danger: true }))) return;
@@ -150,7 +172,7 @@ async function rename() {
 async function remove() {
   const text = `“${byId("title").textContent}” cannot be brought back. Its forks stay.`;
   if (!(await confirmed({ title: "Delete this session?", text, action: "Delete", danger: true }))) return;
-  running?.abort();
+  running?.abort(LEFT);
   if (await attempt(() => sessions.remove(open.name))) await show(null);
   else await refresh();
 }
@@ -215,7 +237,7 @@ async function answered(text, files) {
   } catch (error) {
     const stopped = control.signal.aborted;
     if (!stopped && !(error instanceof ApiError) && !(error instanceof Lost)) throw error;
-    if (open.name !== name) return;
+    if (control.signal.reason === LEFT) return;
     await broken(error, stopped, { known, live, fresh, shown, text, files });
   } finally {
     if (running === control) running = null;
@@ -256,7 +278,7 @@ async function back() {
   if (open.name === null) return arrive();
   await refresh();
   // What was not sent yet is only here.
-  if (open.unsent.length === 0 && list.some((session) => session.id === open.name)) await show(open.name);
+  if (!running && open.unsent.length === 0 && list.some((session) => session.id === open.name)) await show(open.name);
 }
 
 /** Says which model answers. */
