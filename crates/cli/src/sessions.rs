@@ -263,12 +263,15 @@ impl Sessions for FileSessions {
         })
     }
 
+    fn notes(&self, client: Client, name: &str) -> Result<Notes, SessionError> {
+        Ok(notes(self.about(client, name)?.0))
+    }
+
     fn label(&self, client: Client, name: &str, label: &str) -> Result<SessionInfo, SessionError> {
         self.about(client, name)?;
         let path = self.path(client, name);
-        self.copy(client, [&path, &path], name, |about| {
-            about.label = Some(label.to_owned()).filter(|label| !label.is_empty());
-        })
+        let label = Some(label.to_owned()).filter(|label| !label.is_empty());
+        self.copy(client, [&path, &path], name, |about| about.label = label)
     }
 
     fn cut(

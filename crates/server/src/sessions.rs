@@ -60,6 +60,13 @@ pub trait Sessions: std::fmt::Debug + Send + Sync {
         label: Option<String>,
     ) -> Result<SessionInfo, SessionError>;
 
+    /// What was kept of a session beside its tokens.
+    ///
+    /// # Errors
+    ///
+    /// If it is not there, or the store fails.
+    fn notes(&self, client: Client, name: &str) -> Result<Notes, SessionError>;
+
     /// Gives a session another line for people.
     ///
     /// # Errors
@@ -351,6 +358,12 @@ impl Sessions for MemorySessions {
             saved.notes = notes;
             Ok(saved.info.clone())
         })
+    }
+
+    fn notes(&self, client: Client, name: &str) -> Result<Notes, SessionError> {
+        let key = (client, name.to_owned());
+        let found = self.with(|sessions| sessions.get(&key).map(|(saved, _)| saved.notes.clone()));
+        found.ok_or_else(|| not_found(name))
     }
 
     fn label(&self, client: Client, name: &str, label: &str) -> Result<SessionInfo, SessionError> {

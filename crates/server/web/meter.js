@@ -85,7 +85,7 @@ export function begin() {
       fact("running", "Running", "Requests that are answered now"),
       fact("waiting", "Waiting", "Requests that wait for their turn"),
       fact("state", "States", "Memory that does not grow with what is read"),
-      fact("kv", "Keys, values", "Memory that grows with what is read"),
+      fact("kv", "KV", "Keys and values: memory that grows with what is read"),
       fact("snapshots", "Snapshots", "Points that a conversation can go on from at once"),
     ),
   );

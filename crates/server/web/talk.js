@@ -170,7 +170,7 @@ export function live() {
     const left = speed > 0 && read < total ? `, about ${seconds((total - read) / speed)} left` : "";
     const fast = speed > 0 ? ` at ${rate(speed)} tokens/s` : "";
     const before = cached > 0 ? `, ${count(cached)} of them known before` : "";
-    told.textContent = `${count(read)} of ${count(total)} tokens read${before}${fast}${left}`;
+    told.textContent = `${count(read)} of ${count(total)} tokens read${fast}${before}${left}`;
     const now = Math.floor((4 * read) / total);
     if (now > quarter && now < 4) announce(`${25 * now} percent read`);
     quarter = now;

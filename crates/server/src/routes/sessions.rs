@@ -78,10 +78,9 @@ pub(crate) async fn messages(
 ) -> Result<Response, Error> {
     blocking(move || {
         let name = checked(&name, "name")?;
-        let fingerprint = app.model(None)?.served.fingerprint.clone();
-        let saved = app.sessions.load(client, name, &fingerprint);
-        let saved = saved.map_err(|error| session_error(error, Some("name")))?;
-        let data = messages_of(&saved.notes).into_iter().map(|said| said.message).collect();
+        let notes = app.sessions.notes(client, name);
+        let notes = notes.map_err(|error| session_error(error, Some("name")))?;
+        let data = messages_of(&notes).into_iter().map(|said| said.message).collect();
         Ok(json(&SessionMessages { object: "list", data }))
     })
     .await
