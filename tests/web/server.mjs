@@ -34,7 +34,9 @@ export async function start({ home, port = 0, args = [] }) {
       resolve(found[0]);
     });
   });
+  const last = Date.now() + START_MS;
   for (;;) {
+    if (child.exitCode !== null || Date.now() > last) throw new Error(`the server does not get ready: ${said}`);
     const ready = await fetch(`${address}/ready`).catch(() => null);
     if (ready?.ok) break;
     await new Promise((resolve) => setTimeout(resolve, 50));

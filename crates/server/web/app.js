@@ -76,8 +76,8 @@ async function leaves() {
   return true;
 }
 
-/** Opens a session, or with `null` an empty page. */
-async function show(name) {
+/** Opens a session, or with `null` an empty page; `message` is put back to be asked otherwise. */
+async function show(name, message = null) {
   if (!(await leaves())) return;
   const turn = (showing += 1);
   const messages = name === null ? [] : await attempt(() => sessions.messages(name));
@@ -87,6 +87,7 @@ async function show(name) {
   Object.assign(open, { name, label: null, messages, unsent: [] });
   history.replaceState(null, "", name === null ? location.pathname : `#${name}`);
   drawer(false);
+  again(message);
   redraw();
   await refresh();
   const kept = list.find((session) => session.id === name);
@@ -142,8 +143,7 @@ async function forkAt(messages, message) {
   await attempt(async () => {
     await sessions.fork(open.name, name, label);
     if (messages < open.messages.length) await sessions.rewind(name, messages);
-    await show(name);
-    again(message);
+    await show(name, message);
     announce("Forked; this is the new session");
   });
 }
@@ -155,8 +155,7 @@ async function rewindTo(messages, message) {
   if (!(await confirmed({ title: "Rewind?", text, action: "Rewind", danger: true }))) return;
   await attempt(async () => {
     await sessions.rewind(open.name, messages);
-    await show(open.name);
-    again(message);
+    await show(open.name, message);
     announce("Rewound");
   });
 }

@@ -154,7 +154,10 @@ pub(crate) async fn rewind(
                 let all = messages == said.len();
                 said.truncate(messages);
                 let known = said.iter().rev().find_map(|said| said.tokens);
-                if all { saved.info.tokens } else { known.unwrap_or(0) }
+                // Where a model looks things up, its prompts leave out earlier questions, and so an
+                // earlier end may lie behind the last one.
+                let tokens = saved.info.tokens;
+                if all { tokens } else { known.map_or(0, |known| known.min(tokens)) }
             }
         };
         let info = app.sessions.cut(client, name, tokens, notes_of(&said)).map_err(failed)?;

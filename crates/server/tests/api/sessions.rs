@@ -174,3 +174,18 @@ async fn messages_can_be_read_and_labels_changed() {
     assert_eq!(change(r#"{"label": "B"}"#).await.status, 404);
     assert_eq!(api.get("/v1/sessions/talk/messages").await.status, 404);
 }
+
+/// The prompt of a later question is shorter than that of an earlier one, which it leaves out.
+#[tokio::test]
+async fn a_lookup_is_rewound_behind_a_shorter_question() {
+    let api = Api::lookup("Heron");
+    say(&api, "The boat is Heron.\nWhat is the name of the boat?", json!({"name": "talk"})).await;
+    let before = api.get("/v1/sessions/talk").await.json();
+    say(&api, "Boat?", json!({"name": "talk"})).await;
+    let after = api.get("/v1/sessions/talk").await.json();
+    assert!(after["tokens"].as_u64() < before["tokens"].as_u64(), "{before} {after}");
+    let got = api.post("/v1/sessions/talk/rewind", json!({"messages": 2})).await;
+    assert_eq!((got.status.as_u16(), &got.json()["messages"]), (200, &2.into()), "{}", got.text);
+    say(&api, "Boat?", json!({"name": "talk"})).await;
+    assert_eq!(api.get("/v1/sessions/talk").await.json()["messages"], 4);
+}
