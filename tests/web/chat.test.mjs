@@ -58,7 +58,7 @@ test("a question about an uploaded text is answered, and the next one reads noth
   assert.equal(await page.locator("#tree .session").count(), 1);
   await page.reload();
   await page.locator(".message.assistant").nth(1).waitFor();
-  assert.equal(await page.locator("h1").innerText(), session.label);
+  await page.locator("h1").filter({ hasText: session.label }).waitFor();
   assert.equal((await page.locator(".message.assistant .content").first().innerText()).trim(), version("serde"));
   await say(page, "which version of hyper?");
   await page.locator(".facts").waitFor();
