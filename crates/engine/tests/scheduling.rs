@@ -1,5 +1,4 @@
 //! Who goes first, and that nobody waits for ever. Time is counted in tokens and steps.
-#![expect(clippy::unwrap_used, reason = "a test may stop")]
 
 mod support;
 

@@ -191,6 +191,7 @@ impl<'a> Plan<'a> {
             kv: each(config.kv_bytes(context, model.kv)),
             state: each(config.state_bytes()),
             chunk: config.chunk_bytes(arguments.chunk.get().min(context)),
+            slack: each(fit::slack(config, context)),
             mapped: model.mapped.0,
             stays: model.mapped.1,
         };

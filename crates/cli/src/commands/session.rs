@@ -174,10 +174,7 @@ fn tree(infos: &[SessionInfo]) -> String {
         children.get(&None).into_iter().flatten().rev().map(|info| (0, *info)).collect();
     // Sessions that are each other's parents are found from none: they come at the end.
     let mut rest = infos.iter();
-    loop {
-        let Some((depth, info)) = left.pop().or_else(|| rest.next().map(|info| (0, info))) else {
-            break;
-        };
+    while let Some((depth, info)) = left.pop().or_else(|| rest.next().map(|info| (0, info))) {
         if seen.contains(&&info.name[..]) {
             continue;
         }
