@@ -89,6 +89,34 @@ impl Lightning {
     }
 }
 
+/// In f64 between f32 inputs and outputs.
+fn in_f64(
+    shape: &Lightning,
+    slopes: &[f32],
+    qkv: &[f32],
+    pieces: &mut [Piece<'_>],
+    out: &mut [f32],
+) {
+    let Lightning { heads, head_dim } = *shape;
+    let sizes = HeadSizes::new(shape);
+    for Piece { rows, past, state } in pieces {
+        let [states, low] = state.floats_and_low(shape);
+        assert_eq!(states.len(), heads * sizes.len(), "a state of another shape");
+        let low = low.chunks_exact_mut(head_dim * head_dim);
+        for (head, state) in states.chunks_exact_mut(sizes.len()).zip(low).enumerate() {
+            let row = |token: usize| (token * heads + head) * head_dim;
+            exact::tokens(
+                HeadRows::new(shape, qkv, head, slopes[head]),
+                rows.clone(),
+                *past,
+                sizes,
+                state,
+                |token, o| out[row(token)..][..head_dim].copy_from_slice(o),
+            );
+        }
+    }
+}
+
 /// A run of tokens of one sequence.
 #[derive(Debug)]
 pub struct Piece<'a> {
@@ -122,6 +150,9 @@ pub fn lightning_attention(
     let sizes = HeadSizes::new(shape);
     let end = pieces.last().map_or(0, |piece| piece.rows.end);
     assert!(end * heads * head_dim <= out.len(), "out has no {end} rows");
+    if exec.cpu.arithmetic == Arithmetic::F64 {
+        return in_f64(shape, slopes, qkv, pieces, out);
+    }
     let out = SharedMut(out.as_mut_ptr());
     let states: Vec<_> = pieces
         .iter_mut()
@@ -147,12 +178,7 @@ pub fn lightning_attention(
             std::slice::from_raw_parts_mut(to, head_dim)
         };
         let (rows, past) = pieces[piece].clone();
-        if exec.cpu.arithmetic == Arithmetic::F64 {
-            for (head, state) in heads.iter().zip(states.chunks_exact_mut(sizes.len())) {
-                let emit = |token, o: &[f32]| row(token, head.head).copy_from_slice(o);
-                exact::tokens(*head, rows.clone(), past, sizes, state, emit);
-            }
-        } else if rows.len() <= FEW_TOKENS {
+        if rows.len() <= FEW_TOKENS {
             for (head, state) in heads.iter().zip(states.chunks_exact_mut(sizes.len())) {
                 let decays = block::Decays::new(head.slope);
                 let mut first = rows.start;

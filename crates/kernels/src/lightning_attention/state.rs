@@ -57,11 +57,14 @@ impl HeadSizes {
 #[derive(Debug, PartialEq)]
 pub struct LightningState {
     lines: Vec<Line>,
+    /// What f32 leaves of S, `[heads, head_dim, head_dim]`, where arithmetic is in f64; else nothing.
+    low: Vec<f32>,
 }
 
 impl Clone for LightningState {
     fn clone(&self) -> Self {
-        let mut copy = Self { lines: memory::filled(Line([0.0; LINE]), self.lines.len()) };
+        let lines = memory::filled(Line([0.0; LINE]), self.lines.len());
+        let mut copy = Self { lines, low: Vec::new() };
         copy.clone_from(self);
         copy
     }
@@ -69,6 +72,7 @@ impl Clone for LightningState {
     /// In place.
     fn clone_from(&mut self, source: &Self) {
         self.lines.clone_from(&source.lines);
+        self.low.clone_from(&source.low);
     }
 }
 
@@ -81,7 +85,7 @@ impl LightningState {
     /// Of a sequence that has read nothing.
     pub fn new(shape: &Lightning) -> Self {
         let len = shape.heads * HeadSizes::new(shape).len();
-        Self { lines: memory::filled(Line([0.0; LINE]), len / LINE) }
+        Self { lines: memory::filled(Line([0.0; LINE]), len / LINE), low: Vec::new() }
     }
 
     /// One whose [`elements`](Self::elements) these are; `None` if they are not as many as a sequence
@@ -102,20 +106,30 @@ impl LightningState {
     /// All of it as numbers, `[heads, elements of a head]`, in the layout above.
     pub fn elements(&self) -> &[f32] {
         let (lines, len) = (self.lines.as_ptr(), self.lines.len() * LINE);
-        // SAFETY: as in `floats`, borrowed as shared.
+        // SAFETY: as in `floats_of`, borrowed as shared.
         unsafe { std::slice::from_raw_parts(lines.cast(), len) }
     }
 
-    /// Memory held.
+    /// Memory held; what arithmetic in f64 keeps beside it is not counted.
     pub fn bytes(&self) -> usize {
         size_of_val(&self.lines[..])
     }
 
     /// `[heads, HeadSizes::len]`.
     pub(super) fn floats(&mut self) -> &mut [f32] {
-        let (lines, len) = (self.lines.as_mut_ptr(), self.lines.len() * LINE);
-        // SAFETY: a line is `LINE` floats without padding (64 bytes, `repr(C)`), so the lines are
-        // `len` floats in a row; they are borrowed mutably for as long as the result.
-        unsafe { std::slice::from_raw_parts_mut(lines.cast(), len) }
+        floats_of(&mut self.lines)
     }
+
+    /// The same, and what f32 leaves of S.
+    pub(super) fn floats_and_low(&mut self, shape: &Lightning) -> [&mut [f32]; 2] {
+        self.low.resize(shape.state_len(), 0.0);
+        [floats_of(&mut self.lines), &mut self.low]
+    }
+}
+
+fn floats_of(lines: &mut [Line]) -> &mut [f32] {
+    let (start, len) = (lines.as_mut_ptr(), lines.len() * LINE);
+    // SAFETY: a line is `LINE` floats without padding (64 bytes, `repr(C)`), so the lines are `len` floats
+    // in a row; they are borrowed mutably for as long as the result.
+    unsafe { std::slice::from_raw_parts_mut(start.cast(), len) }
 }
