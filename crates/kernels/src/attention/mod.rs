@@ -14,7 +14,7 @@
 //! nothing of that.
 //!
 //! Compute-bound for many rows (`4 head_dim` flops per row, key and head), for one row bound by the
-//! memory that keys and values are read from; these lie as the products want them, see [`kv`].
+//! memory that keys and values are read from; these lie as the products want them, see `kv`.
 
 #![expect(unsafe_code, reason = "heads write interleaved columns of one output")]
 
