@@ -13,9 +13,9 @@ use models::vision::clip::{ClipVision, ClipVisionConfig};
 use models::vision::minimax_vl_01::{self, ImageConfig, ImageEncoder};
 use models::vision::processor::ImageProcessor;
 use models::vision::tiles::Tiling;
-use server::backend::{Ask, Backend, Sink};
+use server::backend::{Ask, Backend, Point, Sink};
 use server::sessions::MemorySessions;
-use server::{App, Defaults, Served, Settings};
+use server::{App, Client, Defaults, Served, Settings};
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
 use tensor::Device;
@@ -303,6 +303,10 @@ impl Backend for Nobody {
     }
 
     fn cancel(&self, _: u64) {}
+
+    fn points(&self, _: Client, _: &Arc<[u32]>) -> Vec<Point> {
+        Vec::new()
+    }
 
     fn stats(&self) -> Stats {
         Stats::default()
