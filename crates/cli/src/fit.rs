@@ -25,6 +25,13 @@ pub(crate) enum DoesNotFit {
         HumanBytes(*need), HumanBytes(*free)
     )]
     Plan { need: u64, free: u64, context: usize },
+    /// More than the machine holds, for all conversations of a server.
+    #[error(
+        "--memory asks for {} beside {} of weights and of what is read at once, and {} are free: \
+         expected less",
+        HumanBytes(*memory), HumanBytes(*beside), HumanBytes(*free)
+    )]
+    Room { memory: u64, beside: u64, free: u64 },
     /// A context that the model does not have.
     #[error("--context {context} is above {most}, expected at most that, the model's context")]
     Context { context: usize, most: usize },

@@ -105,8 +105,7 @@ impl Plan {
         let beside = need.weights.saturating_add(need.chunk);
         let memory_bytes = match (options.memory, free) {
             (Some(memory), Some(free)) if memory.saturating_add(beside) > free => {
-                let need = memory.saturating_add(beside);
-                return Err(DoesNotFit::Plan { need, free, context }.into());
+                return Err(DoesNotFit::Room { memory, beside, free }.into());
             }
             (Some(memory), _) => memory,
             (None, Some(free)) => {

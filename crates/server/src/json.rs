@@ -113,12 +113,13 @@ pub fn from_slice<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, Vec<String>),
         serde_path_to_error::Deserializer::new(&mut json, &mut track),
         |path| {
             if unknown.len() < MAX_NAMED {
-                unknown.push(path.to_string());
+                unknown.push(shortened(&path.to_string()));
             }
         },
     );
     let value = value.map_err(|error| {
-        let path = track.path().to_string();
+        // Names of fields may be the client's own.
+        let path = shortened(&track.path().to_string());
         let reason = shortened(&error.to_string());
         match &path[..] {
             "." => Error::new(Kind::Invalid, format!("the body is not a valid request: {reason}")),

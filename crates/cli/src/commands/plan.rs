@@ -191,7 +191,7 @@ impl<'a> Plan<'a> {
             kv: each(config.kv_bytes(context, model.kv)),
             state: each(config.state_bytes()),
             chunk: config.chunk_bytes(arguments.chunk.get().min(context)),
-            slack: each(fit::slack(config, context)),
+            slack: each(fit::slack(config, context).saturating_add(ids_bytes(context))),
             mapped: model.mapped.0,
             stays: model.mapped.1,
         };
@@ -334,6 +334,11 @@ impl<'a> Plan<'a> {
             })
             .collect()
     }
+}
+
+/// The ids of a prompt, as they come from the tokenizer and as the engine keeps them.
+fn ids_bytes(tokens: usize) -> u64 {
+    (tokens as u64).saturating_mul(8)
 }
 
 /// Seconds as people say them.

@@ -83,6 +83,14 @@ async fn values_out_of_range_are_refused() {
     }
 }
 
+/// Names of fields may be the client's own, as those of biases are.
+#[tokio::test]
+async fn long_names_are_not_said_again_in_full() {
+    let got = chat("logit_bias", &format!("{{\"{}\": []}}", "é".repeat(5000))).await;
+    assert_eq!(error(&got).0, 400);
+    assert!(got.text.len() < 2000, "{}", got.text);
+}
+
 #[tokio::test]
 async fn values_at_the_ends_of_ranges_are_taken() {
     for (field, value) in [
