@@ -26,6 +26,14 @@ pub enum Error {
         /// What it claims to be.
         kind: &'static str,
     },
+    /// A picture in which there is nothing to see.
+    #[error("the picture has {width} x {height} pixels, expected at least one")]
+    NoPixels {
+        /// In pixels.
+        width: u32,
+        /// In pixels.
+        height: u32,
+    },
     /// A picture with more pixels than allowed.
     #[error(
         "the picture has {width} x {height} pixels, expected at most {pixels} and {side} a side"

@@ -75,6 +75,9 @@ pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Picture, Error> {
         if width.max(height) > side || u64::from(width) * u64::from(height) > pixels {
             return Err(Error::TooManyPixels { width, height, pixels, side });
         }
+        if width == 0 || height == 0 {
+            return Err(Error::NoPixels { width, height });
+        }
         let orientation = decoder.orientation().map_err(damaged)?;
         let mut picture = DynamicImage::from_decoder(decoder).map_err(damaged)?;
         picture.apply_orientation(orientation);

@@ -86,6 +86,16 @@ fn what_is_no_picture_is_refused() {
     assert_eq!(error, "the picture has 24 x 16 pixels, expected at most 383 and 32768 a side");
 }
 
+/// GIF can say that it is 24 pixels wide and 0 high.
+#[test]
+fn pictures_without_pixels_are_refused() {
+    let header = b"GIF89a\x18\0\0\0\x80\0\0\xff\0\0\0\0\xff";
+    let frame = b"\x2c\0\0\0\0\x18\0\0\0\0\x08\x01\0\0\x3b";
+    let bytes = [&header[..], frame].concat();
+    let message = decode(&bytes, &Limits::default()).unwrap_err().to_string();
+    assert_eq!(message, "the picture has 24 x 0 pixels, expected at least one");
+}
+
 /// A header of a hundred bytes that claims a picture of terabytes.
 #[test]
 fn bombs_are_refused_by_their_header() {
