@@ -2,6 +2,7 @@
 
 use crate::fit::DoesNotFit;
 use engine::Refused;
+use server::direct::AskError;
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -45,6 +46,8 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
         let refused = cause.downcast_ref();
         cause.is::<DoesNotFit>()
             || matches!(refused, Some(Refused::TooLong { .. } | Refused::TooLarge { .. }))
+            || matches!(cause.downcast_ref(), Some(AskError::Refused { code: Some(code), .. })
+                if code == "context_length_exceeded")
     });
     if too_large {
         return ExitCode::from(DOES_NOT_FIT);

@@ -81,7 +81,7 @@ impl Need {
             kv: config.kv_bytes(tokens, kv),
             state: config.state_bytes(),
             chunk: config.chunk_bytes(chunk),
-            slack: slack(&config, tokens),
+            slack: slack(&config, tokens, 1),
             mapped: checkpoint.total_bytes() as u64,
             stays: matches!(place, Place::Embedded),
         })
@@ -118,11 +118,11 @@ const PROGRAM: u64 = 4 << 20;
 /// of memory, and it keeps a word beside each.
 const BESIDE_PAGE: u64 = 4096;
 
-/// What a sequence of `tokens` takes beside what it holds.
-pub(crate) fn slack(config: &Config, tokens: usize) -> u64 {
-    let pages = tokens.div_ceil(PAGE_TOKENS) as u64;
-    let pages = pages.saturating_mul(config.count(LayerType::FullAttention));
-    PROGRAM.saturating_add(pages.saturating_mul(BESIDE_PAGE))
+/// What `sequences` of `tokens` each take beside what they hold.
+pub(crate) fn slack(config: &Config, tokens: usize, sequences: usize) -> u64 {
+    let pages = [tokens.div_ceil(PAGE_TOKENS), sequences].map(|n| n as u64);
+    let beside = pages.into_iter().fold(BESIDE_PAGE, u64::saturating_mul);
+    PROGRAM.saturating_add(beside.saturating_mul(config.count(LayerType::FullAttention)))
 }
 
 /// Most bytes of files that can fit in the context: no known token is longer on average.
@@ -138,13 +138,13 @@ pub(crate) fn most_bytes(config: &Config, byte_level: bool) -> u64 {
 /// that this one is in where that has a limit.
 pub(crate) fn free_bytes() -> Option<u64> {
     let machine = kib_in("/proc/meminfo", "MemAvailable:");
-    machine.into_iter().chain(free_in_groups(Path::new("/sys/fs/cgroup"))).min()
+    let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    machine.into_iter().chain(free_in_groups(&groups, Path::new("/sys/fs/cgroup"))).min()
 }
 
-/// What the control groups of this process leave of their limits, each and those above it; `root` is
-/// where they are mounted.
-fn free_in_groups(root: &Path) -> Option<u64> {
-    let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+/// What the control groups of a process, as the system lists them, leave of their limits, each and those
+/// above it; `root` is where they are mounted.
+fn free_in_groups(groups: &str, root: &Path) -> Option<u64> {
     let number =
         |path: PathBuf| -> Option<u64> { std::fs::read_to_string(path).ok()?.trim().parse().ok() };
     let free = groups.lines().filter_map(|line| {
@@ -201,4 +201,38 @@ fn kib_in(path: &str, field: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(field))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::free_in_groups;
+    use std::fs;
+    use std::path::Path;
+
+    fn write(folder: &Path, files: &[(&str, &str)]) {
+        fs::create_dir_all(folder).unwrap();
+        files.iter().for_each(|(name, text)| fs::write(folder.join(name), text).unwrap());
+    }
+
+    /// Of both versions; the tightest limit counts, and what files hold can be taken back.
+    #[test]
+    fn limits_of_groups_count() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path();
+        write(&root.join("a"), &[("memory.max", "1000\n"), ("memory.current", "600\n")]);
+        let inner = [
+            ("memory.max", "max\n"),
+            ("memory.current", "500\n"),
+            ("memory.stat", "anon 400\ninactive_file 100\n"),
+        ];
+        write(&root.join("a/b"), &inner);
+        assert_eq!(free_in_groups("0::/a/b\n", root), Some(400));
+        fs::write(root.join("a/b/memory.max"), "700").unwrap();
+        assert_eq!(free_in_groups("0::/a/b\n", root), Some(300));
+        let old = [("memory.limit_in_bytes", "900"), ("memory.usage_in_bytes", "950")];
+        write(&root.join("memory/c"), &old);
+        assert_eq!(free_in_groups("9:cpu:/c\n4:memory:/c\n", root), Some(0));
+        assert_eq!(free_in_groups("0::/nowhere\n", root), None);
+        assert_eq!(free_in_groups("", root), None);
+    }
 }

@@ -3,6 +3,7 @@
 use crate::failure::Misuse;
 use crate::fit::{self, DoesNotFit, Need};
 use crate::model::{Kv, Place, Weights, read_to_string};
+use crate::sessions::now;
 use crate::talk::Facts;
 use engine::{Draft, Engine, Event, Flow, Limits, Lm, Model as _, Request, Worker};
 use models::Config;
@@ -12,7 +13,6 @@ use server::{Defaults, Form, Served};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 use tensor::{Checkpoint, Device, KvType};
 use text::{Tokenizer, Vocabulary};
 
@@ -52,7 +52,7 @@ pub(crate) struct Options {
 }
 
 /// Bytes of so many GiB.
-fn gibibytes(text: &str) -> Result<u64, String> {
+pub(crate) fn gibibytes(text: &str) -> Result<u64, String> {
     match text.parse::<f64>() {
         Ok(number) if number.is_finite() && number > 0.0 => {
             Ok((number * (1u64 << 30) as f64) as u64)
@@ -139,7 +139,12 @@ impl Plan {
 
     /// What is known of the model.
     pub(crate) fn facts(&self) -> Facts {
-        Facts { name: self.name.clone(), config: self.config.clone(), kv: self.kv }
+        Facts {
+            name: self.name.clone(),
+            most_bytes: fit::most_bytes(&self.config, self.tokenizer.is_byte_level()),
+            config: self.config.clone(),
+            kv: self.kv,
+        }
     }
 
     /// Bytes for what conversations have read.
@@ -182,7 +187,7 @@ impl Plan {
             defaults: self.defaults,
             draft: self.draft,
             fingerprint,
-            created: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs()),
+            created: now(),
         })
     }
 }

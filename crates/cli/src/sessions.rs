@@ -119,6 +119,41 @@ impl FileSessions {
         Ok((about, fs::metadata(&path)?.len()))
     }
 
+    /// Keeps a session that was exported to a file.
+    pub(crate) fn import_file(
+        &self,
+        client: Client,
+        name: &str,
+        file: &Path,
+    ) -> Result<SessionInfo, SessionError> {
+        let target = self.path(client, name);
+        if target.exists() {
+            return Err(SessionError::Exists(name.to_owned()));
+        }
+        let opened = sealed::open(file).map_err(|error| match error {
+            tensor::Error::Io { source, .. } => SessionError::Io(source),
+            other => SessionError::Invalid(unnamed(other)),
+        })?;
+        if !sequence::is_sequence(&opened) {
+            return Err(SessionError::Invalid("they hold no sequence".to_owned()));
+        }
+        drop(opened);
+        self.copy(client, [file, &target], name, |about| {
+            // Whose child it was there says nothing here.
+            about.parent = None;
+        })
+    }
+
+    /// Gives a session another name.
+    pub(crate) fn rename(&self, client: Client, name: &str, to: &str) -> Result<(), SessionError> {
+        self.about(client, name)?;
+        let [from, target] = [name, to].map(|name| self.path(client, name));
+        if target.exists() {
+            return Err(SessionError::Exists(to.to_owned()));
+        }
+        Ok(fs::rename(from, target)?)
+    }
+
     fn config(&self) -> Result<&Config, SessionError> {
         self.config.as_ref().ok_or(SessionError::Unsupported("gone on with"))
     }
@@ -210,9 +245,9 @@ impl Sessions for FileSessions {
         new: NewSession,
     ) -> Result<SessionInfo, SessionError> {
         // One that is damaged is as good as none: it is replaced.
-        let old = self.open(client, name).ok();
-        let (created, parent, label) = match &old {
-            Some((_, old)) => (old.created, old.parent.clone(), old.label.clone()),
+        let old = self.about(client, name).ok().map(|(about, _)| about);
+        let (created, parent, label) = match old {
+            Some(old) => (old.created, old.parent, old.label),
             None => (now(), None, None),
         };
         let about = About {
@@ -229,17 +264,7 @@ impl Sessions for FileSessions {
                 .map_err(|error| SessionError::Invalid(error.to_string()))?,
         };
         let caches = new.points.iter().filter_map(|point| point.memory.downcast_ref::<Cache>());
-        // By tokens: what is new takes the place of what was there.
-        let mut points = BTreeMap::new();
-        if let Some((old, said)) = &old
-            && said.fingerprint == about.fingerprint
-        {
-            let same = old.tokens.iter().zip(new.tokens.iter()).take_while(|(a, b)| a == b).count();
-            let before = old.points.iter().map(|point| (point.tokens(), point));
-            points.extend(before.filter(|(tokens, _)| *tokens <= same));
-        }
-        points.extend(caches.map(|cache| (cache.tokens(), cache)));
-        let points: Vec<&Cache> = points.into_values().collect();
+        let points: Vec<&Cache> = caches.collect();
         let kept = &points[points.len().saturating_sub(POINTS)..];
         self.write(client, name, &new.tokens, kept, &about)
     }
@@ -309,10 +334,6 @@ impl Sessions for FileSessions {
         name: &str,
         bytes: &[u8],
     ) -> Result<SessionInfo, SessionError> {
-        let target = self.path(client, name);
-        if target.exists() {
-            return Err(SessionError::Exists(name.to_owned()));
-        }
         fs::create_dir_all(self.folder(client))?;
         let mut temp = tempfile::Builder::new()
             .prefix(".import-")
@@ -320,16 +341,7 @@ impl Sessions for FileSessions {
             .tempfile_in(self.folder(client))?;
         temp.write_all(bytes)?;
         temp.flush()?;
-        let invalid = |error: tensor::Error| SessionError::Invalid(unnamed(error));
-        let file = sealed::open(temp.path()).map_err(invalid)?;
-        if !sequence::is_sequence(&file) {
-            return Err(SessionError::Invalid("they hold no sequence".to_owned()));
-        }
-        drop(file);
-        self.copy(client, [temp.path(), &target], name, |about| {
-            // Whose child it was there says nothing here.
-            about.parent = None;
-        })
+        self.import_file(client, name, temp.path())
     }
 
     fn delete(&self, client: Client, name: &str) -> Result<(), SessionError> {
@@ -393,6 +405,7 @@ fn unnamed(error: tensor::Error) -> String {
     }
 }
 
-fn now() -> u64 {
+/// Seconds since 1970.
+pub(crate) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
 }

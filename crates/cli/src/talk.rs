@@ -26,8 +26,7 @@ pub(crate) struct Talk {
     pub(crate) sessions: Arc<FileSessions>,
     /// Set by whoever wants an answer to end.
     pub(crate) stop: Arc<AtomicBool>,
-    /// Bytes that the model's weights take.
-    pub(crate) plan: Facts,
+    pub(crate) facts: Facts,
 }
 
 /// What is known of a model before it is loaded.
@@ -35,6 +34,8 @@ pub(crate) struct Talk {
 pub(crate) struct Facts {
     pub(crate) name: String,
     pub(crate) config: models::Config,
+    /// The most bytes of files worth reading.
+    pub(crate) most_bytes: u64,
     pub(crate) kv: tensor::KvType,
 }
 
@@ -71,7 +72,7 @@ impl Talk {
         let settings = Settings { max_body_bytes: usize::MAX, ..Settings::default() };
         let app = App::new(settings, Arc::clone(&sessions) as _);
         app.add(plan.load(device)?);
-        Ok(Self { app, sessions, stop: Arc::default(), plan: facts })
+        Ok(Self { app, sessions, stop: Arc::default(), facts })
     }
 
     /// Asks, and gives what is told of the answer, shown on stdout as it comes if `shown`.

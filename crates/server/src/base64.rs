@@ -1,45 +1,20 @@
 //! Bytes in base64 (RFC 4648, 4), as files come in JSON.
 
-/// The bytes that `text` stands for; white space is skipped, padding may be missing. `None` if it
-/// is not base64.
+use base64::Engine as _;
+use base64::prelude::{BASE64_STANDARD, BASE64_STANDARD_NO_PAD};
+
+/// The bytes that `text` stands for; white space is skipped, padding may be missing, and the letters of
+/// either alphabet are taken. `None` if it is not base64.
 pub(crate) fn decode(text: &str) -> Option<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
-    let (mut bits, mut count, mut padding) = (0u32, 0, 0);
-    for letter in text.bytes().filter(|byte| !byte.is_ascii_whitespace()) {
-        let value = match letter {
-            b'A'..=b'Z' => letter - b'A',
-            b'a'..=b'z' => letter - b'a' + 26,
-            b'0'..=b'9' => letter - b'0' + 52,
-            b'+' | b'-' => 62,
-            b'/' | b'_' => 63,
-            b'=' => {
-                padding += 1;
-                continue;
-            }
-            _ => return None,
-        };
-        if padding > 0 {
-            return None;
-        }
-        bits = bits << 6 | u32::from(value);
-        count += 1;
-        if count == 4 {
-            bytes.extend_from_slice(&bits.to_be_bytes()[1..]);
-            (bits, count) = (0, 0);
-        }
-    }
-    // What is left of the last group must be zero, and there are at most two padding letters.
-    match (count, padding) {
-        (0, 0) => Some(bytes),
-        (2, 0 | 2) if bits & 0xF == 0 => {
-            bytes.push((bits >> 4) as u8);
-            Some(bytes)
-        }
-        (3, 0 | 1) if bits & 3 == 0 => {
-            bytes.extend_from_slice(&((bits >> 2) as u16).to_be_bytes());
-            Some(bytes)
-        }
-        _ => None,
+    let letters = text.bytes().filter(|byte| !byte.is_ascii_whitespace()).map(|byte| match byte {
+        b'-' => b'+',
+        b'_' => b'/',
+        other => other,
+    });
+    let letters: Vec<u8> = letters.collect();
+    match letters.ends_with(b"=") {
+        true => BASE64_STANDARD.decode(letters).ok(),
+        false => BASE64_STANDARD_NO_PAD.decode(letters).ok(),
     }
 }
 

@@ -18,8 +18,13 @@ const LOOK: Duration = Duration::from_millis(50);
 #[derive(Debug, thiserror::Error)]
 pub enum AskError {
     /// What the server says.
-    #[error("{0}")]
-    Refused(String),
+    #[error("{message}")]
+    Refused {
+        /// In a sentence.
+        message: String,
+        /// The word for it in the interface, if there is one, such as `context_length_exceeded`.
+        code: Option<String>,
+    },
     /// The system gives no threads.
     #[error("cannot ask: {0}")]
     System(#[from] io::Error),
@@ -72,7 +77,8 @@ pub fn chat(
             return Ok(());
         }
         refused(&serde_json::from_slice(&text).unwrap_or_default())?;
-        Err(AskError::Refused(String::from_utf8_lossy(&text).into_owned()))
+        let message = String::from_utf8_lossy(&text).into_owned();
+        Err(AskError::Refused { message, code: None })
     })
 }
 
@@ -85,8 +91,10 @@ fn data_of(event: &[u8]) -> Option<Value> {
 
 /// The error that `value` is, if it is one.
 fn refused(value: &Value) -> Result<(), AskError> {
-    match value["error"]["message"].as_str() {
-        Some(message) => Err(AskError::Refused(message.to_owned())),
+    let error = &value["error"];
+    let text = |field: &str| error[field].as_str().map(str::to_owned);
+    match text("message") {
+        Some(message) => Err(AskError::Refused { message, code: text("code") }),
         None => Ok(()),
     }
 }

@@ -9,6 +9,7 @@ use crate::sessions::{NewSession, Notes, Saved, SessionError, Sessions, check_na
 use crate::wire::chat::{ChatMessage, Content, FunctionCall, Role, ToolCall};
 use crate::wire::shared::{Save, SessionField};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Longest label.
@@ -55,6 +56,8 @@ pub(crate) struct Keeper {
     served: Arc<Served>,
     /// What was said before the answer.
     said: Vec<Said>,
+    /// Points of the session that is gone on with.
+    points: Vec<Point>,
     prompt: Arc<[u32]>,
     id: Arc<str>,
 }
@@ -240,6 +243,7 @@ impl Resumed {
             client,
             served: Arc::clone(served),
             said,
+            points: self.points,
             prompt: Arc::clone(prompt),
             id: Arc::clone(id),
         })
@@ -252,8 +256,8 @@ impl Keeper {
     /// # Errors
     ///
     /// If the store fails.
-    pub(crate) async fn keep(self, points: Vec<Point>, collected: Collected) -> Result<(), Error> {
-        let end = points.into_iter().next();
+    pub(crate) async fn keep(self, ends: Vec<Point>, collected: Collected) -> Result<(), Error> {
+        let end = ends.into_iter().next();
         let tokens = end.as_ref().map_or(self.prompt, |end| Arc::clone(&end.tokens));
         let mut said = self.said;
         // Without messages there is only text that is gone on with.
@@ -264,12 +268,14 @@ impl Keeper {
             said.push(Said { message, tokens: Some(tokens.len() as u64) });
         }
         let (sessions, served, client) = (self.sessions, self.served, self.client);
-        let plan = self.plan;
+        let (plan, before) = (self.plan, self.points);
         let save = move || {
             // Other questions about the same text go on from points before this one.
-            let mut points = served.backend.points(client, &tokens);
-            points.retain(|point| point.tokens.len() < tokens.len());
-            points.extend(end);
+            let known = served.backend.points(client, &tokens);
+            let all = before.into_iter().chain(known).chain(end);
+            let along = all.filter(|point| tokens.starts_with(&point.tokens));
+            let points: BTreeMap<_, _> = along.map(|point| (point.tokens.len(), point)).collect();
+            let points = points.into_values().collect();
             let new = NewSession {
                 tokens,
                 points,

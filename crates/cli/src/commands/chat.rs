@@ -2,7 +2,6 @@
 
 use super::session::{checked, interactive};
 use crate::failure::Misuse;
-use crate::fit;
 use crate::model::{Kv, Weights};
 use crate::prompt::read_files;
 use crate::served::Options;
@@ -100,8 +99,10 @@ pub(crate) fn run(arguments: &Arguments, device: &Device) -> anyhow::Result<()> 
     }
     let Arguments { model, weights, kv, chunk, .. } = arguments;
     let talk = Talk::new(&Options::of_one(model.as_deref(), *weights, *kv, *chunk), device)?;
-    let stop = Arc::clone(&talk.stop);
-    ctrlc::set_handler(move || stop.store(true, Ordering::Relaxed))?;
+    if interactive() {
+        let stop = Arc::clone(&talk.stop);
+        ctrlc::set_handler(move || stop.store(true, Ordering::Relaxed))?;
+    }
     let mut chat = Chat::new(arguments, talk);
     let mut lines = Lines::new()?;
     chat.welcome();
@@ -145,7 +146,8 @@ struct Chat<'a> {
     /// The session that is gone on with; one without a name goes when the program ends.
     name: String,
     kept: bool,
-    files: Vec<PathBuf>,
+    /// Names and bytes of what is read before the next question.
+    files: Vec<(String, Vec<u8>)>,
     rewind: Option<u32>,
 }
 
@@ -155,12 +157,16 @@ impl<'a> Chat<'a> {
             Some(name) => (name.clone(), true),
             None => (format!("unnamed-{}", std::process::id()), false),
         };
+        if !kept {
+            // Of a process that was killed and had the same number.
+            _ = talk.sessions.delete(LOCAL, &name);
+        }
         Self { arguments, talk, name, kept, files: Vec::new(), rewind: None }
     }
 
     fn welcome(&self) {
         if interactive() {
-            tell(&format!("{}: /help tells what there is beside questions", self.talk.plan.name));
+            tell(&format!("{}: /help tells what there is beside questions", self.talk.facts.name));
         }
         if self.kept {
             self.resumed();
@@ -180,12 +186,6 @@ impl<'a> Chat<'a> {
     }
 
     fn ask(&mut self, text: &str) -> anyhow::Result<()> {
-        let most = fit::most_bytes(&self.talk.plan.config, false);
-        let bytes = read_files(&self.files, most)?;
-        let names = self
-            .files
-            .iter()
-            .map(|path| path.file_name().unwrap_or_default().to_string_lossy().into_owned());
         let mut fields = serde_json::Map::new();
         fields.insert("max_tokens".to_owned(), json!(self.arguments.max_tokens));
         if let Some(temperature) = self.arguments.temperature {
@@ -196,11 +196,14 @@ impl<'a> Chat<'a> {
             session["rewind"] = json!(messages);
         }
         fields.insert("session".to_owned(), session);
-        let question =
-            Question { text: text.to_owned(), files: names.zip(bytes).collect(), fields };
+        let question = Question { text: text.to_owned(), files: self.files.clone(), fields };
         self.talk.stop.store(false, Ordering::Relaxed);
         let told = self.talk.ask(&question, true)?;
         writeln!(std::io::stdout())?;
+        if self.talk.stop.load(Ordering::Relaxed) {
+            tell("stopped: the question and its answer are not kept");
+            return Ok(());
+        }
         if interactive() {
             let [reading, writing] = told.seconds;
             let rate = told.completion_tokens as f64 / writing.max(1e-9);
@@ -216,17 +219,21 @@ impl<'a> Chat<'a> {
         match *command {
             Command::File(path) => {
                 let path = PathBuf::from(path);
-                read_files(std::slice::from_ref(&path), u64::MAX / 2)?;
-                self.files.push(path);
+                let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                let held = self.files.iter().map(|(_, bytes)| bytes.len() as u64).sum();
+                let left = self.talk.facts.most_bytes.saturating_sub(held);
+                let bytes = read_files(&[path], left)?;
+                self.files.extend(bytes.into_iter().map(|bytes| (name.clone(), bytes)));
             }
             Command::Save(name) | Command::Fork(name) => {
-                sessions.fork(LOCAL, &self.name, checked(name)?, None).map_err(|e| match e {
+                let kept = match self.kept {
+                    true => sessions.fork(LOCAL, &self.name, checked(name)?, None).map(drop),
+                    false => sessions.rename(LOCAL, &self.name, checked(name)?),
+                };
+                kept.map_err(|error| match error {
                     SessionError::NotFound(_) => anyhow::anyhow!("nothing has been said yet"),
                     other => other.into(),
                 })?;
-                if !self.kept {
-                    _ = sessions.delete(LOCAL, &self.name);
-                }
                 (self.name, self.kept) = (name.to_owned(), true);
                 tell(&format!("going on with `{name}`"));
             }

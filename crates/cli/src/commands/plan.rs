@@ -2,6 +2,7 @@
 
 use crate::fit::{self, DoesNotFit, Need};
 use crate::model::{Kv, Place, Weights, read_to_string};
+use crate::served::gibibytes;
 use crate::table;
 use anyhow::Context as _;
 use clap::ValueEnum as _;
@@ -35,8 +36,8 @@ pub(crate) struct Arguments {
     #[arg(long, env = "FULGURITE_CHUNK", default_value = "4096")]
     chunk: NonZeroUsize,
     /// Memory to fit in, in GiB; what is free here unless set
-    #[arg(long, value_parser = positive)]
-    memory: Option<f64>,
+    #[arg(long, value_parser = gibibytes)]
+    memory: Option<u64>,
     /// Arithmetic of the machine to plan for, in TFLOP/s; measured here unless set
     #[arg(long, value_parser = positive)]
     tflops: Option<f64>,
@@ -191,11 +192,10 @@ impl<'a> Plan<'a> {
             kv: each(config.kv_bytes(context, model.kv)),
             state: each(config.state_bytes()),
             chunk: config.chunk_bytes(arguments.chunk.get().min(context)),
-            slack: each(fit::slack(config, context).saturating_add(ids_bytes(context))),
+            slack: fit::slack(config, context, sequences).saturating_add(each(ids_bytes(context))),
             mapped: model.mapped.0,
             stays: model.mapped.1,
         };
-        let gib = |n: f64| (n * f64::from(1 << 30)) as u64;
         let work = |past, tokens| Work { past, tokens, outputs: 1 };
         let read_too = experts_read(config, sequences);
         let expert_bytes = (model.weights.total - model.weights.per_token.min(model.weights.total))
@@ -212,7 +212,7 @@ impl<'a> Plan<'a> {
             sequences,
             need,
             peak: need.peak(fit::rss_bytes().unwrap_or(0)),
-            free: arguments.memory.map(gib).or_else(fit::free_bytes),
+            free: arguments.memory.or_else(fit::free_bytes),
             prompt_flops: config.flops(work(0, context)),
             token_flops: config.flops(work(context - 1, 1)),
             token_bytes: model.weights.per_token as f64

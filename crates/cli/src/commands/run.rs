@@ -78,8 +78,8 @@ fn in_session(arguments: &Arguments, name: &str, device: &Device) -> anyhow::Res
     }
     let Arguments { model, weights, kv, chunk, .. } = arguments;
     let talk = Talk::new(&Options::of_one(model.as_deref(), *weights, *kv, *chunk), device)?;
-    let Facts { config, kv, .. } = &talk.plan;
-    let bytes = read_files(&arguments.file, fit::most_bytes(config, false))?;
+    let Facts { config, kv, most_bytes, .. } = &talk.facts;
+    let bytes = read_files(&arguments.file, *most_bytes)?;
     let names = arguments.file.iter().map(|path| path.display().to_string());
     let fields = serde_json::json!({
         "max_tokens": arguments.max_tokens,

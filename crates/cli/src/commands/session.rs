@@ -117,10 +117,8 @@ pub(crate) fn run(what: &What) -> anyhow::Result<()> {
             .with_context(|| format!("cannot write `{}`", file.display()))?;
         }
         What::Import { file, name } => {
-            let bytes =
-                std::fs::read(file).with_context(|| format!("cannot read `{}`", file.display()))?;
             sessions
-                .import(LOCAL, checked(name)?, &bytes)
+                .import_file(LOCAL, checked(name)?, file)
                 .with_context(|| format!("cannot import `{}`", file.display()))?;
         }
         What::Delete { name } => sessions.delete(LOCAL, checked(name)?)?,

@@ -167,6 +167,32 @@ fn a_damaged_session_is_told_and_nothing_else_is_lost() {
     fails(&["run", "--session", "a", "--raw", question], 2, &["--raw"]);
 }
 
+/// What is said before a conversation has a name is kept with it, once it has one; files without an end
+/// are refused.
+#[test]
+fn a_conversation_gets_its_name_later() {
+    let home = Home::new();
+    let file = notes(&home);
+    let mut child = home
+        .command(&["chat"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = format!("/file {file}\nwhat is the access code of gate 7?\n/save a\n");
+    child.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let list: Value = serde_json::from_str(&home.succeeds(&["session", "list", "--json"])).unwrap();
+    assert_eq!((list.as_array().unwrap().len(), &list[0]["name"]), (1, &"a".into()));
+    assert_eq!((&list[0]["messages"], &list[0]["parent"]), (&2.into(), &Value::Null));
+    if Path::new("/dev/zero").exists() {
+        home.fails(&["run", "--session", "a", "--file", "/dev/zero", "what?"], 4, &["/dev/zero"]);
+        home.fails(&["session", "import", "/dev/zero", "z"], 1, &["/dev/zero"]);
+    }
+}
+
 /// Killed at any time while it writes, there is a whole session afterwards: the old one or the new.
 #[test]
 fn kills_leave_whole_sessions() {
