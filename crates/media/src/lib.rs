@@ -3,11 +3,13 @@
 //! Limits are checked before anything is decoded, so memory is bounded by them and not by what a file
 //! says of itself. What decoders say of a damaged file stays here.
 
+pub mod clip;
 mod error;
 mod gif;
 pub mod picture;
 pub mod sound;
 
+pub use clip::Clip;
 pub use error::Error;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -1,0 +1,1 @@
+//! From a prompt to frames: noise, samplers, guidance, checks of every frame, repair.
