@@ -3,11 +3,13 @@
 mod batches;
 mod error;
 pub mod lookup;
+pub mod objective;
 mod optimizer;
-mod recipe;
+pub mod recipe;
 pub mod tokens;
 mod trainer;
 
 pub use error::Error;
+pub use objective::{Metric, Objective};
 pub use recipe::{Compute, Matrices, Optimizer, Recipe, Stage};
 pub use trainer::{Step, Trainer};

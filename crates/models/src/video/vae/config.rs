@@ -116,6 +116,27 @@ impl WanVaeConfig {
         Ok(config)
     }
 
+    /// The text of a `config.json` that [`from_json`](Self::from_json) reads back.
+    pub fn to_json(&self) -> String {
+        let value = serde_json::json!({
+            "_class_name": CLASS,
+            "base_dim": self.base_dim,
+            "decoder_base_dim": self.decoder_base_dim,
+            "z_dim": self.z_dim,
+            "dim_mult": self.dim_mult,
+            "num_res_blocks": self.num_res_blocks,
+            "attn_scales": self.attn_scales,
+            "temperal_downsample": self.temperal_downsample,
+            "is_residual": self.is_residual,
+            "in_channels": self.in_channels,
+            "out_channels": self.out_channels,
+            "patch_size": self.patch_size,
+            "latents_mean": self.latents_mean,
+            "latents_std": self.latents_std,
+        });
+        format!("{value:#}\n")
+    }
+
     /// What fields have to do with each other.
     fn check(&self, fields: &Fields<'_>) -> Result<(), Error> {
         let area = self.patch_size * self.patch_size;
