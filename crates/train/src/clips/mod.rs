@@ -25,7 +25,7 @@ mod task;
 mod tests;
 
 pub use attributes::{Backdrop, Colour, Motion, Pattern, Shape, Size};
-pub use caption::{MAX_WORDS, vocabulary};
+pub use caption::{MAX_WORDS, tokenizer, vocabulary};
 pub use held_out::{HELD_OUT_COLOURS, HELD_OUT_HUES, HELD_OUT_MOTIONS, Split};
 pub use render::RATE;
 pub use scene::{Background, Fill, Path, Pose, Scene, Tones};
