@@ -8,6 +8,7 @@
 //! * In a scene with a *subject* the object has two tones without names and the caption says "the
 //!   subject": what it looks like is known from [`Scene::reference`] alone.
 //! * A [`Task`] is what a model is given beside the caption.
+//! * [`faults`] break a clip in ways that are known, to examine what finds them.
 //! * [`Split::HeldOut`] has combinations that [`Split::Train`] never has, such as purple stars.
 //!
 //! All is a function of the state of an [`Rng`](tensor::Rng): `Rng::stream(seed, step)` gives step
@@ -15,6 +16,7 @@
 
 mod attributes;
 mod caption;
+pub mod faults;
 mod held_out;
 mod render;
 mod scene;
