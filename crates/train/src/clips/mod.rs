@@ -16,6 +16,7 @@
 
 mod attributes;
 mod caption;
+pub mod detect;
 pub mod faults;
 mod held_out;
 mod render;
@@ -28,6 +29,7 @@ mod tests;
 
 pub use attributes::{Backdrop, Colour, Motion, Pattern, Shape, Size};
 pub use caption::{MAX_WORDS, tokenizer, vocabulary};
+pub use detect::{Detected, Seen, detect};
 pub use held_out::{HELD_OUT_COLOURS, HELD_OUT_HUES, HELD_OUT_MOTIONS, Split};
 pub use render::RATE;
 pub use scene::{Background, Fill, Path, Pose, Scene, Tones};

@@ -89,7 +89,7 @@ impl Background {
 impl Tones {
     /// Distance from the line between the tones at `(x, y)` of an object of radius 1; negative where the
     /// first tone is.
-    fn distance(&self, x: f32, y: f32) -> f32 {
+    pub(super) fn distance(&self, x: f32, y: f32) -> f32 {
         let (sin, cos) = self.angle.sin_cos();
         let (u, v) = (x * cos + y * sin, y * cos - x * sin);
         match self.pattern {
