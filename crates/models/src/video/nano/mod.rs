@@ -17,11 +17,12 @@ mod text;
 use super::dit::{DitInput, VideoDit};
 use super::vae::WanVae;
 use crate::Error;
-use crate::weights::{Part, Policy};
+use crate::weights::{Part, Policy, taps_innermost, taps_outermost};
 use config::NanoConfig;
 use initial::Initial;
+use std::collections::BTreeMap;
 use std::path::Path;
-use tensor::{Checkpoint, Device, Precision, Tensor};
+use tensor::{Checkpoint, Device, Precision, Saved, Tensor};
 use text::TextEncoder;
 
 /// What the transformer is told of noise 1.
@@ -31,6 +32,9 @@ const TIME_SCALE: f32 = 1000.0;
 const VAE: &str = "vae.";
 const TRANSFORMER: &str = "transformer.";
 const TEXT: &str = "text.";
+
+/// The matrix of patches: a filter in files.
+const PATCHES: &str = "transformer.patch_embedding.weight";
 
 /// The model with its weights.
 #[derive(Debug)]
@@ -223,6 +227,46 @@ impl NanoVideo {
             .for_each_parameter(&mut |name, tensor| visit(&format!("{TRANSFORMER}{name}"), tensor));
     }
 
+    /// Takes the weights that are trained from a checkpoint of the same shape.
+    ///
+    /// # Errors
+    ///
+    /// If one is missing or of another shape.
+    pub fn start_from(&mut self, checkpoint: &Checkpoint) -> Result<(), Error> {
+        let patches = self.config.transformer.patch_size;
+        let mut result = Ok(());
+        self.for_each_parameter(&mut |name, tensor| {
+            let read = match name == PATCHES {
+                true => checkpoint.load(tensor.device(), name, &filter_shape(tensor, patches)),
+                false => checkpoint.load(tensor.device(), name, tensor.shape()),
+            };
+            match read {
+                Ok(read) if name == PATCHES => {
+                    *tensor = taps_outermost(&read).to_f32().into_parameter()
+                }
+                Ok(read) => *tensor = read.to_f32().into_parameter(),
+                Err(error) => result = Err(error.into()),
+            }
+        });
+        result
+    }
+
+    /// The tensors that are trained, as a checkpoint has them.
+    pub fn saved(&mut self, precision: Precision) -> BTreeMap<String, Saved> {
+        let patches = self.config.transformer.patch_size;
+        let mut saved = BTreeMap::new();
+        self.for_each_parameter(&mut |name, tensor| {
+            let tensor = tensor.to_device(&tensor.device().host());
+            let tensor = if name == PATCHES { taps_innermost(&tensor, &patches) } else { tensor };
+            let tensor = match precision {
+                Precision::Bf16 => tensor.to_bf16(),
+                Precision::F32 => tensor.to_f32(),
+            };
+            saved.insert(name.to_owned(), Saved::Tensor(tensor));
+        });
+        saved
+    }
+
     /// Leaves only what inference needs.
     pub fn freeze(&mut self) {
         self.text.freeze();
@@ -231,4 +275,10 @@ impl NanoVideo {
             vae.freeze();
         }
     }
+}
+
+/// `[out, in, taps…]` of a matrix `[out, taps * in]`.
+fn filter_shape(matrix: &Tensor, patches: [usize; 3]) -> Vec<usize> {
+    let channels = matrix.last_dim() / patches.iter().product::<usize>();
+    [&[matrix.rows(), channels], &patches[..]].concat()
 }
