@@ -18,7 +18,7 @@ use super::dit::{DitInput, VideoDit};
 use super::vae::WanVae;
 use crate::Error;
 use crate::weights::{Part, Policy, taps_innermost, taps_outermost};
-use config::NanoConfig;
+use config::{NanoConfig, Prediction};
 use initial::Initial;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -27,6 +27,10 @@ use text::TextEncoder;
 
 /// What the transformer is told of noise 1.
 const TIME_SCALE: f32 = 1000.0;
+
+/// Clean latents are predicted as if there were at least so much noise: else small errors would be large
+/// velocities (arXiv:2511.13720).
+const LEAST_NOISE: f32 = 0.05;
 
 /// What names of tensors begin with.
 const VAE: &str = "vae.";
@@ -208,7 +212,7 @@ impl NanoVideo {
         reference: Option<&Tensor>,
         noise: &[f32],
     ) -> Tensor {
-        self.transformer.forward(&DitInput {
+        let predicted = self.transformer.forward(&DitInput {
             latents: latents.clone(),
             text: text.clone(),
             text_mask: None,
@@ -216,7 +220,34 @@ impl NanoVideo {
             reference: reference.cloned(),
             times: noise.iter().map(|noise| noise * TIME_SCALE).collect(),
             guidance: None,
-        })
+        });
+        match self.config.prediction {
+            Prediction::Velocity => predicted,
+            Prediction::Clean => {
+                let noise = self.noise_of_elements(latents, noise);
+                let apart = latents.add_scaled(1.0, &predicted, -1.0);
+                let n = apart.len();
+                apart.reshape(&[n, 1]).divide_rows(&noise, 0.0).reshape(latents.shape())
+            }
+        }
+    }
+
+    /// The noise of each element of latents, [`LEAST_NOISE`] at least.
+    fn noise_of_elements(&self, latents: &Tensor, noise: &[f32]) -> Tensor {
+        let [batch, channels, frames, height, width] = *latents.shape() else {
+            panic!("latents {latents:?}")
+        };
+        let [pt, ph, pw] = self.config.transformer.patch_size;
+        let [_, rows, columns] = self.config.transformer.grid([frames, height, width]);
+        let per_sample = noise.len() / batch.max(1);
+        let of = |i: usize| {
+            let (x, y, t) =
+                (i % width / pw, i / width % height / ph, i / width / height % frames / pt);
+            let sample = i / (width * height * frames * channels);
+            let row = if per_sample == 1 { 0 } else { (t * rows + y) * columns + x };
+            noise[sample * per_sample + row].max(LEAST_NOISE)
+        };
+        Tensor::new(latents.device(), &[latents.len()], (0..latents.len()).map(of).collect())
     }
 
     /// Calls `visit` with every parameter that is trained and its name in files. The weight of the
