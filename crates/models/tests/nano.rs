@@ -20,7 +20,8 @@ fn json() -> Value {
         "transformer": {
             "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 40,
             "layer_types": ["linear_attention", "full_attention"], "gated_attention": true,
-            "pooled_text": true, "patch_size": [1, 8, 8], "rope_axes_dim": [4, 2, 2],
+            "pooled_text": true, "patch_size": [1, 8, 8],
+            "place_embedding": true, "rope_axes_dim": [4, 2, 2],
             "rope_theta": 100.0, "max_position_embeddings": 64,
         },
     })
