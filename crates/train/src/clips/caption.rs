@@ -3,6 +3,7 @@
 use super::attributes::{Backdrop, Colour, Motion, Shape, Size};
 use super::scene::{Path, Scene};
 use tensor::Rng;
+use text::Words;
 
 /// Words of the longest caption.
 pub const MAX_WORDS: usize = 16;
@@ -46,6 +47,27 @@ const TRAVELS: &[(usize, (&str, &str))] = &[
     (2, ("slides", "sliding")),
     (1, ("travels", "travelling")),
     (1, ("flies", "flying")),
+];
+
+/// Words that no caption has, and which of its words are meant.
+const ALIASES: &[(&str, &str)] = &[
+    ("aqua", "cyan"),
+    ("chequered", "checkered"),
+    ("checkerboard", "checkered"),
+    ("disk", "disc"),
+    ("doesnt", "does not"),
+    ("fast", "quickly"),
+    ("isnt", "is not"),
+    ("leftward", "leftwards"),
+    ("lilac", "violet"),
+    ("quick", "quickly"),
+    ("rapidly", "quickly"),
+    ("rightward", "rightwards"),
+    ("slow", "slowly"),
+    ("toward", "towards"),
+    ("traveling", "travelling"),
+    ("upward", "upwards"),
+    ("downward", "downwards"),
 ];
 
 /// Share of captions that mention the size, the speed where it is worth it, and the background.
@@ -104,41 +126,45 @@ impl Backdrop {
 
 impl Motion {
     /// Where it goes, or, for what does not travel, what it does and is doing.
-    fn words(self) -> Words {
+    fn words(self) -> Phrases {
         match self {
-            Self::Left => Words::To(&["left", "to the left", "towards the left", "leftwards"]),
-            Self::Right => Words::To(&["right", "to the right", "towards the right", "rightwards"]),
-            Self::Up => Words::To(&["up", "upwards", "to the top", "towards the top"]),
-            Self::Down => Words::To(&["down", "downwards", "to the bottom", "towards the bottom"]),
-            Self::UpLeft => Words::To(&[
+            Self::Left => Phrases::To(&["left", "to the left", "towards the left", "leftwards"]),
+            Self::Right => {
+                Phrases::To(&["right", "to the right", "towards the right", "rightwards"])
+            }
+            Self::Up => Phrases::To(&["up", "upwards", "to the top", "towards the top"]),
+            Self::Down => {
+                Phrases::To(&["down", "downwards", "to the bottom", "towards the bottom"])
+            }
+            Self::UpLeft => Phrases::To(&[
                 "to the upper left",
                 "up and left",
                 "up and to the left",
                 "to the top left",
                 "diagonally up and left",
             ]),
-            Self::UpRight => Words::To(&[
+            Self::UpRight => Phrases::To(&[
                 "to the upper right",
                 "up and right",
                 "up and to the right",
                 "to the top right",
                 "diagonally up and right",
             ]),
-            Self::DownLeft => Words::To(&[
+            Self::DownLeft => Phrases::To(&[
                 "to the lower left",
                 "down and left",
                 "down and to the left",
                 "to the bottom left",
                 "diagonally down and left",
             ]),
-            Self::DownRight => Words::To(&[
+            Self::DownRight => Phrases::To(&[
                 "to the lower right",
                 "down and right",
                 "down and to the right",
                 "to the bottom right",
                 "diagonally down and right",
             ]),
-            Self::Stays => Words::Does(&[
+            Self::Stays => Phrases::Does(&[
                 ("stays", "staying"),
                 ("stays still", "staying still"),
                 ("stays in place", "staying in place"),
@@ -146,7 +172,7 @@ impl Motion {
                 ("stands still", "standing still"),
                 ("rests", "resting"),
             ]),
-            Self::Grows => Words::Does(&[
+            Self::Grows => Phrases::Does(&[
                 ("grows", "growing"),
                 ("grows", "growing"),
                 ("gets bigger", "getting bigger"),
@@ -154,13 +180,13 @@ impl Motion {
                 ("becomes larger", "becoming larger"),
                 ("expands", "expanding"),
             ]),
-            Self::Shrinks => Words::Does(&[
+            Self::Shrinks => Phrases::Does(&[
                 ("shrinks", "shrinking"),
                 ("shrinks", "shrinking"),
                 ("gets smaller", "getting smaller"),
                 ("becomes smaller", "becoming smaller"),
             ]),
-            Self::Spins => Words::Does(&[
+            Self::Spins => Phrases::Does(&[
                 ("spins", "spinning"),
                 ("spins", "spinning"),
                 ("spins around", "spinning around"),
@@ -168,7 +194,7 @@ impl Motion {
                 ("turns", "turning"),
                 ("turns around", "turning around"),
             ]),
-            Self::Bounces => Words::Does(&[
+            Self::Bounces => Phrases::Does(&[
                 ("bounces", "bouncing"),
                 ("bounces", "bouncing"),
                 ("bounces up and down", "bouncing up and down"),
@@ -180,7 +206,7 @@ impl Motion {
 }
 
 /// The words of a motion.
-enum Words {
+enum Phrases {
     /// Where it goes: after a verb of [`TRAVELS`].
     To(&'static [&'static str]),
     /// What it does, and is doing.
@@ -219,12 +245,12 @@ impl Scene {
     /// What it does, and is doing.
     fn verb(&self, rng: &mut Rng) -> [String; 2] {
         let to = match self.motion.words() {
-            Words::Does(verbs) => {
+            Phrases::Does(verbs) => {
                 let (does, doing) = *rng.pick(verbs);
                 return [does.to_owned(), doing.to_owned()];
             }
             // The first is the plainest.
-            Words::To(to) => {
+            Phrases::To(to) => {
                 if rng.chance(0.4) {
                     to[0]
                 } else {
@@ -265,8 +291,8 @@ pub fn vocabulary() -> Vec<&'static str> {
     texts.extend(Backdrop::ALL.iter().flat_map(|kind| kind.words()));
     for motion in Motion::ALL {
         match motion.words() {
-            Words::To(to) => texts.extend(to),
-            Words::Does(verbs) => texts.extend(verbs.iter().flat_map(|(a, b)| [*a, *b])),
+            Phrases::To(to) => texts.extend(to),
+            Phrases::Does(verbs) => texts.extend(verbs.iter().flat_map(|(a, b)| [*a, *b])),
         }
     }
     let mut all = Vec::new();
@@ -276,6 +302,15 @@ pub fn vocabulary() -> Vec<&'static str> {
         }
     }
     all
+}
+
+/// The tokenizer of captions: [`vocabulary`], and other words for some of them.
+///
+/// # Panics
+///
+/// Never: the lists are fixed, and tested.
+pub fn tokenizer() -> Words {
+    Words::new(vocabulary(), ALIASES).expect("the lists of words fit each other")
 }
 
 fn words(text: &str) -> impl Iterator<Item = &str> {

@@ -93,6 +93,7 @@ fn all_that_has_a_name_is_drawn() {
 #[test]
 fn captions_say_what_is_seen() {
     let vocabulary = vocabulary();
+    let tokenizer = tokenizer();
     let mut used = HashSet::new();
     for (i, (scene, _)) in scenes().enumerate() {
         let mut rng = Rng::stream(12, i as u64);
@@ -100,6 +101,7 @@ fn captions_say_what_is_seen() {
             let caption = scene.caption(&mut rng);
             let words: Vec<&str> = caption.split(' ').collect();
             assert!(words.len() <= MAX_WORDS, "{caption}");
+            assert_eq!(tokenizer.encode(&caption).map(|ids| ids.len()), Ok(words.len()));
             used.extend(words.iter().map(|word| vocabulary.iter().position(|v| v == word)));
             assert!(!used.contains(&None), "{caption} has a word that is not in the vocabulary");
             match scene.colour() {
@@ -116,6 +118,24 @@ fn captions_say_what_is_seen() {
     }
     assert_eq!(used.len(), vocabulary.len(), "words that no caption has");
     assert!((96..=140).contains(&vocabulary.len()), "{} words", vocabulary.len());
+}
+
+#[test]
+fn sentences_of_people_are_read() {
+    let tokenizer = tokenizer();
+    let sentences = [
+        "A red circle moves left.",
+        "the small blue star is drifting to the upper right on a dark background",
+        "The subject moves left",
+        "a violet disk doesn't move",
+        "An orange ring, slowly moving upward",
+        "the object in the picture bounces up and down",
+    ];
+    for sentence in sentences {
+        assert_eq!(tokenizer.encode(sentence).err(), None, "{sentence}");
+    }
+    let error = tokenizer.encode("a read circle moves left").unwrap_err();
+    assert_eq!(error.words, [("read".to_owned(), Some("red".to_owned()))]);
 }
 
 #[test]
@@ -139,12 +159,12 @@ fn pixels_follow_the_outline() {
     for (i, &shape) in Shape::ALL.iter().enumerate() {
         let mut rng = Rng::stream(13, i as u64);
         let fill = Fill::Plain { colour: Colour::White, rgb: [1.0; 3] };
-        for _ in 0..20 {
+        for _ in 0..10 {
             let mut scene = Scene::of(shape, fill, Motion::Right, &mut rng);
             scene.background.kind = Backdrop::Dark;
             scene.background.colours = [[0.0; 3]; 2];
             let moments = |size: usize, frame: usize| {
-                let clip = scene.render(size, 9);
+                let clip = scene.render(size, 2);
                 let mut sums = [0.0; 3];
                 for (i, pixel) in clip.frame(frame).chunks(3).enumerate() {
                     let cover = f64::from(pixel[0]) / 255.0 / (size * size) as f64;
@@ -155,12 +175,12 @@ fn pixels_follow_the_outline() {
                 }
                 [sums[0], sums[1] / sums[0], sums[2] / sums[0]]
             };
-            for frame in [0, 5] {
-                let (low, high) = (moments(64, frame), moments(512, frame));
+            for frame in [0, 1] {
+                let (low, high) = (moments(64, frame), moments(320, frame));
                 assert!((low[0] / high[0] - 1.0).abs() < 0.03, "{low:?} {high:?} {scene:?}");
                 assert!((low[1] - high[1]).abs() < 0.1 / 64.0, "{low:?} {high:?} {scene:?}");
                 assert!((low[2] - high[2]).abs() < 0.1 / 64.0, "{low:?} {high:?} {scene:?}");
-                let pose = scene.pose(frame as f32 / 8.0);
+                let pose = scene.pose(frame as f32);
                 assert!((high[1] - f64::from(pose.x)).abs() < 0.003, "{high:?} {scene:?}");
                 assert!((high[2] - f64::from(pose.y)).abs() < 0.003, "{high:?} {scene:?}");
             }
@@ -174,5 +194,83 @@ fn awkward_sizes_are_rendered() {
     for (size, frames) in [(1, 1), (3, 2), (0, 1), (17, 0), (33, 17)] {
         assert_eq!(scene.render(size, frames).rgb.len(), size * size * frames * 3);
         assert_eq!(scene.reference(size).rgb.len(), size * size * 3);
+    }
+}
+
+mod faults {
+    use super::super::faults::{Fault, inject};
+    use super::*;
+
+    /// Mean absolute difference of two frames, of 255.
+    fn difference(a: &[u8], b: &[u8]) -> f32 {
+        let sum: u32 = a.iter().zip(b).map(|(&a, &b)| u32::from(a.abs_diff(b))).sum();
+        sum as f32 / a.len() as f32
+    }
+
+    #[test]
+    fn only_the_frames_that_are_named_are_wrong() {
+        let mut injected = 0;
+        for (i, (scene, _)) in scenes().take(400).enumerate() {
+            for &fault in Fault::ALL {
+                let mut rng = Rng::stream(14, i as u64);
+                let frames = [5, 9, 17][i % 3];
+                let Some(broken) = inject(fault, &scene, 32, frames, &mut rng) else { continue };
+                injected += 1;
+                let clean = scene.render(32, frames);
+                let wrong = |frame| broken.frames.contains(&frame);
+                assert_eq!(broken.clip.frames, frames);
+                assert!(!broken.frames.is_empty() && broken.frames.is_sorted(), "{fault:?}");
+                assert!(
+                    !wrong(0) && broken.frames.iter().all(|&frame| frame < frames),
+                    "{fault:?}"
+                );
+                let changed = |frame| difference(clean.frame(frame), broken.clip.frame(frame));
+                match fault {
+                    Fault::Dropped | Fault::Duplicated => {
+                        let (first, dropped) = (broken.frames[0], fault == Fault::Dropped);
+                        let whole = scene.render(32, if dropped { frames + 1 } else { frames - 1 });
+                        for frame in 0..frames {
+                            let source = match (frame < first, dropped) {
+                                (true, _) => frame,
+                                (false, true) => frame + 1,
+                                (false, false) => frame - 1,
+                            };
+                            assert_eq!(broken.clip.frame(frame), whole.frame(source), "{scene:?}");
+                        }
+                    }
+                    Fault::Jump => {
+                        let first = broken.frames[0];
+                        assert!((0..first).all(|frame| changed(frame) == 0.0), "{scene:?}");
+                        assert!((first..frames).all(|frame| changed(frame) > 1.0), "{scene:?}");
+                    }
+                    // What is held may look like what comes next anyway.
+                    Fault::Freeze => {
+                        assert!((0..frames).all(|frame| wrong(frame) || changed(frame) == 0.0));
+                        for &frame in &broken.frames {
+                            assert_eq!(broken.clip.frame(frame - 1), broken.clip.frame(frame));
+                        }
+                    }
+                    _ => (0..frames).for_each(|frame| {
+                        let change = changed(frame);
+                        let expected = if wrong(frame) { change > 0.3 } else { change == 0.0 };
+                        assert!(expected, "{fault:?} changes frame {frame} by {change}: {scene:?}");
+                    }),
+                }
+            }
+        }
+        assert!(injected > 2500, "{injected} of 3200 scenes");
+    }
+
+    #[test]
+    fn what_cannot_be_seen_is_not_injected() {
+        let mut rng = Rng(5);
+        let fill = Fill::Plain { colour: Colour::Red, rgb: Colour::Red.rgb() };
+        let still = Scene::of(Shape::Star, fill, Motion::Stays, &mut rng);
+        for fault in [Fault::Dropped, Fault::Duplicated, Fault::Freeze] {
+            assert_eq!(inject(fault, &still, 32, 9, &mut rng), None);
+        }
+        for &fault in Fault::ALL {
+            assert_eq!(inject(fault, &still, 32, 4, &mut rng), None);
+        }
     }
 }

@@ -17,6 +17,7 @@
 //! [`validate`](Objective::validate) measures the same loss on held-out clips at fixed noise.
 
 mod autoencoder;
+mod flow;
 mod lookup;
 
 use crate::recipe::Kind;
@@ -114,6 +115,7 @@ pub(crate) fn new(
     Ok(match recipe.objective {
         Kind::Lookup => Box::new(lookup::Lookup::new(recipe, path, device)?),
         Kind::Autoencoder => Box::new(autoencoder::Autoencoder::new(recipe, path, device)?),
+        Kind::Flow => Box::new(flow::FlowMatching::new(recipe, path, device)?),
     })
 }
 
