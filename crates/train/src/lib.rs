@@ -1,6 +1,7 @@
 //! Training: data, loss, optimizer, checkpoints, evaluation, the loop.
 
 mod batches;
+pub mod clips;
 mod error;
 pub mod lookup;
 mod optimizer;
