@@ -54,6 +54,9 @@ pub struct Recipe {
     /// Parts of the model that stay as they are: beginnings of parameters' names, up to a dot.
     #[serde(default)]
     pub freeze: Vec<String>,
+    /// Parts whose matrices are written in 8 bits, named like those; the rest is written in bf16.
+    #[serde(default)]
+    pub q8: Vec<String>,
 }
 
 /// What is trained.
@@ -196,6 +199,9 @@ impl Recipe {
         if let Some(ema) = self.ema.filter(|ema| !(0.0..1.0).contains(ema)) {
             return Err(format!("`ema` is {ema}, expected 0 or more and less than 1"));
         }
+        if self.objective == Kind::Lookup && !self.q8.is_empty() {
+            return Err("`q8` is for video models: see `fulgurite quantize`".to_owned());
+        }
         if self.validate_every == Some(0) {
             return Err("`validate_every` is 0, expected 1 or more".to_owned());
         }
@@ -254,6 +260,11 @@ impl Recipe {
     /// Whether the parameter `name` stays as it is.
     pub(crate) fn freezes(&self, name: &str) -> bool {
         self.freeze.iter().any(|part| is_part(name, part))
+    }
+
+    /// Whether the parameter `name` is written in 8 bits, if it is a matrix.
+    pub(crate) fn narrows(&self, name: &str) -> bool {
+        self.q8.iter().any(|part| is_part(name, part))
     }
 
     /// Whether `freeze` names parts of a model with parameters of these names, and leaves some.
