@@ -77,6 +77,8 @@ pub struct Course {
     pub sigmas: Vec<f64>,
     /// What the first noise is for, and that of the steps.
     pub uses: [Use; 2],
+    /// What it makes.
+    pub part: Part,
     /// Added to the number of a step where noise is drawn, so that repeated repairs draw anew.
     pub step_offset: u32,
 }
@@ -109,8 +111,23 @@ impl Sample {
     }
 }
 
+/// What is being made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// The block, from 0.
+    pub block: usize,
+    /// How many there are.
+    pub blocks: usize,
+    /// The round of repair, from 1; 0 while the block is made.
+    pub repair: usize,
+}
+
 /// A step that was made.
 pub struct Progress<'a> {
+    /// What it is a step of.
+    pub part: Part,
+    /// Samples that are on their way.
+    pub candidates: usize,
     /// Steps made of this course, from 1.
     pub step: usize,
     /// How many there are.
@@ -123,12 +140,19 @@ pub struct Progress<'a> {
 
 impl std::fmt::Debug for Progress<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { step, steps, level, .. } = self;
-        write!(f, "Progress(step {step} of {steps}, level {level})")
+        let Self { part, step, steps, level, .. } = self;
+        write!(f, "Progress({part:?}, step {step} of {steps}, level {level})")
     }
 }
 
 impl Progress<'_> {
+    /// How much of the clip is made, from 0 to 1; repairs do not count.
+    pub fn fraction(&self) -> f64 {
+        let Part { block, blocks, repair } = self.part;
+        let done = if repair > 0 { 1.0 } else { self.step as f64 / self.steps as f64 };
+        (block as f64 + done) / blocks as f64
+    }
+
     /// What the first sample would be if it were finished now; this decodes.
     pub fn preview(&self) -> Clip {
         let sample = &self.samples[0];
@@ -215,7 +239,12 @@ impl<'a> Run<'a> {
     /// # Errors
     ///
     /// If the watch breaks, or predictions are not finite.
-    pub fn advance(&mut self, until: usize, at_once: usize, watch: &mut Watch<'_>) -> Result<(), Error> {
+    pub fn advance(
+        &mut self,
+        until: usize,
+        at_once: usize,
+        watch: &mut Watch<'_>,
+    ) -> Result<(), Error> {
         let steps = self.course.sigmas.len() - 1;
         while self.step < until.min(steps) {
             let [s, next] = [0, 1].map(|i| self.course.sigmas[self.step + i]);
@@ -225,6 +254,8 @@ impl<'a> Run<'a> {
             }
             self.step += 1;
             let progress = Progress {
+                part: self.course.part,
+                candidates: self.samples.len(),
                 step: self.step,
                 steps,
                 level: next,
@@ -243,7 +274,11 @@ impl<'a> Run<'a> {
         self.course.sigmas.len() - 1
     }
 
-    fn step_some(&mut self, range: std::ops::Range<usize>, [s, next]: [f64; 2]) -> Result<(), Error> {
+    fn step_some(
+        &mut self,
+        range: std::ops::Range<usize>,
+        [s, next]: [f64; 2],
+    ) -> Result<(), Error> {
         let has_subject = self.conditions.subject.is_some();
         let weights = self.conditions.guidance.weights(s, has_subject);
         let velocities = self.velocities(range.clone(), s, weights);
@@ -271,7 +306,12 @@ impl<'a> Run<'a> {
     }
 
     /// The guided velocities of some samples, `[channels, positions]` each.
-    fn velocities(&mut self, range: std::ops::Range<usize>, s: f64, weights: Weights) -> Vec<Vec<f32>> {
+    fn velocities(
+        &mut self,
+        range: std::ops::Range<usize>,
+        s: f64,
+        weights: Weights,
+    ) -> Vec<Vec<f32>> {
         let Conditions { prompt, negative, subject, guidance } = self.conditions;
         let n = range.len();
         let samples = &self.samples[range];
@@ -290,7 +330,7 @@ impl<'a> Run<'a> {
             let text: Vec<Tensor> = texts.iter().map(|text| text.repeat(0, n)).collect();
             let text = Tensor::cat(&text.iter().collect::<Vec<_>>(), 0);
             let subject = subject.map(|subject| subject.repeat(0, branches * n));
-            let x = x.repeat(0, branches);
+            let x = Tensor::cat(&vec![&x; branches], 0);
             let levels = levels.repeat(branches);
             let v = self.model.0.velocity(&x, &text, subject.as_ref(), &levels).to_vec();
             v.chunks(n * len).map(<[f32]>::to_vec).collect()
@@ -313,7 +353,8 @@ impl<'a> Run<'a> {
                     parts.extend(asked.iter().map(|(w, _)| *w).zip(predicted));
                 }
                 if weights.plain != 0.0 {
-                    parts.extend(predict(&[negative], None).into_iter().map(|v| (weights.plain, v)));
+                    parts
+                        .extend(predict(&[negative], None).into_iter().map(|v| (weights.plain, v)));
                 }
                 parts
             }

@@ -121,7 +121,8 @@ impl Request {
             return wrong("guidance_interval", found, "levels from 0 to 1, the lower first");
         }
         within("candidates", candidates, CANDIDATES)?;
-        if candidates > 1 && !matches!(self.consistency, Consistency::Select | Consistency::Repair) {
+        if candidates > 1 && !matches!(self.consistency, Consistency::Select | Consistency::Repair)
+        {
             return wrong("candidates", candidates, "1 unless `consistency` selects or repairs");
         }
         self.check_frames(shape)?;
@@ -150,7 +151,12 @@ impl Request {
             None => (self.context, 1),
         };
         let last_new = last_new.min(most.saturating_sub(context).max(1));
-        Ok(Checked { request: self, prompt, negative, blocks: blocks(total, most, context, last_new) })
+        Ok(Checked {
+            request: self,
+            prompt,
+            negative,
+            blocks: blocks(total, most, context, last_new),
+        })
     }
 
     fn check_frames(&self, shape: &Shape) -> Result<(), Error> {
@@ -167,7 +173,8 @@ impl Request {
             };
             return wrong("frames", self.frames, nearest + &rule);
         }
-        let given = usize::from(self.first_frame.is_some()) + usize::from(self.last_frame.is_some());
+        let given =
+            usize::from(self.first_frame.is_some()) + usize::from(self.last_frame.is_some());
         let latent_frames = shape.latent_frames(self.frames);
         if given >= latent_frames {
             let least = shape.frames_of(given + 1);

@@ -124,9 +124,8 @@ impl Solver {
 pub fn predict_clean(x: &[f32], velocity: &[f32], levels: &[f64]) -> Vec<f32> {
     assert_eq!(velocity.len(), x.len(), "velocities");
     let level = |i: usize| levels[i % levels.len()];
-    let clean = |(i, (x, v)): (usize, (&f32, &f32))| {
-        (f64::from(*x) - level(i) * f64::from(*v)) as f32
-    };
+    let clean =
+        |(i, (x, v)): (usize, (&f32, &f32))| (f64::from(*x) - level(i) * f64::from(*v)) as f32;
     x.iter().zip(velocity).enumerate().map(clean).collect()
 }
 

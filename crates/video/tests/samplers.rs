@@ -58,25 +58,37 @@ fn moments(x: &[f32]) -> (f64, f64) {
     (mean, x.iter().map(|&x| (f64::from(x) - mean).powi(2)).sum::<f64>() / n)
 }
 
-/// The largest distance to the exact solution.
-fn error(data: Gaussian, sampler: Sampler, steps: usize, shift: f64) -> f64 {
-    let sigmas = NoiseSchedule { shift }.sigmas(steps);
+/// The largest distance to the exact solution, between these levels.
+fn error(data: Gaussian, sampler: Sampler, steps: usize, [from, to]: [f64; 2]) -> f64 {
+    let exact = |s: f64, z: f32| (1.0 - s) * data.mean + data.variance(s).sqrt() * f64::from(z);
     let start = noise(Use::Start, 0, 64);
-    let end = sample(data, sampler, &sigmas, 64, |_, _| ());
-    let exact = |z: f32| data.mean + data.deviation * f64::from(z);
-    end.iter().zip(&start).map(|(x, z)| (f64::from(*x) - exact(*z)).abs()).fold(0.0, f64::max)
+    let mut x: Vec<f32> = start.iter().map(|&z| exact(from, z) as f32).collect();
+    let level = |i: usize| from + (to - from) * i as f64 / steps as f64;
+    let mut solver = Solver::new(sampler);
+    for i in 0..steps {
+        let (s, next) = (level(i), level(i + 1));
+        let velocity: Vec<f32> = x.iter().map(|&x| data.velocity(x, s)).collect();
+        solver.step(&mut x, &velocity, Step { now: &[s], next: &[next], noise: &[] });
+    }
+    let distance = |(x, z): (&f32, &f32)| (f64::from(*x) - exact(to, *z)).abs();
+    x.iter().zip(&start).map(distance).fold(0.0, f64::max)
 }
 
+/// From noise to data DPM-Solver++ loses a logarithm: its variable is infinite at both ends.
 #[test]
 fn solvers_of_the_ode_have_their_order() {
     for data in [Gaussian { mean: 0.3, deviation: 0.5 }, Gaussian { mean: -1.0, deviation: 1.5 }] {
-        for shift in [1.0, 3.0] {
-            for (sampler, order) in [(Sampler::ODE, 1.0), (Sampler::DpmSolver, 2.0)] {
-                let [coarse, fine] =
-                    [32, 128].map(|steps| error(data, sampler, steps, shift));
-                let found = (coarse / fine).log2() / 2.0;
-                assert!((found - order).abs() < 0.35, "{sampler:?}: {coarse} {fine} {found}");
-            }
+        for (sampler, levels, steps, order) in [
+            (Sampler::ODE, [1.0, 0.0], [32, 128], 1.0),
+            (Sampler::DpmSolver, [0.9, 0.1], [64, 256], 2.0),
+            (Sampler::DpmSolver, [1.0, 0.0], [64, 256], 1.8),
+        ] {
+            let [coarse, fine] = steps.map(|steps| error(data, sampler, steps, levels));
+            let found = (coarse / fine).log2() / 2.0;
+            assert!(
+                (found - order).abs() < 0.15,
+                "{sampler:?} {levels:?}: {coarse} {fine} {found}"
+            );
         }
     }
 }
@@ -124,7 +136,8 @@ fn the_sde_ends_in_the_data() {
     assert!((mean - 0.5).abs() < 0.03, "{mean}");
     assert!((variance / 0.64 - 1.0).abs() < 0.06, "{variance}");
     let start = noise(Use::Start, 0, n);
-    let product: f64 = end.iter().zip(&start).map(|(x, z)| (f64::from(*x) - 0.5) * f64::from(*z)).sum();
+    let product: f64 =
+        end.iter().zip(&start).map(|(x, z)| (f64::from(*x) - 0.5) * f64::from(*z)).sum();
     let correlation = product / n as f64 / 0.8;
     assert!(correlation.abs() < 0.1, "{correlation}");
 }
