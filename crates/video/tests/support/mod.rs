@@ -8,30 +8,30 @@ use text::words::Words;
 use video::{Denoiser, Shape};
 
 /// Of the values around their mean.
-pub const DEVIATION: f64 = 0.1;
+pub(crate) const DEVIATION: f64 = 0.1;
 /// What each word adds to the mean.
-pub const WORD: f32 = 0.25;
+pub(crate) const WORD: f32 = 0.25;
 
 /// What a call was asked.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Call {
-    pub samples: usize,
-    pub frames: usize,
-    pub with_subject: bool,
-    pub levels: Vec<f32>,
+pub(crate) struct Call {
+    pub(crate) samples: usize,
+    pub(crate) frames: usize,
+    pub(crate) with_subject: bool,
+    pub(crate) levels: Vec<f32>,
 }
 
 /// Four frames are one latent frame of four times the colours, pixels are latents.
 #[derive(Debug)]
-pub struct Toy {
-    pub shape: Shape,
-    pub device: Device,
-    pub calls: Mutex<Vec<Call>>,
+pub(crate) struct Toy {
+    pub(crate) shape: Shape,
+    pub(crate) device: Device,
+    pub(crate) calls: Mutex<Vec<Call>>,
     /// Added to each prediction.
-    pub offset: f32,
+    pub(crate) offset: f32,
 }
 
-pub fn toy() -> Toy {
+pub(crate) fn toy() -> Toy {
     let shape = Shape {
         size: [4, 6],
         frames: 9,
@@ -47,7 +47,7 @@ pub fn toy() -> Toy {
     Toy { shape, device: Device::cpu(1), calls: Mutex::default(), offset: 0.0 }
 }
 
-pub fn words() -> Words {
+pub(crate) fn words() -> Words {
     Words::new(["up", "down", "circle"], &[("disc", "circle")]).unwrap()
 }
 
