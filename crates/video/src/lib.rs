@@ -8,6 +8,7 @@
 
 pub mod blocks;
 pub mod clip;
+pub mod consistency;
 pub mod denoise;
 pub mod denoiser;
 mod error;
