@@ -7,15 +7,37 @@ use media::Clip;
 /// Frames per second of rendered clips.
 pub const RATE: f64 = 6.0;
 
+/// The time of frame `i` of so many: 0 for the first, 1 for the last.
+pub(super) fn time(i: usize, frames: usize) -> f32 {
+    i as f32 / (frames.max(2) - 1) as f32
+}
+
+/// What a frame shows.
+pub(super) struct Moment {
+    pub(super) time: f32,
+    /// The object; its background is not looked at.
+    pub(super) scene: Scene,
+}
+
 impl Scene {
     /// The clip of the scene, `size` x `size` pixels. The path takes the whole clip, whatever its length.
     pub fn render(&self, size: usize, frames: usize) -> Clip {
+        self.render_with(size, frames, |i| Moment { time: time(i, frames), scene: *self })
+    }
+
+    /// A clip of as many frames, in which frame `i` shows the object of `moment(i)`.
+    pub(super) fn render_with(
+        &self,
+        size: usize,
+        frames: usize,
+        mut moment: impl FnMut(usize) -> Moment,
+    ) -> Clip {
         let background = self.background.render(size);
-        let poses = (0..frames).map(|i| self.pose(i as f32 / (frames.max(2) - 1) as f32));
         let mut rgb = Vec::with_capacity(frames * background.len());
-        for pose in poses {
+        for i in 0..frames {
             let mut frame = background.clone();
-            draw(self.shape, &self.fill, pose, size, &mut frame);
+            let Moment { time, scene } = moment(i);
+            draw(scene.shape, &scene.fill, scene.pose(time), size, &mut frame);
             rgb.extend(frame.into_iter().map(to_byte));
         }
         Clip { frames, height: size, width: size, rate: RATE, rgb }
@@ -67,7 +89,7 @@ impl Background {
 impl Tones {
     /// Distance from the line between the tones at `(x, y)` of an object of radius 1; negative where the
     /// first tone is.
-    fn distance(&self, x: f32, y: f32) -> f32 {
+    pub(super) fn distance(&self, x: f32, y: f32) -> f32 {
         let (sin, cos) = self.angle.sin_cos();
         let (u, v) = (x * cos + y * sin, y * cos - x * sin);
         match self.pattern {

@@ -154,8 +154,9 @@ const GROWTH: Range<f32> = 1.5..2.0;
 const SMALLEST: f32 = 0.095;
 /// Widths from the ground to the highest point of a bounce.
 const BOUNCE: Range<f32> = 0.25..0.42;
-/// Bounces in a clip.
-const ROUNDS: Range<f32> = 1.5..2.2;
+/// Bounces in a clip: one at least is seen wholly, and in five frames, too, it is not the same place that
+/// is seen again and again.
+const ROUNDS: Range<f32> = 1.3..1.75;
 /// Degrees that the hues of a subject are apart, at least.
 const HUES_APART: f32 = 60.0;
 

@@ -196,3 +196,81 @@ fn awkward_sizes_are_rendered() {
         assert_eq!(scene.reference(size).rgb.len(), size * size * 3);
     }
 }
+
+mod faults {
+    use super::super::faults::{Fault, inject};
+    use super::*;
+
+    /// Mean absolute difference of two frames, of 255.
+    fn difference(a: &[u8], b: &[u8]) -> f32 {
+        let sum: u32 = a.iter().zip(b).map(|(&a, &b)| u32::from(a.abs_diff(b))).sum();
+        sum as f32 / a.len() as f32
+    }
+
+    #[test]
+    fn only_the_frames_that_are_named_are_wrong() {
+        let mut injected = 0;
+        for (i, (scene, _)) in scenes().take(400).enumerate() {
+            for &fault in Fault::ALL {
+                let mut rng = Rng::stream(14, i as u64);
+                let frames = [5, 9, 17][i % 3];
+                let Some(broken) = inject(fault, &scene, 32, frames, &mut rng) else { continue };
+                injected += 1;
+                let clean = scene.render(32, frames);
+                let wrong = |frame| broken.frames.contains(&frame);
+                assert_eq!(broken.clip.frames, frames);
+                assert!(!broken.frames.is_empty() && broken.frames.is_sorted(), "{fault:?}");
+                assert!(
+                    !wrong(0) && broken.frames.iter().all(|&frame| frame < frames),
+                    "{fault:?}"
+                );
+                let changed = |frame| difference(clean.frame(frame), broken.clip.frame(frame));
+                match fault {
+                    Fault::Dropped | Fault::Duplicated => {
+                        let (first, dropped) = (broken.frames[0], fault == Fault::Dropped);
+                        let whole = scene.render(32, if dropped { frames + 1 } else { frames - 1 });
+                        for frame in 0..frames {
+                            let source = match (frame < first, dropped) {
+                                (true, _) => frame,
+                                (false, true) => frame + 1,
+                                (false, false) => frame - 1,
+                            };
+                            assert_eq!(broken.clip.frame(frame), whole.frame(source), "{scene:?}");
+                        }
+                    }
+                    Fault::Jump => {
+                        let first = broken.frames[0];
+                        assert!((0..first).all(|frame| changed(frame) == 0.0), "{scene:?}");
+                        assert!((first..frames).all(|frame| changed(frame) > 1.0), "{scene:?}");
+                    }
+                    // What is held may look like what comes next anyway.
+                    Fault::Freeze => {
+                        assert!((0..frames).all(|frame| wrong(frame) || changed(frame) == 0.0));
+                        for &frame in &broken.frames {
+                            assert_eq!(broken.clip.frame(frame - 1), broken.clip.frame(frame));
+                        }
+                    }
+                    _ => (0..frames).for_each(|frame| {
+                        let change = changed(frame);
+                        let expected = if wrong(frame) { change > 0.3 } else { change == 0.0 };
+                        assert!(expected, "{fault:?} changes frame {frame} by {change}: {scene:?}");
+                    }),
+                }
+            }
+        }
+        assert!(injected > 2500, "{injected} of 3200 scenes");
+    }
+
+    #[test]
+    fn what_cannot_be_seen_is_not_injected() {
+        let mut rng = Rng(5);
+        let fill = Fill::Plain { colour: Colour::Red, rgb: Colour::Red.rgb() };
+        let still = Scene::of(Shape::Star, fill, Motion::Stays, &mut rng);
+        for fault in [Fault::Dropped, Fault::Duplicated, Fault::Freeze] {
+            assert_eq!(inject(fault, &still, 32, 9, &mut rng), None);
+        }
+        for &fault in Fault::ALL {
+            assert_eq!(inject(fault, &still, 32, 4, &mut rng), None);
+        }
+    }
+}
