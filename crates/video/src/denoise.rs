@@ -63,6 +63,23 @@ impl Canvas {
         self.free = free.collect();
     }
 
+    /// Whether any of frame `i` is to be made.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such frame.
+    pub fn is_free(&self, i: usize) -> bool {
+        let plane = self.shape[2] * self.shape[3];
+        self.free[i * plane..(i + 1) * plane].contains(&true)
+    }
+
+    /// Gives all frames but `again` what they have; of these what was given stays given.
+    pub fn keep_but(&mut self, again: &[usize]) {
+        let plane = self.shape[2] * self.shape[3];
+        let free = self.free.iter().enumerate();
+        self.free = free.map(|(p, free)| *free && again.contains(&(p / plane))).collect();
+    }
+
     fn positions(&self) -> usize {
         self.free.len()
     }

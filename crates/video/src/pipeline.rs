@@ -3,10 +3,12 @@
 use crate::blocks::Block;
 use crate::denoise::{Canvas, Conditions, Course, Part, Run, Watch};
 use crate::denoiser::Denoiser;
+use crate::judge::Judge;
 use crate::noise::Use;
 use crate::plan::Memory;
+use crate::repair::{self, Bench, Repair};
 use crate::request::{Checked, Request};
-use crate::{Error, NoiseSchedule, clip};
+use crate::{Consistency, Error, NoiseSchedule, clip};
 use media::Clip;
 use models::vision::pixels::Rgb;
 use tensor::Tensor;
@@ -36,8 +38,38 @@ pub struct Outcome {
     pub clip: Clip,
     /// The seed of each block: the request's, or that of the candidate that was chosen.
     pub seeds: Vec<u64>,
+    /// The candidates of each block, if there were several.
+    pub candidates: Vec<Candidate>,
+    /// What was done about bad frames, taken or not.
+    pub repairs: Vec<Repair>,
     /// Predictions that were made, each of one sample.
     pub evaluations: usize,
+}
+
+/// A clip that was begun.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Candidate {
+    /// The block, from 0.
+    pub block: usize,
+    /// Its seed.
+    pub seed: u64,
+    /// How bad it promised to be midway; 0 is faultless.
+    pub badness: f64,
+    /// Whether it was finished.
+    pub chosen: bool,
+}
+
+/// The level at which the best candidate is chosen.
+const SELECT_AT: f64 = 0.5;
+
+/// What all blocks of a clip have in common.
+#[derive(Clone, Copy)]
+struct Work<'a> {
+    checked: &'a Checked<'a>,
+    conditions: &'a Conditions,
+    judge: &'a dyn Judge,
+    /// Candidates that are predicted at once.
+    at_once: usize,
 }
 
 impl Pipeline<'_> {
@@ -67,6 +99,20 @@ impl Pipeline<'_> {
     ///
     /// If the model cannot fulfil the request, memory does not suffice, or the watch ends it.
     pub fn generate(&self, request: &Request, watch: &mut Watch<'_>) -> Result<Outcome, Error> {
+        self.generate_by(request, &Checks::new(self.model), watch)
+    }
+
+    /// The same, selecting and repairing by what `judge` says.
+    ///
+    /// # Errors
+    ///
+    /// As [`generate`](Self::generate).
+    pub fn generate_by(
+        &self,
+        request: &Request,
+        judge: &dyn Judge,
+        watch: &mut Watch<'_>,
+    ) -> Result<Outcome, Error> {
         let checked = request.check(self.model.shape(), self.words)?;
         let memory = self.plan(&checked)?;
         let conditions = self.conditions(&checked);
@@ -75,11 +121,14 @@ impl Pipeline<'_> {
         let mut made = Outcome {
             clip: Clip { frames: 0, height, width, rate, rgb: Vec::new() },
             seeds: Vec::new(),
+            candidates: Vec::new(),
+            repairs: Vec::new(),
             evaluations: 0,
         };
+        let at_once = memory.at_once;
+        let work = Work { checked: &checked, conditions: &conditions, judge, at_once };
         for i in 0..checked.blocks.len() {
-            let canvas = self.canvas(&checked, i, &made.clip);
-            self.block(&checked, &conditions, i, canvas, memory.at_once, &mut made, watch)?;
+            self.block(&work, i, &mut made, watch)?;
         }
         Ok(made)
     }
@@ -128,37 +177,68 @@ impl Pipeline<'_> {
         canvas
     }
 
-    /// Samples, chooses and decodes a block, and adds its new frames to what is made.
-    #[expect(clippy::too_many_arguments, reason = "one step of a loop, cut out of it")]
-    fn block(
-        &self,
-        checked: &Checked<'_>,
-        conditions: &Conditions,
-        i: usize,
-        canvas: Canvas,
-        at_once: usize,
-        made: &mut Outcome,
-        watch: &mut Watch<'_>,
-    ) -> Result<(), Error> {
-        let Request { sampler, steps, shift, seed, .. } = *checked.request;
+    /// Makes block `i`: samples, chooses, decodes and repairs it, and adds its new frames.
+    fn block(&self, work: &Work<'_>, i: usize, made: &mut Outcome, watch: &mut Watch<'_>) -> Result<(), Error> {
+        let Work { checked, conditions, judge, at_once } = *work;
+        let request = checked.request;
         let block = checked.blocks[i];
+        let canvas = self.canvas(checked, i, &made.clip);
+        let part = Part { block: i, blocks: checked.blocks.len(), repair: 0 };
         let course = Course {
-            sampler,
-            sigmas: NoiseSchedule { shift }.sigmas(steps),
+            sampler: request.sampler,
+            sigmas: NoiseSchedule { shift: request.shift }.sigmas(request.steps),
             uses: [Use::Start, Use::Step],
-            part: Part { block: i, blocks: checked.blocks.len(), repair: 0 },
+            part,
             step_offset: 0,
         };
-        let seeds = (0..checked.request.candidates as u64).map(|i| seed.wrapping_add(i));
+        let seeds = (0..request.candidates as u64).map(|i| request.seed.wrapping_add(i));
         let starts = seeds.map(|seed| (seed, canvas.clone()));
         let mut run = Run::new(self.model, conditions, &course, starts);
-        run.advance(run.steps(), at_once, watch)?;
+        if request.candidates > 1 {
+            run.advance(run.steps_to(SELECT_AT), at_once, watch)?;
+            self.select(&mut run, i, judge, &mut made.candidates);
+        }
+        run.advance(run.steps(), 1, watch)?;
         made.evaluations += run.evaluations();
         let sample = &run.samples()[0];
         made.seeds.push(sample.seed);
+        let new = self.new_frames(block);
         let clip = clip::decode(self.model, sample.latents(), sample.shape());
-        append(&mut made.clip, &clip, self.new_frames(block));
+        let mut block = repair::Block {
+            seed: sample.seed,
+            latents: sample.latents().to_vec(),
+            first_frame: made.clip.frames + new - clip.frames,
+            clip,
+        };
+        if request.consistency == Consistency::Repair {
+            let bench =
+                Bench { model: self.model, conditions, judge, request, canvas: &canvas, part };
+            let repairs = bench.repair(&mut block, watch)?;
+            made.evaluations += repairs.iter().map(|repair| repair.evaluations).sum::<usize>();
+            made.repairs.extend(repairs);
+        }
+        append(&mut made.clip, &block.clip, new);
         Ok(())
+    }
+
+    /// Keeps the candidate that promises best.
+    fn select(&self, run: &mut Run<'_>, block: usize, judge: &dyn Judge, told: &mut Vec<Candidate>) {
+        let badness: Vec<f64> = run
+            .samples()
+            .iter()
+            .map(|sample| {
+                let preview = clip::decode(self.model, sample.clean(), sample.shape());
+                judge.early(sample.clean(), sample.shape(), &preview)
+            })
+            .collect();
+        // The first of equals; what cannot be judged comes last.
+        let order = |a: &usize, b: &usize| badness[*a].total_cmp(&badness[*b]);
+        let best = (0..badness.len()).min_by(order).unwrap_or(0);
+        for (i, (sample, badness)) in run.samples().iter().zip(&badness).enumerate() {
+            let (seed, badness) = (sample.seed, *badness);
+            told.push(Candidate { block, seed, badness, chosen: i == best });
+        }
+        run.keep(best);
     }
 
     /// Frames of a block that are new.

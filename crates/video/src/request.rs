@@ -88,7 +88,8 @@ impl Request {
             subject: None,
             candidates: 1,
             consistency: Consistency::Report,
-            context: 1,
+            // Of two a movement can be seen.
+            context: shape.latent_frames(shape.frames).saturating_sub(1).clamp(1, 2),
         }
     }
 

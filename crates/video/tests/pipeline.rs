@@ -10,7 +10,7 @@ use video::{Error, Guidance, Outcome, Pipeline, Request, Sampler};
 
 fn request(prompt: &str) -> Request {
     let guidance = Guidance::NONE;
-    Request { guidance, steps: 8, seed: 3, ..Request::new(prompt, &toy().shape) }
+    Request { guidance, steps: 8, seed: 3, context: 1, ..Request::new(prompt, &toy().shape) }
 }
 
 #[track_caller]
