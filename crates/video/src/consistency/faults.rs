@@ -94,7 +94,7 @@ impl Default for Thresholds {
             periodic: 30.0,
             hue: 0.3,
             shape: 0.1,
-            freeze: 5.0,
+            freeze: 2.0,
             jump: 0.6,
             drift: 0.15,
         }
@@ -205,8 +205,8 @@ fn brightness(track: &Track, chunk: Option<usize>, scores: &mut Scores) -> Vec<b
     let periods = (2..=frames / 2).chain(chunk);
     if let Some(found) = series::periodicity(&luma, periods) {
         let hit: Vec<usize> = (found.phase..frames).step_by(found.period).collect();
-        // Every second frame is its own neighbours' median, so there the width cannot be asked.
-        let seen = |i: &usize| found.period == 2 || wide(*i, found.gap);
+        let sign = found.gap.signum();
+        let seen = |&i: &usize| i == 0 || track.risen[i] * sign > WIDE;
         if found.gap.abs() > VISIBLE && hit.iter().all(seen) {
             for i in hit {
                 scores.set(Fault::Periodic, i, found.f);
@@ -258,7 +258,7 @@ fn movement(track: &Track, spoiled: &[bool], scores: &mut Scores) {
     }
     excursions(track, Fault::Hue, scores);
     excursions(track, Fault::Shape, scores);
-    freezes(track, &axes, scores);
+    freezes(track, &axes, spoiled, scores);
 }
 
 /// How much farther than usual step `i` of an axis is, over a quarter of a pixel and a fifth of what
@@ -302,44 +302,45 @@ fn excursions(track: &Track, fault: Fault, scores: &mut Scores) {
 }
 
 /// Frames like those before although what stands out was on its way.
-fn freezes(track: &Track, axes: &[Vec<f64>], scores: &mut Scores) {
+fn freezes(track: &Track, axes: &[Vec<f64>], spoiled: &[bool], scores: &mut Scores) {
     let steps = axes[0].len();
     let way = |i: usize| -> [f64; 4] { [0, 1, 2, 3].map(|k| axes[k][i]) };
     let length = |way: [f64; 4]| way.iter().map(|v| v * v).sum::<f64>().sqrt();
     let lengths: Vec<f64> = (0..steps).map(|i| length(way(i))).collect();
     let rests = |i: usize| lengths[i] < REST.max(0.2 * series::usual(&lengths, i));
-    let mut i = 0;
-    while i < steps {
-        if !rests(i) {
-            i += 1;
-            continue;
+    let goes = |i: usize| i < steps && !rests(i);
+    let alike = |i: usize| track.differences[i + 1] < SAME;
+    let mut end = 0;
+    while end < steps {
+        let first = end;
+        while end < steps && rests(end) {
+            end += 1;
         }
-        let first = i;
-        while i < steps && rests(i) {
-            i += 1;
-        }
-        let before = first.checked_sub(1).map(way);
-        let after = (i < steps).then(|| way(i));
-        // Between two ways the mean is expected: at the turn of a ball that is nothing.
-        let expected = match (before, after) {
-            (Some(b), Some(a)) => length([0, 1, 2, 3].map(|k| 0.5 * (a[k] + b[k]))),
-            (Some(one), None) | (None, Some(one)) => length(one),
-            (None, None) => 0.0,
+        let before = first.checked_sub(1);
+        // Between two ways their mean is expected: at the turn of a ball that is nothing. At an end of the
+        // clip what rests for a step may have turned, so only copies and longer rests are suspect there,
+        // and only beside two steps: one alone is a jump.
+        let (expected, inside) = match (before, goes(end)) {
+            (Some(b), true) => {
+                (length([0, 1, 2, 3].map(|k| 0.5 * (axes[k][b] + axes[k][end]))), true)
+            }
+            (Some(b), false) if b > 0 && goes(b - 1) => (lengths[b], false),
+            (None, true) if goes(end + 1) => (lengths[end], false),
+            _ => (0.0, false),
         };
-        let alike = |j: usize| track.differences[j + 1] < SAME;
-        for j in first..i {
-            // At an end of the clip what rests may have turned or arrived; only copies are suspect there.
-            if before.is_some() && after.is_some() || alike(j) {
-                // Copies are copies, however slowly things move.
-                let rest = if alike(j) { REST / 5.0 } else { REST };
-                scores.set(Fault::Freeze, j + 1, expected / (lengths[j] + rest));
+        for i in (first..end).filter(|&i| inside || alike(i) || end - first >= 2) {
+            // Copies are copies, however slowly things move.
+            let rest = if alike(i) { REST / 5.0 } else { REST };
+            if !spoiled[i] && !spoiled[i + 1] {
+                scores.set(Fault::Freeze, i + 1, expected / (lengths[i] + rest));
             }
         }
+        end += 1;
     }
 }
 
 /// A way of this many pixels is no way.
-const REST: f64 = 0.1;
+const REST: f64 = 0.15;
 /// Mean difference of frames that are copies.
 const SAME: f64 = 0.02 / 255.0;
 

@@ -182,15 +182,17 @@ fn strongest_near(values: &[f32], height: usize, width: usize) -> Vec<f32> {
     (0..values.len()).map(|i| largest(&rows, height, width, i)).collect()
 }
 
-/// Clears all but the largest connected thing of pixels covered at least half, and what is at most two
-/// pixels from it.
+/// Clears all but the largest connected thing, and what is at most two pixels from it.
+///
+/// A pixel belongs to a thing if it and its neighbours are covered by half: noise is not.
 fn keep_largest(cover: &mut [f32], height: usize, width: usize) -> Option<()> {
+    let solid = blurred(cover, height, width);
     let mut name = vec![0usize; cover.len()];
     let (mut largest, mut largest_size) = (0, 0);
     let mut names = 0;
     let mut stack = Vec::new();
     for start in 0..cover.len() {
-        if name[start] != 0 || cover[start] < 0.5 {
+        if name[start] != 0 || solid[start] < 0.5 {
             continue;
         }
         names += 1;
@@ -203,7 +205,7 @@ fn keep_largest(cover: &mut [f32], height: usize, width: usize) -> Option<()> {
             for ny in y.saturating_sub(GAP)..=(y + GAP).min(height - 1) {
                 for nx in x.saturating_sub(GAP)..=(x + GAP).min(width - 1) {
                     let j = ny * width + nx;
-                    if name[j] == 0 && cover[j] >= 0.5 {
+                    if name[j] == 0 && solid[j] >= 0.5 {
                         name[j] = names;
                         stack.push(j);
                     }
@@ -221,6 +223,18 @@ fn keep_largest(cover: &mut [f32], height: usize, width: usize) -> Option<()> {
     let near = strongest_near(&inside, height, width);
     cover.iter_mut().zip(near).for_each(|(c, near)| *c *= near);
     Some(())
+}
+
+/// Means over 3x3 pixels.
+fn blurred(values: &[f32], height: usize, width: usize) -> Vec<f32> {
+    let mean = |values: &[f32], n: usize, stride: usize, i: usize| {
+        let place = (i / stride) % n;
+        let (first, last) = (place.saturating_sub(1), (place + 1).min(n - 1));
+        let sum: f32 = (first..=last).map(|j| values[i + j * stride - place * stride]).sum();
+        sum / (last - first + 1) as f32
+    };
+    let rows: Vec<f32> = (0..values.len()).map(|i| mean(values, width, 1, i)).collect();
+    (0..values.len()).map(|i| mean(&rows, height, width, i)).collect()
 }
 
 fn describe(frame: &Frame, cover: Vec<f32>) -> Option<Region> {

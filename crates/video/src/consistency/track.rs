@@ -34,6 +34,8 @@ pub struct Track {
     /// Share of pixels that are brighter by 2/255 than the median of the frames at most two away, less
     /// the share of those that are darker. -1 to 1, near 0 unless the whole frame changes.
     pub brightened: Vec<f64>,
+    /// The same share against the frame before: of pixels brighter less of pixels darker by 2/255.
+    pub risen: Vec<f64>,
     /// What stands out in each frame.
     pub regions: Vec<Option<Region>>,
     /// The step to frame `i` from the one before, if something stands out in both.
@@ -44,6 +46,7 @@ impl Track {
     /// Measures a clip of any size.
     pub fn of(clip: &Clip) -> Self {
         let frames: Vec<Frame> = (0..clip.frames).map(|i| Frame::of(clip, i)).collect();
+        let luma: Vec<Vec<f32>> = frames.iter().map(Frame::luma).collect();
         let regions: Vec<Option<Region>> = frames.iter().map(region::find).collect();
         let difference = |i: usize| match i {
             0 => 0.0,
@@ -54,7 +57,8 @@ impl Track {
         Self {
             means: (0..clip.frames).map(|i| Means::of(clip.frame(i))).collect(),
             differences: (0..clip.frames).map(difference).collect(),
-            brightened: brightened(&frames),
+            brightened: brightened(&luma),
+            risen: risen(&luma),
             steps: (0..clip.frames).map(step).collect(),
             regions,
         }
@@ -100,21 +104,34 @@ fn turn(before: &Region, after: &Region) -> f64 {
     ((turned + PI).rem_euclid(TAU) - PI) / (strongest + 2) as f64
 }
 
-fn brightened(frames: &[Frame]) -> Vec<f64> {
-    let luma: Vec<Vec<f32>> = frames.iter().map(Frame::luma).collect();
+/// Brighter or darker by more than this is not rounding.
+const SEEN: f32 = 2.0 / 255.0;
+
+/// Share of pixels whose difference is seen and positive, less that of those where it is negative.
+fn balance(differences: impl ExactSizeIterator<Item = f32>) -> f64 {
+    let pixels = differences.len().max(1) as f64;
+    let signs = differences.map(|d| i64::from(d > SEEN) - i64::from(d < -SEEN));
+    signs.sum::<i64>() as f64 / pixels
+}
+
+fn brightened(luma: &[Vec<f32>]) -> Vec<f64> {
     let of = |i: usize| {
-        let near = i.saturating_sub(2)..(i + 3).min(luma.len());
-        let mut balance = 0i64;
+        let near = &luma[i.saturating_sub(2)..(i + 3).min(luma.len())];
         let mut values = Vec::with_capacity(5);
-        for (p, &value) in luma[i].iter().enumerate() {
+        balance(luma[i].iter().enumerate().map(|(p, &value)| {
             values.clear();
-            values.extend(luma[near.clone()].iter().map(|frame| frame[p]));
+            values.extend(near.iter().map(|frame| frame[p]));
             values.sort_by(f32::total_cmp);
-            let (low, high) = (values[(values.len() - 1) / 2], values[values.len() / 2]);
-            let off = value - 0.5 * (low + high);
-            balance += i64::from(off > 2.0 / 255.0) - i64::from(off < -2.0 / 255.0);
-        }
-        balance as f64 / luma[i].len().max(1) as f64
+            value - 0.5 * (values[(values.len() - 1) / 2] + values[values.len() / 2])
+        }))
+    };
+    (0..luma.len()).map(of).collect()
+}
+
+fn risen(luma: &[Vec<f32>]) -> Vec<f64> {
+    let of = |i: usize| match i {
+        0 => 0.0,
+        i => balance(luma[i].iter().zip(&luma[i - 1]).map(|(now, before)| now - before)),
     };
     (0..luma.len()).map(of).collect()
 }
