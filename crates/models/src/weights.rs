@@ -88,6 +88,21 @@ fn taps_outermost(tensor: &Tensor) -> Tensor {
     if tensor.is_bf16() { matrix.to_bf16() } else { matrix }
 }
 
+/// The opposite: `[out, channels, taps…]` of a matrix `[out, taps * channels]`.
+pub(crate) fn taps_innermost(matrix: &Tensor, taps: &[usize]) -> Tensor {
+    let [out, k] = *matrix.shape() else { panic!("a convolution's matrix {matrix:?}") };
+    let channels = k / taps.iter().product::<usize>();
+    let shape = [&[out, channels], taps].concat();
+    let x = matrix.to_vec();
+    let mut data = Vec::with_capacity(x.len());
+    for filter in x.chunks_exact(k.max(1)) {
+        for channel in 0..channels {
+            data.extend(filter[channel..].iter().step_by(channels));
+        }
+    }
+    Tensor::new(matrix.device(), &shape, data)
+}
+
 /// Precision of a role's products when the model's is `precision`.
 fn precision_of(role: Role, precision: Precision) -> Precision {
     match role {

@@ -114,11 +114,13 @@ pub fn config_from_json(text: &[u8], path: &Path) -> Result<DitConfig, Error> {
             dim: fields::size(&fields, "caption_channels", 1 << 24, 2304)?,
             norm_eps: Some(TEXT_EPS),
             placement: TextPlacement::Cross,
+            pooled: false,
         },
         image: None,
         rope: fields::rope(&fields, head_dim)?,
         layers: vec![layer; num_layers],
         modalities: 1,
+        reference_frames: 0,
         norm_eps: fields.number(&["norm_eps"], 0.0..=1.0)?.unwrap_or(1e-6),
         out_norm_eps: OUT_EPS,
     };

@@ -102,11 +102,13 @@ pub fn config_from_json(text: &[u8], path: &Path) -> Result<DitConfig, Error> {
             dim: fields::size(&fields, "text_dim", 1 << 24, 4096)?,
             norm_eps: None,
             placement: TextPlacement::Cross,
+            pooled: false,
         },
         image: image.map(|dim| ImageConfig { dim, positions }),
         rope: fields::rope(&fields, head_dim)?,
         layers: vec![layer; num_layers],
         modalities: 1,
+        reference_frames: 0,
         norm_eps: eps,
         out_norm_eps: eps,
     };
