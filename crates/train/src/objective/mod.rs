@@ -16,6 +16,8 @@
 //! calls `backward` on each, and returns the sum of the `w_i` as `weight`;
 //! [`validate`](Objective::validate) measures the same loss on held-out clips at fixed noise.
 
+mod autoencoder;
+mod flow;
 mod lookup;
 
 use crate::recipe::Kind;
@@ -112,6 +114,8 @@ pub(crate) fn new(
     }
     Ok(match recipe.objective {
         Kind::Lookup => Box::new(lookup::Lookup::new(recipe, path, device)?),
+        Kind::Autoencoder => Box::new(autoencoder::Autoencoder::new(recipe, path, device)?),
+        Kind::Flow => Box::new(flow::FlowMatching::new(recipe, path, device)?),
     })
 }
 
@@ -135,4 +139,10 @@ fn model<M>(
     let model = new(&mut source)?;
     source.finish()?;
     Ok(model)
+}
+
+/// Pixels of a clip as models see them, from -1 to 1: `[3, frames, height, width]`.
+fn channels_first(clip: &media::Clip) -> impl Iterator<Item = f32> {
+    let channel = |c: usize| clip.rgb.iter().skip(c).step_by(3);
+    (0..3).flat_map(channel).map(|x| f32::from(*x) / 127.5 - 1.0)
 }
