@@ -7,27 +7,33 @@
 //! ```
 
 pub mod blocks;
+pub mod checks;
 pub mod clip;
 pub mod consistency;
 pub mod denoise;
 pub mod denoiser;
 mod error;
 pub mod guidance;
+pub mod judge;
 pub mod nano;
 pub mod noise;
 pub mod pipeline;
 pub mod plan;
+pub mod repair;
 pub mod request;
 pub mod sampler;
 pub mod schedule;
 
+pub use checks::Checks;
 pub use clip::fit;
 pub use denoise::Progress;
 pub use denoiser::{Denoiser, Shape};
 pub use error::Error;
 pub use guidance::Guidance;
+pub use judge::{Judge, Verdict};
 pub use nano::Nano;
-pub use pipeline::{Outcome, Pipeline};
+pub use pipeline::{Candidate, Outcome, Pipeline};
+pub use repair::Repair;
 pub use request::{Consistency, Request};
 pub use sampler::Sampler;
 pub use schedule::NoiseSchedule;

@@ -8,7 +8,7 @@ use crate::noise::Use;
 use crate::plan::Memory;
 use crate::repair::{self, Bench, Repair};
 use crate::request::{Checked, Request};
-use crate::{Consistency, Error, NoiseSchedule, clip};
+use crate::{Checks, Consistency, Error, NoiseSchedule, clip};
 use media::Clip;
 use models::vision::pixels::Rgb;
 use tensor::Tensor;
@@ -178,7 +178,13 @@ impl Pipeline<'_> {
     }
 
     /// Makes block `i`: samples, chooses, decodes and repairs it, and adds its new frames.
-    fn block(&self, work: &Work<'_>, i: usize, made: &mut Outcome, watch: &mut Watch<'_>) -> Result<(), Error> {
+    fn block(
+        &self,
+        work: &Work<'_>,
+        i: usize,
+        made: &mut Outcome,
+        watch: &mut Watch<'_>,
+    ) -> Result<(), Error> {
         let Work { checked, conditions, judge, at_once } = *work;
         let request = checked.request;
         let block = checked.blocks[i];
@@ -222,7 +228,13 @@ impl Pipeline<'_> {
     }
 
     /// Keeps the candidate that promises best.
-    fn select(&self, run: &mut Run<'_>, block: usize, judge: &dyn Judge, told: &mut Vec<Candidate>) {
+    fn select(
+        &self,
+        run: &mut Run<'_>,
+        block: usize,
+        judge: &dyn Judge,
+        told: &mut Vec<Candidate>,
+    ) {
         let badness: Vec<f64> = run
             .samples()
             .iter()
