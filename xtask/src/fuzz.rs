@@ -9,7 +9,7 @@ use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 /// As named in `fuzz/Cargo.toml`; a test compares.
-const TARGETS: [&str; 13] = [
+const TARGETS: [&str; 14] = [
     "config",
     "safetensors_header",
     "index",
@@ -22,6 +22,7 @@ const TARGETS: [&str; 13] = [
     "request",
     "picture",
     "sound",
+    "clip",
     "tower",
 ];
 

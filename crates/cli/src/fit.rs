@@ -185,6 +185,11 @@ pub(crate) fn rss_bytes() -> Option<u64> {
     kib_in("/proc/self/status", "VmRSS:")
 }
 
+/// The same of the process with the number `id`.
+pub(crate) fn rss_bytes_of(id: u32) -> Option<u64> {
+    kib_in(&format!("/proc/{id}/status"), "VmRSS:")
+}
+
 /// The most memory this process has held, since [`forget_peak_rss`] if that was called, where the
 /// system tells.
 pub(crate) fn peak_rss_bytes() -> Option<u64> {

@@ -19,6 +19,7 @@ mod guard;
 mod json;
 mod kept;
 mod likely;
+pub mod load;
 mod metrics;
 mod openapi;
 mod routes;

@@ -301,6 +301,14 @@ pub fn hue(rgb: [f64; 3]) -> (f64, f64) {
     ((60.0 * sixth).rem_euclid(360.0), (high - low) / high)
 }
 
+/// The hues of a whole frame, as [`Region::hues`]; all grey if it has no pixels.
+pub fn hues(frame: &Frame) -> Vec<f64> {
+    match frame.rgb.is_empty() {
+        true => vec![0.0; HUES],
+        false => colours(frame, &vec![1.0; frame.height * frame.width]).hues,
+    }
+}
+
 /// What a region says of its colours.
 struct Colours {
     rgb: [f64; 3],
