@@ -74,7 +74,7 @@ pub trait Source {
 
 /// Of a convolution's weight, `[out, in, taps…]`, the matrix `[out, taps * in]`: it multiplies rows of
 /// what is under each tap, all channels of a tap together.
-fn taps_outermost(tensor: &Tensor) -> Tensor {
+pub(crate) fn taps_outermost(tensor: &Tensor) -> Tensor {
     let [out, channels, ..] = *tensor.shape() else { panic!("a convolution's weight {tensor:?}") };
     let taps: usize = tensor.shape()[2..].iter().product();
     let x = tensor.to_vec();

@@ -11,6 +11,7 @@ fn json() -> Value {
     json!({
         "model_type": "fulgurite_video",
         "height": 16, "width": 24, "frames": 3, "frame_rate": 6, "reference_size": 16,
+        "prediction": "velocity",
         "vae": null,
         "text": {
             "vocab_size": 11, "max_words": 5, "num_hidden_layers": 2, "num_attention_heads": 2,
@@ -19,7 +20,8 @@ fn json() -> Value {
         "transformer": {
             "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 40,
             "layer_types": ["linear_attention", "full_attention"], "gated_attention": true,
-            "pooled_text": true, "patch_size": [1, 8, 8], "rope_axes_dim": [4, 2, 2],
+            "pooled_text": true, "patch_size": [1, 8, 8],
+            "place_embedding": true, "rope_axes_dim": [4, 2, 2],
             "rope_theta": 100.0, "max_position_embeddings": 64,
         },
     })
@@ -161,6 +163,56 @@ fn what_is_given_counts_and_only_for_its_sample() {
     let text = |prompt: &[u32]| model.encode_prompts(&[prompt.to_vec()]).to_vec();
     assert_ne!(text(&[3, 4]), text(&[4, 3]));
     assert_eq!(text(&[3, 4]), text(&[3, 4, 0]));
+}
+
+/// A model that predicts clean latents says the velocity to there, by the noise of each row.
+#[test]
+fn clean_latents_are_velocities() {
+    let device = Device::cpu(2);
+    let mut config = json();
+    config["prediction"] = json!("clean");
+    let mut clean =
+        NanoVideo::to_train(parse(&config).unwrap(), None, &device, Precision::F32, 3).unwrap();
+    let mut other = model(&device);
+    let mut values = Vec::new();
+    other.for_each_parameter(&mut |_, tensor| values.push(tensor.clone()));
+    let mut values = values.into_iter();
+    clean.for_each_parameter(&mut |_, tensor| *tensor = values.next().unwrap());
+    let latents = normal(&device, &[2, 3, 3, 16, 24], 1);
+    let noise: Vec<f32> = (0..2 * 18).map(|i| i as f32 / 35.0).collect();
+    let prompts = [vec![3, 4], vec![]];
+    let of = |model: &NanoVideo| {
+        model.velocity(&latents, &model.encode_prompts(&prompts), None, &noise).to_vec()
+    };
+    let (predicted, velocity) = (of(&other), of(&clean));
+    for (i, x) in latents.data().iter().enumerate() {
+        let (column, row, frame) = (i % 24 / 8, i / 24 % 16 / 8, i / 24 / 16 % 3);
+        let at = i / (3 * 3 * 16 * 24) * 18 + frame * 6 + row * 3 + column;
+        let want = (x - predicted[i]) / noise[at].max(0.05);
+        assert!((velocity[i] - want).abs() < 1e-4, "{i}: {} {want}", velocity[i]);
+    }
+}
+
+/// What is saved is what is loaded, filters of patches in the order of files.
+#[test]
+fn models_are_loaded_as_they_were_saved() {
+    let device = Device::cpu(2);
+    let mut model = model(&device);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    tensor::safetensors::save(&path, model.saved(Precision::F32), &Default::default()).unwrap();
+    std::fs::write(folder.path().join("config.json"), json().to_string()).unwrap();
+    let loaded = NanoVideo::open(folder.path(), &device, None).unwrap();
+    let config = parse(&json()).unwrap();
+    let mut started = NanoVideo::to_train(config, None, &device, Precision::F32, 4).unwrap();
+    started.start_from(&tensor::Checkpoint::open(folder.path()).unwrap()).unwrap();
+    let latents = normal(&device, &[1, 3, 3, 16, 24], 1);
+    let of = |model: &NanoVideo| {
+        let text = model.encode_prompts(&[vec![3, 4]]);
+        model.velocity(&latents, &text, None, &[0.5]).to_vec()
+    };
+    assert_eq!(of(&model), of(&loaded));
+    assert_eq!(of(&model), of(&started));
 }
 
 #[test]

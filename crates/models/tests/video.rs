@@ -228,6 +228,7 @@ fn own() -> DitConfig {
             pairing: Pairing::Half,
             max_positions: 64,
         },
+        places: true,
         layers: vec![layer(Mixer::Linear { eps: 1e-6 }), layer(Mixer::Softmax)],
         modalities: 3,
         reference_frames: 1,
@@ -240,7 +241,7 @@ fn own() -> DitConfig {
 fn crossed(mixer: Mixer, ffn: FfnConfig) -> DitConfig {
     let mut config = own();
     config.text.placement = TextPlacement::Cross;
-    config.text.pooled = false;
+    (config.text.pooled, config.places) = (false, false);
     (config.modalities, config.reference_frames) = (1, 0);
     for layer in &mut config.layers {
         layer.attention.mixer = mixer;

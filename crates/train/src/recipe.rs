@@ -1,5 +1,9 @@
 //! The file that says how a model is trained.
 
+mod flow;
+
+pub use flow::Flow;
+
 use crate::Error;
 use models::Config;
 use serde::Deserialize;
@@ -33,6 +37,8 @@ pub struct Recipe {
     /// What a lookup model reads, stage by stage.
     #[serde(default)]
     pub stages: Vec<Stage>,
+    /// What a video model reads and how.
+    pub flow: Option<Flow>,
     /// Steps between two checkpoints.
     pub checkpoint_every: u64,
     /// Steps between two measurements on held-out data; the last step always has one. Never if not
@@ -53,6 +59,8 @@ pub enum Kind {
     /// A language model that looks things up in text.
     #[default]
     Lookup,
+    /// A video model, by flow matching.
+    Flow,
 }
 
 /// The precision of products.
@@ -151,6 +159,10 @@ impl Recipe {
         recipe.check_numbers().map_err(wrong)?;
         match recipe.objective {
             Kind::Lookup => recipe.check_lookup().map_err(wrong)?,
+            Kind::Flow => match &recipe.flow {
+                Some(flow) => flow.check().map_err(wrong)?,
+                None => return Err(wrong("`flow` is missing".to_owned())),
+            },
         }
         Ok(recipe)
     }
@@ -239,6 +251,7 @@ impl Recipe {
     pub fn total_steps(&self) -> u64 {
         match self.objective {
             Kind::Lookup => self.stages.iter().map(|stage| stage.steps).sum(),
+            Kind::Flow => self.flow.as_ref().map_or(0, |flow| flow.steps),
         }
     }
 }

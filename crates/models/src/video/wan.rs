@@ -106,6 +106,7 @@ pub fn config_from_json(text: &[u8], path: &Path) -> Result<DitConfig, Error> {
         },
         image: image.map(|dim| ImageConfig { dim, positions }),
         rope: fields::rope(&fields, head_dim)?,
+        places: false,
         layers: vec![layer; num_layers],
         modalities: 1,
         reference_frames: 0,

@@ -16,6 +16,7 @@
 //! calls `backward` on each, and returns the sum of the `w_i` as `weight`;
 //! [`validate`](Objective::validate) measures the same loss on held-out clips at fixed noise.
 
+mod flow;
 mod lookup;
 
 use crate::recipe::Kind;
@@ -112,6 +113,7 @@ pub(crate) fn new(
     }
     Ok(match recipe.objective {
         Kind::Lookup => Box::new(lookup::Lookup::new(recipe, path, device)?),
+        Kind::Flow => Box::new(flow::FlowMatching::new(recipe, path, device)?),
     })
 }
 
@@ -135,4 +137,10 @@ fn model<M>(
     let model = new(&mut source)?;
     source.finish()?;
     Ok(model)
+}
+
+/// Pixels of a clip as models see them, from -1 to 1: `[3, frames, height, width]`.
+fn channels_first(clip: &media::Clip) -> impl Iterator<Item = f32> {
+    let channel = |c: usize| clip.rgb.iter().skip(c).step_by(3);
+    (0..3).flat_map(channel).map(|x| f32::from(*x) / 127.5 - 1.0)
 }

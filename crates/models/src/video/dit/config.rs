@@ -23,6 +23,8 @@ pub struct DitConfig {
     pub image: Option<ImageConfig>,
     /// Positions.
     pub rope: RopeConfig,
+    /// Whether sines and cosines of their places are added to the rows of latents.
+    pub places: bool,
     /// The layers.
     pub layers: Vec<LayerConfig>,
     /// Kinds of rows that have modulations of their own: 1, 2 for video and text, or 3 for video,

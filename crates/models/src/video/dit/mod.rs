@@ -124,6 +124,9 @@ impl VideoDit {
             }
         };
         let mut x = Tensor::cat(&parts, 1).reshape(&[batch * rows.len(), self.config.hidden_size]);
+        if self.config.places {
+            x = self.placed(&x, &rows, batch);
+        }
         let sequences = Sequences {
             batch,
             len: rows.len(),
@@ -139,6 +142,16 @@ impl VideoDit {
             x = block.forward(&x, &modulated, &sequences, &context);
         }
         self.predict(&x, &vectors, &told.groups, &sequences, &rows)
+    }
+
+    /// Rows with what their places add.
+    fn placed(&self, x: &Tensor, rows: &Rows, batch: usize) -> Tensor {
+        let d = self.config.hidden_size;
+        let places = rows.places(x.device(), d);
+        let text = Tensor::zeros(x.device(), &[rows.len() - places.rows(), d]);
+        let one = Tensor::cat(&[&text, &places], 0);
+        let all: Vec<&Tensor> = std::iter::repeat_n(&one, batch).collect();
+        x.add_scaled(1.0, &Tensor::cat(&all, 0), 1.0)
     }
 
     /// Latents `[batch, in_channels, frames, height, width]` as rows, `[batch, rows, hidden_size]`.

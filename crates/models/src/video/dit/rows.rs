@@ -4,7 +4,12 @@ use super::DitInput;
 use super::config::{DitConfig, RopeConfig, TextPlacement};
 use std::collections::BTreeMap;
 use std::ops::Range;
-use tensor::{Angles, Tensor};
+use tensor::{Angles, Device, Tensor};
+
+/// Base of the frequencies of places: pictures are few rows wide.
+const PLACE_THETA: f64 = 100.0;
+/// Largest value that a place adds.
+const PLACE_SCALE: f64 = 0.5;
 
 /// The rows of each sample: the prompt's if it is packed, a reference's, the clip's.
 #[derive(Clone, Copy, Debug)]
@@ -92,6 +97,34 @@ impl Rows {
             })
         });
         Angles::new(rope.dims.iter().sum::<usize>() / 2, angles)
+    }
+
+    /// What the places of the rows of latents add to them, `[reference and clip, hidden_size]`: along
+    /// each axis sines and cosines in a third of the features; the clip begins at 0.
+    pub(super) fn places(&self, device: &Device, hidden_size: usize) -> Tensor {
+        let grid = |start: f64, [frames, height, width]: [usize; 3]| {
+            (0..frames * height * width).map(move |i| {
+                [
+                    start + (i / width / height) as f64,
+                    (i / width % height) as f64,
+                    (i % width) as f64,
+                ]
+            })
+        };
+        let pairs = hidden_size / 6;
+        let data = grid(-1.0, self.reference).chain(grid(0.0, self.grid)).flat_map(|place| {
+            (0..hidden_size).map(move |feature| {
+                let (axis, pair) = (feature / (2 * pairs), feature % (2 * pairs) / 2);
+                if axis > 2 {
+                    return 0.0;
+                }
+                let angle = place[axis] * PLACE_THETA.powf(-(pair as f64) / pairs as f64);
+                let wave = if feature % 2 == 0 { angle.sin() } else { angle.cos() };
+                (PLACE_SCALE * wave) as f32
+            })
+        });
+        let data: Vec<f32> = data.collect();
+        Tensor::new(device, &[data.len() / hidden_size, hidden_size], data)
     }
 
     /// What rows are told: those that are given have time 0, and equal pairs are made once.

@@ -28,6 +28,7 @@ const TOP: &[&str] = &[
     "frames",
     "frame_rate",
     "reference_size",
+    "prediction",
     "vae",
     "text",
     "transformer",
@@ -42,6 +43,7 @@ const TRANSFORMER: &[&str] = &[
     "gated_attention",
     "pooled_text",
     "patch_size",
+    "place_embedding",
     "rope_axes_dim",
     "rope_theta",
     "max_position_embeddings",
@@ -60,12 +62,24 @@ pub struct NanoConfig {
     pub frame_rate: usize,
     /// Pixels along each side of a reference.
     pub reference_size: usize,
+    /// What the transformer predicts.
+    pub prediction: Prediction,
     /// The autoencoder; without one latents are pixels.
     pub vae: Option<WanVaeConfig>,
     /// The encoder of prompts.
     pub text: TextEncoderConfig,
     /// The transformer.
     pub transformer: DitConfig,
+}
+
+/// What a transformer predicts; velocities are made of either.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Prediction {
+    /// The velocity itself. Rows must not have more numbers than the transformer is wide, as it passes
+    /// the noise on.
+    Velocity,
+    /// The clean latents (arXiv:2511.13720).
+    Clean,
 }
 
 /// The shape of the encoder of prompts; it is as wide as the transformer.
@@ -111,6 +125,7 @@ impl NanoConfig {
             frames: fields.size(&["frames"], 1 << 12)?,
             frame_rate: fields.size(&["frame_rate"], 1000)?,
             reference_size: fields.size(&["reference_size"], 1 << 12)?,
+            prediction: prediction(&fields)?,
             text: text_encoder(&part("text")?, transformer.hidden_size)?,
             vae,
             transformer,
@@ -167,6 +182,11 @@ impl NanoConfig {
             None => [COLOURS, frames, height, width],
         }
     }
+}
+
+fn prediction(fields: &Fields<'_>) -> Result<Prediction, Error> {
+    let choices = [("velocity", Prediction::Velocity), ("clean", Prediction::Clean)];
+    fields.choice("prediction", &choices)?.ok_or_else(|| fields.missing("prediction"))
 }
 
 fn text_encoder(fields: &Fields<'_>, hidden_size: usize) -> Result<TextEncoderConfig, Error> {
@@ -226,6 +246,7 @@ fn transformer(fields: &Fields<'_>, vae: Option<&WanVaeConfig>) -> Result<DitCon
         },
         image: None,
         rope: rope(fields, head_dim)?,
+        places: fields.flag("place_embedding")?.unwrap_or(false),
         layers: mixers(fields)?.into_iter().map(layer).collect(),
         modalities: 3,
         reference_frames: 1,

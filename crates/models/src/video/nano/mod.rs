@@ -17,20 +17,28 @@ mod text;
 use super::dit::{DitInput, VideoDit};
 use super::vae::WanVae;
 use crate::Error;
-use crate::weights::{Part, Policy};
-use config::NanoConfig;
+use crate::weights::{Part, Policy, taps_innermost, taps_outermost};
+use config::{NanoConfig, Prediction};
 use initial::Initial;
+use std::collections::BTreeMap;
 use std::path::Path;
-use tensor::{Checkpoint, Device, Precision, Tensor};
+use tensor::{Checkpoint, Device, Precision, Saved, Tensor};
 use text::TextEncoder;
 
 /// What the transformer is told of noise 1.
 const TIME_SCALE: f32 = 1000.0;
 
+/// Clean latents are predicted as if there were at least so much noise: else small errors would be large
+/// velocities (arXiv:2511.13720).
+const LEAST_NOISE: f32 = 0.05;
+
 /// What names of tensors begin with.
 const VAE: &str = "vae.";
 const TRANSFORMER: &str = "transformer.";
 const TEXT: &str = "text.";
+
+/// The matrix of patches: a filter in files.
+const PATCHES: &str = "transformer.patch_embedding.weight";
 
 /// The model with its weights.
 #[derive(Debug)]
@@ -204,7 +212,7 @@ impl NanoVideo {
         reference: Option<&Tensor>,
         noise: &[f32],
     ) -> Tensor {
-        self.transformer.forward(&DitInput {
+        let predicted = self.transformer.forward(&DitInput {
             latents: latents.clone(),
             text: text.clone(),
             text_mask: None,
@@ -212,7 +220,34 @@ impl NanoVideo {
             reference: reference.cloned(),
             times: noise.iter().map(|noise| noise * TIME_SCALE).collect(),
             guidance: None,
-        })
+        });
+        match self.config.prediction {
+            Prediction::Velocity => predicted,
+            Prediction::Clean => {
+                let noise = self.noise_of_elements(latents, noise);
+                let apart = latents.add_scaled(1.0, &predicted, -1.0);
+                let n = apart.len();
+                apart.reshape(&[n, 1]).divide_rows(&noise, 0.0).reshape(latents.shape())
+            }
+        }
+    }
+
+    /// The noise of each element of latents, [`LEAST_NOISE`] at least.
+    fn noise_of_elements(&self, latents: &Tensor, noise: &[f32]) -> Tensor {
+        let [batch, channels, frames, height, width] = *latents.shape() else {
+            panic!("latents {latents:?}")
+        };
+        let [pt, ph, pw] = self.config.transformer.patch_size;
+        let [_, rows, columns] = self.config.transformer.grid([frames, height, width]);
+        let per_sample = noise.len() / batch.max(1);
+        let of = |i: usize| {
+            let (x, y, t) =
+                (i % width / pw, i / width % height / ph, i / width / height % frames / pt);
+            let sample = i / (width * height * frames * channels);
+            let row = if per_sample == 1 { 0 } else { (t * rows + y) * columns + x };
+            noise[sample * per_sample + row].max(LEAST_NOISE)
+        };
+        Tensor::new(latents.device(), &[latents.len()], (0..latents.len()).map(of).collect())
     }
 
     /// Calls `visit` with every parameter that is trained and its name in files. The weight of the
@@ -223,6 +258,46 @@ impl NanoVideo {
             .for_each_parameter(&mut |name, tensor| visit(&format!("{TRANSFORMER}{name}"), tensor));
     }
 
+    /// Takes the weights that are trained from a checkpoint of the same shape.
+    ///
+    /// # Errors
+    ///
+    /// If one is missing or of another shape.
+    pub fn start_from(&mut self, checkpoint: &Checkpoint) -> Result<(), Error> {
+        let patches = self.config.transformer.patch_size;
+        let mut result = Ok(());
+        self.for_each_parameter(&mut |name, tensor| {
+            let read = match name == PATCHES {
+                true => checkpoint.load(tensor.device(), name, &filter_shape(tensor, patches)),
+                false => checkpoint.load(tensor.device(), name, tensor.shape()),
+            };
+            match read {
+                Ok(read) if name == PATCHES => {
+                    *tensor = taps_outermost(&read).to_f32().into_parameter()
+                }
+                Ok(read) => *tensor = read.to_f32().into_parameter(),
+                Err(error) => result = Err(error.into()),
+            }
+        });
+        result
+    }
+
+    /// The tensors that are trained, as a checkpoint has them.
+    pub fn saved(&mut self, precision: Precision) -> BTreeMap<String, Saved> {
+        let patches = self.config.transformer.patch_size;
+        let mut saved = BTreeMap::new();
+        self.for_each_parameter(&mut |name, tensor| {
+            let tensor = tensor.to_device(&tensor.device().host());
+            let tensor = if name == PATCHES { taps_innermost(&tensor, &patches) } else { tensor };
+            let tensor = match precision {
+                Precision::Bf16 => tensor.to_bf16(),
+                Precision::F32 => tensor.to_f32(),
+            };
+            saved.insert(name.to_owned(), Saved::Tensor(tensor));
+        });
+        saved
+    }
+
     /// Leaves only what inference needs.
     pub fn freeze(&mut self) {
         self.text.freeze();
@@ -231,4 +306,10 @@ impl NanoVideo {
             vae.freeze();
         }
     }
+}
+
+/// `[out, in, taps…]` of a matrix `[out, taps * in]`.
+fn filter_shape(matrix: &Tensor, patches: [usize; 3]) -> Vec<usize> {
+    let channels = matrix.last_dim() / patches.iter().product::<usize>();
+    [&[matrix.rows(), channels], &patches[..]].concat()
 }
