@@ -7,7 +7,6 @@
 //! ```
 
 pub mod blocks;
-pub mod checks;
 pub mod clip;
 pub mod consistency;
 pub mod denoise;
@@ -24,16 +23,14 @@ pub mod request;
 pub mod sampler;
 pub mod schedule;
 
-pub use checks::Checks;
 pub use clip::fit;
 pub use denoise::Progress;
 pub use denoiser::{Denoiser, Shape};
 pub use error::Error;
 pub use guidance::Guidance;
-pub use judge::{Judge, Verdict};
+pub use judge::{Checks, Judge};
 pub use nano::Nano;
 pub use pipeline::{Candidate, Outcome, Pipeline};
-pub use repair::Repair;
 pub use request::{Consistency, Request};
 pub use sampler::Sampler;
 pub use schedule::NoiseSchedule;

@@ -8,20 +8,23 @@ use models::vision::pixels::Rgb;
 use std::ops::ControlFlow;
 use std::sync::Mutex;
 use support::{Toy, toy, words};
-use video::{Consistency, Error, Guidance, Judge, Outcome, Pipeline, Request, Sampler, Verdict};
+use video::consistency::repair::Photometric;
+use video::consistency::report::Repair;
+use video::consistency::{self, Fault, Flag, Options, Report};
+use video::{Consistency, Error, Guidance, Judge, Outcome, Pipeline, Request, Sampler};
 
-/// Finds bad what the test says.
+/// Finds wrong what the test says.
 #[derive(Default)]
 struct Said {
-    /// Badness of candidates midway, in their order.
+    /// How bad candidates are midway, in their order.
     early: Mutex<Vec<f64>>,
-    /// Verdicts, in their order; after the last, nothing is wrong.
-    verdicts: Mutex<Vec<Verdict>>,
+    /// Frames that are wrong in the clips that are checked, in their order; after the last, none is.
+    wrong: Mutex<Vec<Vec<usize>>>,
     /// Whether what is made again is taken, in order.
     accepts: Mutex<Vec<bool>>,
     /// Frames that were said to be made again.
     again: Mutex<Vec<Vec<usize>>>,
-    /// Clips that verdicts were asked of.
+    /// Clips that were checked.
     seen: Mutex<Vec<Clip>>,
     photometric: bool,
 }
@@ -32,31 +35,34 @@ fn next<T>(list: &Mutex<Vec<T>>) -> Option<T> {
 }
 
 impl Judge for Said {
+    fn check(&self, clip: &Clip, _: Option<usize>) -> Report {
+        self.seen.lock().unwrap().push(clip.clone());
+        let mut report = consistency::check(clip, &Options::default());
+        report.frames.iter_mut().for_each(|frame| frame.severity = 0.0);
+        report.flags.clear();
+        for frame in next(&self.wrong).unwrap_or_default() {
+            report.frames[frame].severity = 2.0;
+            report.flags.push(Flag { frame, fault: Fault::Hue, score: 2.0, threshold: 1.0 });
+        }
+        report
+    }
+
     fn early(&self, clean: &[f32], shape: [usize; 4], preview: &Clip) -> f64 {
         assert_eq!(clean.len(), shape.iter().product::<usize>());
         assert_eq!((preview.frames, shape[1]), (9, 3));
         next(&self.early).unwrap()
     }
 
-    fn verdict(&self, clip: &Clip) -> Verdict {
-        self.seen.lock().unwrap().push(clip.clone());
-        next(&self.verdicts).unwrap_or_default()
-    }
-
-    fn accepts(&self, before: &Clip, after: &Clip, frames: &[usize]) -> bool {
-        assert_eq!(before.frames, after.frames);
-        let same =
-            (0..before.frames).all(|i| before.frame(i) == after.frame(i) || frames.contains(&i));
-        assert!(same, "only {frames:?} may change");
+    fn accepts(&self, _: &Report, _: &Report, frames: &[usize]) -> bool {
         self.again.lock().unwrap().push(frames.to_vec());
         next(&self.accepts).unwrap()
     }
 
-    fn photometric(&self, clip: &Clip, bad: &[usize]) -> Option<(Clip, Vec<usize>)> {
-        let mut clip = clip.clone();
-        let frame = clip.rgb.len() / clip.frames;
-        bad.iter().for_each(|i| clip.rgb[i * frame..(i + 1) * frame].fill(7));
-        self.photometric.then(|| (clip, bad.to_vec()))
+    fn photometric(&self, clip: &mut Clip, frame: usize, _: &[usize]) -> Option<Photometric> {
+        let len = clip.rgb.len() / clip.frames;
+        clip.rgb[frame * len..(frame + 1) * len].fill(7);
+        let change = Photometric { frame, gain: [1.0; 3], offset: [0.0; 3], postprocess: true };
+        self.photometric.then_some(change)
     }
 }
 
@@ -101,31 +107,32 @@ fn what_cannot_be_judged_is_not_chosen() {
     assert_eq!(generate(&toy(), &select, &judge).unwrap().seeds, [4]);
 }
 
-fn bad(frames: &[usize]) -> Verdict {
-    Verdict { badness: frames.len() as f64, bad: frames.to_vec() }
+fn repairs(outcome: &Outcome) -> &[Repair] {
+    &outcome.report.as_ref().unwrap().repairs
 }
 
 #[test]
-fn bad_frames_are_made_again() {
-    let plain = generate(&toy(), &request(Consistency::Off), &Said::default()).unwrap().clip;
-    let (model, judge) = (
-        toy(),
-        Said {
-            verdicts: vec![bad(&[7]), bad(&[])].into(),
-            accepts: vec![true].into(),
-            ..Said::default()
-        },
-    );
+fn wrong_frames_are_made_again() {
+    let plain = generate(&toy(), &request(Consistency::Off), &Said::default()).unwrap();
+    assert_eq!(plain.report, None);
+    let plain = plain.clip;
+    let model = toy();
+    let judge = Said { wrong: vec![vec![7]].into(), accepts: vec![true].into(), ..Said::default() };
     let outcome = generate(&model, &request(Consistency::Repair), &judge).unwrap();
     // Of frame 7 the latent frame is the last; the one before it is made again too, and the first stays.
     let again: Vec<usize> = (1..9).collect();
-    let [repair] = &outcome.repairs[..] else { panic!("{:?}", outcome.repairs) };
-    assert_eq!((repair.round, repair.level, &repair.frames), (1, 0.45, &again));
-    assert_eq!((repair.before, repair.after, repair.accepted), (1.0, 0.0, true));
-    assert!(!repair.is_postprocess());
-    assert_eq!((repair.evaluations, outcome.evaluations), (4, 8 + 4));
+    let expected = Repair {
+        frames: again.clone(),
+        level: 0.45,
+        before: 2.0,
+        after: 0.0,
+        accepted: true,
+        evaluations: 4,
+    };
+    assert_eq!(repairs(&outcome), [expected]);
+    assert_eq!(outcome.evaluations, 8 + 4);
     assert_eq!(outcome.clip.frame(0), plain.frame(0));
-    assert!((1..9).all(|i| outcome.clip.frame(i) != plain.frame(i)));
+    assert!(again.iter().all(|i| outcome.clip.frame(*i) != plain.frame(*i)));
     let calls = model.calls.lock().unwrap();
     for call in &calls[8..] {
         assert!(call.levels[..6].iter().all(|s| *s == 0.0));
@@ -144,28 +151,31 @@ fn bad_frames_are_made_again() {
 #[test]
 fn what_gets_no_better_stays() {
     let plain = generate(&toy(), &request(Consistency::Off), &Said::default()).unwrap().clip;
-    let verdicts = vec![bad(&[0]), bad(&[0]), bad(&[0, 1])].into();
-    let judge = Said { verdicts, accepts: vec![false, false].into(), ..Said::default() };
+    let wrong = vec![vec![0], vec![0], vec![0, 1]].into();
+    let judge = Said { wrong, accepts: vec![false, false].into(), ..Said::default() };
     let outcome = generate(&toy(), &request(Consistency::Repair), &judge).unwrap();
     assert_eq!(outcome.clip, plain);
-    let told: Vec<_> = outcome.repairs.iter().map(|r| (r.round, r.level, r.accepted)).collect();
-    assert_eq!(told, [(1, 0.45, false), (2, 0.7, false)]);
+    let told: Vec<_> = repairs(&outcome).iter().map(|r| (r.level, r.accepted)).collect();
+    assert_eq!(told, [(0.45, false), (0.7, false)]);
     assert_eq!(outcome.evaluations, 8 + 4 + 6);
     // Each round has its own noise.
     let seen = judge.seen.lock().unwrap();
     assert!(seen[1] != seen[2]);
+    assert!(outcome.report.unwrap().postprocessed.is_empty());
 }
 
 #[test]
 fn pixels_are_mended_last_and_it_is_said() {
-    let verdicts = vec![bad(&[4]), bad(&[4]), bad(&[4]), bad(&[])].into();
-    let accepts = vec![false, false].into();
-    let judge = Said { verdicts, accepts, photometric: true, ..Said::default() };
-    let outcome = generate(&toy(), &request(Consistency::Repair), &judge).unwrap();
-    let last = &outcome.repairs[2];
-    assert!(last.is_postprocess() && last.accepted && last.evaluations == 0);
-    assert_eq!((&last.frames[..], last.before, last.after), (&[4][..], 1.0, 0.0));
-    assert!(outcome.clip.frame(4).iter().all(|v| *v == 7));
+    for accepted in [true, false] {
+        let wrong = vec![vec![4], vec![4], vec![4]].into();
+        let accepts = vec![false, false, accepted].into();
+        let judge = Said { wrong, accepts, photometric: true, ..Said::default() };
+        let outcome = generate(&toy(), &request(Consistency::Repair), &judge).unwrap();
+        let frames: Vec<_> =
+            outcome.report.unwrap().postprocessed.iter().map(|change| change.frame).collect();
+        assert_eq!(frames, if accepted { vec![4] } else { vec![] });
+        assert_eq!(outcome.clip.frame(4).iter().all(|v| *v == 7), accepted);
+    }
 }
 
 /// Nobody makes a frame again that was given.
@@ -173,11 +183,11 @@ fn pixels_are_mended_last_and_it_is_said() {
 fn given_frames_are_never_made_again() {
     let first_frame = Some(Rgb { height: 4, width: 6, data: vec![200; 72] });
     let request = Request { first_frame, ..request(Consistency::Repair) };
-    let verdicts = vec![bad(&[0, 3]), bad(&[0])].into();
-    let judge = Said { verdicts, accepts: vec![true].into(), ..Said::default() };
+    let wrong = vec![vec![0, 3], vec![0]].into();
+    let judge = Said { wrong, accepts: vec![true].into(), ..Said::default() };
     let outcome = generate(&toy(), &request, &judge).unwrap();
-    assert_eq!(outcome.repairs.len(), 1);
-    assert_eq!(outcome.repairs[0].frames, (1..9).collect::<Vec<_>>());
+    assert_eq!(repairs(&outcome).len(), 1);
+    assert_eq!(repairs(&outcome)[0].frames, (1..9).collect::<Vec<_>>());
     assert!(outcome.clip.frame(0).iter().all(|v| *v == 200));
 }
 
@@ -185,12 +195,12 @@ fn given_frames_are_never_made_again() {
 #[test]
 fn later_blocks_are_repaired_as_they_are_made() {
     let request = Request { frames: 17, ..request(Consistency::Repair) };
-    let verdicts = vec![bad(&[]), bad(&[0, 1]), bad(&[])].into();
-    let judge = Said { verdicts, accepts: vec![true].into(), ..Said::default() };
+    let wrong = vec![vec![], vec![0, 1]].into();
+    let judge = Said { wrong, accepts: vec![true].into(), ..Said::default() };
     let outcome = generate(&toy(), &request, &judge).unwrap();
     assert_eq!(outcome.clip.frames, 17);
     // The second block begins with frame 8, which is given; its frames 1 to 8 are 9 to 16.
-    assert_eq!(outcome.repairs[0].frames, (9..17).collect::<Vec<_>>());
+    assert_eq!(repairs(&outcome)[0].frames, (9..17).collect::<Vec<_>>());
     let seen = judge.seen.lock().unwrap();
     assert_eq!(outcome.clip.frame(8), seen[0].frame(8));
     assert_eq!(outcome.clip.frame(9), seen[2].frame(1));
@@ -201,8 +211,8 @@ fn later_blocks_are_repaired_as_they_are_made() {
 fn repairs_are_decided_by_the_seed() {
     let sampler = Sampler::Euler { eta: 1.0 };
     let run = |seed| {
-        let verdicts = vec![bad(&[1]), bad(&[1]), bad(&[])].into();
-        let judge = Said { verdicts, accepts: vec![true, true].into(), ..Said::default() };
+        let wrong = vec![vec![1], vec![1]].into();
+        let judge = Said { wrong, accepts: vec![true, true].into(), ..Said::default() };
         let request = Request { sampler, seed, ..request(Consistency::Repair) };
         generate(&toy(), &request, &judge).unwrap()
     };
