@@ -192,6 +192,7 @@ impl Pipeline<'_> {
         work: &Work<'_>,
         i: usize,
         made: &mut Outcome,
+        done: &mut Done,
         watch: &mut Watch<'_>,
     ) -> Result<(), Error> {
         let Work { checked, conditions, judge, at_once } = *work;
