@@ -1,12 +1,13 @@
 //! From a request to a clip.
 
 use crate::blocks::Block;
+use crate::consistency::Report;
 use crate::denoise::{Canvas, Conditions, Course, Part, Run, Watch};
 use crate::denoiser::Denoiser;
-use crate::judge::Judge;
+use crate::judge::{Checks, Judge};
 use crate::noise::Use;
 use crate::plan::Memory;
-use crate::repair::{self, Bench, Repair};
+use crate::repair::{self, Bench, Done};
 use crate::request::{Checked, Request};
 use crate::{Consistency, Error, NoiseSchedule, clip};
 use media::Clip;
@@ -40,8 +41,8 @@ pub struct Outcome {
     pub seeds: Vec<u64>,
     /// The candidates of each block, if there were several.
     pub candidates: Vec<Candidate>,
-    /// What was done about bad frames, taken or not.
-    pub repairs: Vec<Repair>,
+    /// What is wrong with frames and what was done about it, if they were looked at.
+    pub report: Option<Report>,
     /// Predictions that were made, each of one sample.
     pub evaluations: usize,
 }
@@ -53,7 +54,7 @@ pub struct Candidate {
     pub block: usize,
     /// Its seed.
     pub seed: u64,
-    /// How bad it promised to be midway; 0 is faultless.
+    /// How bad it promised to be midway, smaller being better: see [`Judge::early`].
     pub badness: f64,
     /// Whether it was finished.
     pub chosen: bool,
@@ -99,7 +100,7 @@ impl Pipeline<'_> {
     ///
     /// If the model cannot fulfil the request, memory does not suffice, or the watch ends it.
     pub fn generate(&self, request: &Request, watch: &mut Watch<'_>) -> Result<Outcome, Error> {
-        self.generate_by(request, &Checks::new(self.model), watch)
+        self.generate_by(request, &Checks::new(request), watch)
     }
 
     /// The same, selecting and repairing by what `judge` says.
@@ -122,13 +123,21 @@ impl Pipeline<'_> {
             clip: Clip { frames: 0, height, width, rate, rgb: Vec::new() },
             seeds: Vec::new(),
             candidates: Vec::new(),
-            repairs: Vec::new(),
+            report: None,
             evaluations: 0,
         };
         let at_once = memory.at_once;
         let work = Work { checked: &checked, conditions: &conditions, judge, at_once };
+        let mut done = Done::default();
         for i in 0..checked.blocks.len() {
-            self.block(&work, i, &mut made, watch)?;
+            self.block(&work, i, &mut made, &mut done, watch)?;
+        }
+        if request.consistency != Consistency::Off {
+            // Frames from one block to the next.
+            let chunk = checked.blocks.get(1).map(|block| self.new_frames(*block));
+            let Done { repairs, postprocessed } = done;
+            let report = judge.check(&made.clip, chunk);
+            made.report = Some(Report { repairs, postprocessed, ..report });
         }
         Ok(made)
     }
@@ -178,7 +187,14 @@ impl Pipeline<'_> {
     }
 
     /// Makes block `i`: samples, chooses, decodes and repairs it, and adds its new frames.
-    fn block(&self, work: &Work<'_>, i: usize, made: &mut Outcome, watch: &mut Watch<'_>) -> Result<(), Error> {
+    fn block(
+        &self,
+        work: &Work<'_>,
+        i: usize,
+        made: &mut Outcome,
+        done: &mut Done,
+        watch: &mut Watch<'_>,
+    ) -> Result<(), Error> {
         let Work { checked, conditions, judge, at_once } = *work;
         let request = checked.request;
         let block = checked.blocks[i];
@@ -213,16 +229,23 @@ impl Pipeline<'_> {
         if request.consistency == Consistency::Repair {
             let bench =
                 Bench { model: self.model, conditions, judge, request, canvas: &canvas, part };
-            let repairs = bench.repair(&mut block, watch)?;
-            made.evaluations += repairs.iter().map(|repair| repair.evaluations).sum::<usize>();
-            made.repairs.extend(repairs);
+            let before = done.repairs.len();
+            bench.repair(&mut block, done, watch)?;
+            let repairs = done.repairs[before..].iter();
+            made.evaluations += repairs.map(|repair| repair.evaluations).sum::<usize>();
         }
         append(&mut made.clip, &block.clip, new);
         Ok(())
     }
 
     /// Keeps the candidate that promises best.
-    fn select(&self, run: &mut Run<'_>, block: usize, judge: &dyn Judge, told: &mut Vec<Candidate>) {
+    fn select(
+        &self,
+        run: &mut Run<'_>,
+        block: usize,
+        judge: &dyn Judge,
+        told: &mut Vec<Candidate>,
+    ) {
         let badness: Vec<f64> = run
             .samples()
             .iter()

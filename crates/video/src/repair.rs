@@ -1,43 +1,20 @@
-//! Frames that are bad, made again from noise that is added to them; the others stay as they are.
+//! Frames that are wrong, made again from noise that is added to them; the others stay as they are.
 
+use crate::consistency::Report;
+use crate::consistency::repair::{self, Photometric};
+use crate::consistency::report::Repair;
 use crate::denoise::{Canvas, Conditions, Course, Part, Run, Watch};
-use crate::denoiser::{Denoiser, Shape};
+use crate::denoiser::Denoiser;
 use crate::judge::Judge;
 use crate::noise::Use;
 use crate::request::Request;
 use crate::{Error, NoiseSchedule, clip};
 use media::Clip;
 
-/// The level to which bad frames are noised in each round.
+/// The level to which wrong frames are noised in each round.
 const LEVELS: [f64; 2] = [0.45, 0.7];
 /// Steps of rounds are counted apart, so that each has its own noise: more than a request can have.
 const STEPS_OF_ROUND: u32 = 1 << 16;
-
-/// What was done about bad frames.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Repair {
-    /// The round, from 1; 0 for what was done to pixels after the last.
-    pub round: usize,
-    /// The level to which frames were noised, 0 if they were not.
-    pub level: f64,
-    /// The frames that were made again, counted in the clip.
-    pub frames: Vec<usize>,
-    /// How bad the block was before.
-    pub before: f64,
-    /// And after.
-    pub after: f64,
-    /// Whether the clip has the frames as they are after it.
-    pub accepted: bool,
-    /// Predictions that it took.
-    pub evaluations: usize,
-}
-
-impl Repair {
-    /// Whether only pixels were changed, not what the model made.
-    pub fn is_postprocess(&self) -> bool {
-        self.round == 0
-    }
-}
 
 /// A block that was made.
 #[derive(Clone, Debug)]
@@ -52,13 +29,22 @@ pub struct Block {
     pub first_frame: usize,
 }
 
+/// What was done, in frames of the clip.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Done {
+    /// Frames that were made again, taken or not.
+    pub repairs: Vec<Repair>,
+    /// Frames of which pixels were changed.
+    pub postprocessed: Vec<Photometric>,
+}
+
 /// What repairing a block takes.
 pub struct Bench<'a> {
     /// The model.
     pub model: &'a dyn Denoiser,
     /// What it is told.
     pub conditions: &'a Conditions,
-    /// What tells bad frames.
+    /// What tells wrong frames.
     pub judge: &'a dyn Judge,
     /// Steps and how they are made.
     pub request: &'a Request,
@@ -75,101 +61,117 @@ impl std::fmt::Debug for Bench<'_> {
 }
 
 impl Bench<'_> {
-    /// Makes bad frames of `block` again as long as that makes it better; what was tried is told.
+    /// Makes wrong frames of `block` again where that makes them better; what is wrong still has its
+    /// brightness corrected, if that makes it better.
     ///
     /// # Errors
     ///
     /// If the watch breaks or predictions are not finite.
-    pub fn repair(&self, block: &mut Block, watch: &mut Watch<'_>) -> Result<Vec<Repair>, Error> {
-        let shape = self.model.shape();
-        let given = self.given_frames();
-        let verdict = |clip: &Clip| {
-            let mut verdict = self.judge.verdict(clip);
-            verdict.bad.retain(|frame| !given.contains(frame));
-            verdict
-        };
-        let number = |frames: Vec<usize>| frames.iter().map(|f| f + block.first_frame).collect();
-        let mut tried = Vec::new();
-        let mut found = verdict(&block.clip);
+    pub fn repair(
+        &self,
+        block: &mut Block,
+        done: &mut Done,
+        watch: &mut Watch<'_>,
+    ) -> Result<(), Error> {
+        let stride = self.model.shape().time;
+        let mut report = self.judge.check(&block.clip, None);
         for (round, level) in (1..).zip(LEVELS) {
-            let again = self.latent_frames(&found.bad);
+            let again = self.latent_frames(&report, block.clip.frames);
             if again.is_empty() {
-                break;
+                return Ok(());
             }
-            let mut canvas = Canvas { given: block.latents.clone(), ..self.canvas.clone() };
-            canvas.keep_but(&again);
-            let steps = (self.request.steps as f64 * level).ceil() as usize;
-            let course = Course {
-                sampler: self.request.sampler,
-                sigmas: NoiseSchedule { shift: self.request.shift }.sigmas_from(level, steps),
-                uses: [Use::Repair, Use::RepairStep],
-                part: Part { repair: round, ..self.part },
-                step_offset: round as u32 * STEPS_OF_ROUND,
+            let (latents, evaluations) = self.again(block, &again, round, level, watch)?;
+            let clip = clip::decode(self.model, &latents, self.canvas.shape);
+            let range = |i: &usize| repair::pixel_frames(*i, stride, clip.frames);
+            let frames: Vec<usize> = again.iter().flat_map(range).collect();
+            let after = self.judge.check(&clip, None);
+            let accepted = self.judge.accepts(&report, &after, &frames);
+            let worst = |report: &Report| {
+                frames.iter().map(|i| report.frames[*i].severity).fold(0.0, f64::max)
             };
-            let start = [(block.seed, canvas)];
-            let mut run = Run::new(self.model, self.conditions, &course, start);
-            run.advance(steps, 1, watch)?;
-            let latents = run.samples()[0].latents();
-            let clip = clip::decode(self.model, latents, self.canvas.shape);
-            let frames: Vec<usize> = again.iter().flat_map(|i| frames_of(shape, *i)).collect();
-            let accepted = self.judge.accepts(&block.clip, &clip, &frames);
-            let after = verdict(&clip);
-            tried.push(Repair {
-                round,
-                level,
-                frames: number(frames),
-                before: found.badness,
-                after: after.badness,
+            done.repairs.push(Repair {
+                frames: frames.iter().map(|i| i + block.first_frame).collect(),
+                level: level as f32,
+                before: worst(&report),
+                after: worst(&after),
                 accepted,
-                evaluations: run.evaluations(),
+                evaluations,
             });
             if accepted {
-                block.latents = latents.to_vec();
-                block.clip = clip;
-                found = after;
+                (block.latents, block.clip, report) = (latents, clip, after);
             }
         }
-        if found.bad.is_empty() {
-            return Ok(tried);
+        self.correct(block, report, done);
+        Ok(())
+    }
+
+    /// The latents of a block whose latent frames `again` were made again, and predictions that it took.
+    fn again(
+        &self,
+        block: &Block,
+        again: &[usize],
+        round: usize,
+        level: f64,
+        watch: &mut Watch<'_>,
+    ) -> Result<(Vec<f32>, usize), Error> {
+        let Request { sampler, steps, shift, .. } = *self.request;
+        let mut canvas = Canvas { given: block.latents.clone(), ..self.canvas.clone() };
+        canvas.keep_but(again);
+        let steps = (steps as f64 * level).ceil() as usize;
+        let course = Course {
+            sampler,
+            sigmas: NoiseSchedule { shift }.sigmas_from(level, steps),
+            uses: [Use::Repair, Use::RepairStep],
+            part: Part { repair: round, ..self.part },
+            step_offset: round as u32 * STEPS_OF_ROUND,
+        };
+        let mut run = Run::new(self.model, self.conditions, &course, [(block.seed, canvas)]);
+        run.advance(steps, 1, watch)?;
+        Ok((run.samples()[0].latents().to_vec(), run.evaluations()))
+    }
+
+    /// Corrects the brightness of frames that are wrong still.
+    fn correct(&self, block: &mut Block, mut report: Report, done: &mut Done) {
+        let given = self.given_frames(block.clip.frames);
+        let wrong = report.wrong_frames();
+        for frame in wrong.iter().copied().filter(|frame| !given.contains(frame)) {
+            let mut clip = block.clip.clone();
+            let Some(mut change) = self.judge.photometric(&mut clip, frame, &wrong) else {
+                continue;
+            };
+            let after = self.judge.check(&clip, None);
+            if self.judge.accepts(&report, &after, &[frame]) {
+                change.frame = frame + block.first_frame;
+                done.postprocessed.push(change);
+                (block.clip, report) = (clip, after);
+            }
         }
-        if let Some((clip, frames)) = self.judge.photometric(&block.clip, &found.bad) {
-            tried.push(Repair {
-                round: 0,
-                level: 0.0,
-                frames: number(frames),
-                before: found.badness,
-                after: verdict(&clip).badness,
-                accepted: true,
-                evaluations: 0,
-            });
-            block.clip = clip;
-        }
-        Ok(tried)
     }
 
     /// Frames of the block that are given, and not to be changed.
-    fn given_frames(&self) -> Vec<usize> {
-        let [_, frames, ..] = self.canvas.shape;
-        let given = (0..frames).filter(|i| !self.canvas.is_free(*i));
-        given.flat_map(|i| frames_of(self.model.shape(), i)).collect()
+    fn given_frames(&self, frames: usize) -> Vec<usize> {
+        let [_, latent_frames, ..] = self.canvas.shape;
+        let given = (0..latent_frames).filter(|i| !self.canvas.is_free(*i));
+        let stride = self.model.shape().time;
+        given.flat_map(|i| repair::pixel_frames(i, stride, frames)).collect()
     }
 
-    /// The latent frames of bad frames, with those beside them as long as one frame stays that was made or
-    /// given: what is noised must go with something.
-    fn latent_frames(&self, bad: &[usize]) -> Vec<usize> {
-        let [_, frames, ..] = self.canvas.shape;
-        let shape = self.model.shape();
-        let of_bad = |i: usize| bad.iter().any(|frame| shape.latent_frames(frame + 1) == i + 1);
-        let may = |i: usize| self.canvas.is_free(i);
-        let bad: Vec<usize> = (0..frames).filter(|i| may(*i) && of_bad(*i)).collect();
-        let near = |i: usize| bad.iter().any(|b| b.abs_diff(i) <= 1);
-        let wide: Vec<usize> = (0..frames).filter(|i| may(*i) && near(*i)).collect();
-        if wide.len() < frames { wide } else { bad }
+    /// The latent frames of wrong frames, with those beside them as long as one stays: what is noised must
+    /// go with something.
+    fn latent_frames(&self, report: &Report, frames: usize) -> Vec<usize> {
+        let stride = self.model.shape().time;
+        let [_, latent_frames, ..] = self.canvas.shape;
+        let given = self.given_frames(frames);
+        let wrong: Vec<usize> =
+            report.wrong_frames().into_iter().filter(|frame| !given.contains(frame)).collect();
+        let mut wide = repair::latent_frames(&wrong, frames, stride);
+        wide.retain(|i| self.canvas.is_free(*i));
+        if wide.len() < latent_frames {
+            return wide;
+        }
+        let mut theirs: Vec<usize> =
+            wrong.iter().map(|frame| repair::latent_frame(*frame, stride)).collect();
+        theirs.dedup();
+        theirs
     }
-}
-
-/// The frames of latent frame `i`.
-fn frames_of(shape: &Shape, i: usize) -> std::ops::Range<usize> {
-    let start = if i == 0 { 0 } else { shape.frames_of(i) };
-    start..shape.frames_of(i + 1)
 }

@@ -17,7 +17,7 @@ fn config(vae: Value) -> NanoConfig {
     let patch = if vae.is_null() { [1, 8, 8] } else { [1; 3] };
     let value = json!({
         "model_type": "fulgurite_video",
-        "height": 16, "width": 24, "frames": 5, "frame_rate": 6, "reference_size": 8,
+        "prediction": "velocity", "height": 16, "width": 24, "frames": 5, "frame_rate": 6, "reference_size": 8,
         "vae": vae,
         "text": {
             "vocab_size": 4, "max_words": 5, "num_hidden_layers": 1, "num_attention_heads": 2,

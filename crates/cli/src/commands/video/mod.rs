@@ -15,7 +15,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 use tensor::Device;
-use video::{Consistency, Error, Guidance, Pipeline, Progress, Request, Sampler, Shape, request};
+use video::{
+    Consistency, Denoiser as _, Error, Guidance, Pipeline, Progress, Request, Sampler, Shape,
+    request,
+};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {

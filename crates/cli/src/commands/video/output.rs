@@ -4,7 +4,7 @@ use crate::failure::Misuse;
 use media::clip::{self, Format, Options, Written};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
-use video::{Consistency, Outcome, Request, Sampler};
+use video::{Candidate, Consistency, Outcome, Request, Sampler};
 
 /// Where the clip goes.
 pub(super) struct Place(Option<PathBuf>);
@@ -39,7 +39,8 @@ impl Place {
             None => facts.free_name(),
         };
         let about = facts.about().to_string();
-        let written = clip::write(&path, &facts.made.clip, &Options { scale: None, about: &about })?;
+        let written =
+            clip::write(&path, &facts.made.clip, &Options { scale: None, about: &about })?;
         Ok((path, written))
     }
 }
@@ -98,17 +99,27 @@ impl Facts<'_> {
         value["rate"] = self.made.clip.rate.into();
         value["seeds"] = self.made.seeds.clone().into();
         value["evaluations"] = self.made.evaluations.into();
+        let candidate = |candidate: &Candidate| {
+            let Candidate { block, seed, badness, chosen } = *candidate;
+            json!({"block": block, "seed": seed, "badness": badness, "chosen": chosen})
+        };
+        value["candidate_scores"] = self.made.candidates.iter().map(candidate).collect();
+        value["report"] = json!(self.made.report);
         value
     }
 
-    /// A line for who waits.
+    /// What is told to who waits: how it went, then what is wrong with frames.
     pub(super) fn summary(&self, seconds: f64) -> String {
         let clip = &self.made.clip;
         let length = clip.frames as f64 / clip.rate;
-        format!(
+        let line = format!(
             "{} frames of {} x {} ({length:.1} s) in {seconds:.1} s, {} predictions, seed {}",
             clip.frames, clip.width, clip.height, self.made.evaluations, self.made.seeds[0]
-        )
+        );
+        match &self.made.report {
+            Some(report) => format!("{line}\n{}", report.to_text().trim_end()),
+            None => line,
+        }
     }
 
     /// The name of a file that is not there yet, of the prompt's words and the seed.
