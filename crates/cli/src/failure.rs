@@ -11,6 +11,11 @@ use std::process::ExitCode;
 #[error("{0}")]
 pub(crate) struct Misuse(pub(crate) String);
 
+/// Work that was ended from the terminal.
+#[derive(Debug, thiserror::Error)]
+#[error("interrupted: nothing was written")]
+pub(crate) struct Interrupted;
+
 /// A failure with all its causes, for those that want an error of one type.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
@@ -24,6 +29,8 @@ const MISUSE: u8 = 2;
 const INVALID_MODEL: u8 = 3;
 /// 4: the request is larger than the model's context or the machine's memory.
 const DOES_NOT_FIT: u8 = 4;
+/// 130: ended by an interrupt.
+const INTERRUPTED: u8 = 130;
 
 /// Prints `error` and chooses the exit code by what it is.
 pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
@@ -42,6 +49,9 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
     if error.chain().any(|cause| cause.is::<Misuse>()) {
         return ExitCode::from(MISUSE);
     }
+    if error.chain().any(|cause| cause.is::<Interrupted>()) {
+        return ExitCode::from(INTERRUPTED);
+    }
     let too_large = error.chain().any(|cause| {
         let refused = cause.downcast_ref();
         cause.is::<DoesNotFit>()
@@ -56,6 +66,7 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
         let of_model = |error: &models::Error| !matches!(error, models::Error::Input { .. });
         cause.downcast_ref().is_some_and(of_model)
             || cause.is::<text::Error>()
+            || cause.is::<text::words::InvalidWords>()
             || cause.downcast_ref::<tensor::Error>().is_some_and(|error| !error.is_write())
     });
     ExitCode::from(if model { INVALID_MODEL } else { FAILED })

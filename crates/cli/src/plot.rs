@@ -1,7 +1,7 @@
 //! Pictures, as SVG.
 
 use plotters::prelude::*;
-use train::Step;
+use train::{Metric, Step};
 
 /// Bars that stand together.
 pub(crate) struct Group {
@@ -41,23 +41,30 @@ pub(crate) fn bars(title: &str, groups: &[Group]) -> anyhow::Result<String> {
     Ok(svg)
 }
 
-/// Loss and share of wrong bytes by step, as SVG.
-pub(crate) fn curve(history: &[Step]) -> anyhow::Result<String> {
+/// Metrics by step on a logarithmic scale, as SVG.
+pub(crate) fn curve(history: &[Step], metrics: &[Metric]) -> anyhow::Result<String> {
+    /// Heights below are drawn here.
+    const LEAST: f64 = 1e-4;
     let mut svg = String::new();
     let steps = history.len().max(2) as f64;
-    // Means of up to 200 runs of steps: single steps are noise.
+    // Means of up to 200 runs of steps: single steps are noise. Of a metric that few steps have,
+    // runs without it have no point.
     let width = history.len().div_ceil(200).max(1);
-    let mean = |of: fn(&Step) -> f64| -> Vec<(f64, f64)> {
-        let means = history.chunks(width).map(|run| {
-            let sum: f64 = run.iter().map(of).sum();
-            (run[run.len() / 2].step as f64, sum / run.len() as f64)
+    let line = |name: &str, height: fn(f64) -> f64| -> Vec<(f64, f64)> {
+        let means = history.chunks(width).filter_map(|run| {
+            let measured = run.iter().filter_map(|step| step.metric(name));
+            let (count, sum) = measured.fold((0u32, 0.0), |(n, sum), x| (n + 1, sum + height(x)));
+            let mean = (sum / f64::from(count)).max(LEAST);
+            (count > 0).then(|| (run[run.len() / 2].step as f64, mean))
         });
         means.collect()
     };
-    let (loss, wrong) = (mean(|s| s.answer_loss), mean(|s| 1.0 - s.answer_accuracy));
+    let curves = metrics.iter().filter_map(|metric| Some((metric.name, metric.curve?)));
+    let lines: Vec<_> =
+        curves.map(|(name, curve)| (curve.label, line(name, curve.height))).collect();
     // Logarithmic: from 0.1 to 0.05 is as far as from 1 to 0.5.
-    let both = || loss.iter().chain(&wrong).map(|(_, y)| y.max(1e-4));
-    let (low, high) = (both().fold(0.08, f64::min), both().fold(1.0, f64::max));
+    let heights = || lines.iter().flat_map(|(_, points)| points).map(|(_, y)| *y);
+    let (low, high) = (heights().fold(0.08, f64::min), heights().fold(1.0, f64::max));
     let draw = |svg: &mut String| -> Result<(), Box<dyn std::error::Error>> {
         let root = SVGBackend::with_string(svg, (800, 420)).into_drawing_area();
         root.fill(&WHITE)?;
@@ -73,15 +80,12 @@ pub(crate) fn curve(history: &[Step]) -> anyhow::Result<String> {
             .y_label_formatter(&|y| format!("{y}"))
             .light_line_style(TRANSPARENT)
             .draw()?;
-        for (name, points, color) in [
-            ("loss of answers, nats per byte", &loss, RED),
-            ("share of answers' bytes wrong", &wrong, BLUE),
-        ] {
-            let points = points.iter().map(|(x, y)| (*x, y.max(1e-4)));
+        for ((name, points), color) in lines.iter().zip([RED, BLUE, BLACK, MAGENTA].iter().cycle())
+        {
             chart
-                .draw_series(LineSeries::new(points, &color))?
-                .label(name)
-                .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], color));
+                .draw_series(LineSeries::new(points.iter().copied(), color))?
+                .label(*name)
+                .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], *color));
         }
         chart
             .configure_series_labels()

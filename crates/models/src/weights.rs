@@ -74,7 +74,7 @@ pub trait Source {
 
 /// Of a convolution's weight, `[out, in, taps…]`, the matrix `[out, taps * in]`: it multiplies rows of
 /// what is under each tap, all channels of a tap together.
-fn taps_outermost(tensor: &Tensor) -> Tensor {
+pub(crate) fn taps_outermost(tensor: &Tensor) -> Tensor {
     let [out, channels, ..] = *tensor.shape() else { panic!("a convolution's weight {tensor:?}") };
     let taps: usize = tensor.shape()[2..].iter().product();
     let x = tensor.to_vec();
@@ -86,6 +86,21 @@ fn taps_outermost(tensor: &Tensor) -> Tensor {
     }
     let matrix = Tensor::new(tensor.device(), &[out, taps * channels], data);
     if tensor.is_bf16() { matrix.to_bf16() } else { matrix }
+}
+
+/// The opposite: `[out, channels, taps…]` of a matrix `[out, taps * channels]`.
+pub(crate) fn taps_innermost(matrix: &Tensor, taps: &[usize]) -> Tensor {
+    let [out, k] = *matrix.shape() else { panic!("a convolution's matrix {matrix:?}") };
+    let channels = k / taps.iter().product::<usize>();
+    let shape = [&[out, channels], taps].concat();
+    let x = matrix.to_vec();
+    let mut data = Vec::with_capacity(x.len());
+    for filter in x.chunks_exact(k.max(1)) {
+        for channel in 0..channels {
+            data.extend(filter[channel..].iter().step_by(channels));
+        }
+    }
+    Tensor::new(matrix.device(), &shape, data)
 }
 
 /// Precision of a role's products when the model's is `precision`.

@@ -58,6 +58,7 @@ fn input(file: &Checkpoint, device: &Device) -> DitInput {
         text: get("encoder_hidden_states").unwrap(),
         text_mask: mask.map(|mask| mask.data().iter().map(|&keep| keep == 1.0).collect()),
         image: get("encoder_hidden_states_image"),
+        reference: None,
         times: get("timestep").unwrap().to_vec(),
         guidance: get("guidance").map(|x| x.to_vec()),
     }
@@ -214,7 +215,12 @@ fn own() -> DitConfig {
         patch_size: [1, 2, 1],
         frequencies: 16,
         guidance: false,
-        text: TextConfig { dim: 5, norm_eps: Some(1e-5), placement: TextPlacement::Packed },
+        text: TextConfig {
+            dim: 5,
+            norm_eps: Some(1e-5),
+            placement: TextPlacement::Packed,
+            pooled: true,
+        },
         image: None,
         rope: RopeConfig {
             dims: [4, 2, 2],
@@ -222,8 +228,10 @@ fn own() -> DitConfig {
             pairing: Pairing::Half,
             max_positions: 64,
         },
+        places: true,
         layers: vec![layer(Mixer::Linear { eps: 1e-6 }), layer(Mixer::Softmax)],
-        modalities: 2,
+        modalities: 3,
+        reference_frames: 1,
         norm_eps: 1e-6,
         out_norm_eps: 1e-6,
     }
@@ -233,7 +241,8 @@ fn own() -> DitConfig {
 fn crossed(mixer: Mixer, ffn: FfnConfig) -> DitConfig {
     let mut config = own();
     config.text.placement = TextPlacement::Cross;
-    config.modalities = 1;
+    (config.text.pooled, config.places) = (false, false);
+    (config.modalities, config.reference_frames) = (1, 0);
     for layer in &mut config.layers {
         layer.attention.mixer = mixer;
         layer.cross = Some(CrossConfig {
@@ -277,6 +286,7 @@ fn sample(device: &Device, batch: usize) -> DitInput {
         text: normal(device, &[batch, 4, 5], 12),
         text_mask: None,
         image: None,
+        reference: None,
         times: (0..batch).map(|i| 100.0 + 300.0 * i as f32).collect(),
         guidance: None,
     }

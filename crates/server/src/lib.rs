@@ -20,6 +20,7 @@ mod guard;
 mod json;
 mod kept;
 mod likely;
+pub mod load;
 mod metrics;
 mod multipart;
 mod openapi;

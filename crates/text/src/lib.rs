@@ -15,6 +15,7 @@ mod stop;
 mod template;
 mod tokenizer;
 pub mod tool_calls;
+pub mod words;
 
 pub use answer::{Answer, AnswerForm, Delta, FinishReason};
 pub use detokenizer::Detokenizer;
@@ -27,3 +28,4 @@ pub use stop::StopStrings;
 pub use template::{ChatTemplate, Content, Conversation, Message, Part, ToolCall};
 pub use tokenizer::{BYTE_TOKENIZER, Specials, Tokenizer};
 pub use tool_calls::{CallFormat, CallParser, Function};
+pub use words::{InvalidWords, UnknownWords, Words};

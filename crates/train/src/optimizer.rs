@@ -1,10 +1,11 @@
 //! What an optimizer remembers of each parameter, and its step.
 
+use crate::objective::Role;
 use crate::recipe::{Matrices, Optimizer};
 use std::collections::BTreeMap;
 use tensor::adamw::AdamW;
 use tensor::muon::Muon;
-use tensor::{Error, MuonParameter, Saved, Tensor};
+use tensor::{Error, MuonParameter, Tensor};
 
 /// Moving averages of one parameter's gradient.
 #[derive(Clone, Debug)]
@@ -13,6 +14,8 @@ pub(crate) enum Memory {
     AdamW { m: Tensor, v: Tensor },
     /// Of the gradient.
     Muon { m: Tensor },
+    /// Nothing: the parameter stays as it is.
+    Frozen,
 }
 
 /// A step of all parameters.
@@ -27,28 +30,22 @@ pub(crate) struct Update {
 }
 
 impl Memory {
-    /// The memory of the parameter `name`, which has no history yet.
-    pub(crate) fn new(settings: &Optimizer, name: &str, param: &Tensor) -> Self {
+    /// The memory of a parameter, which has no history yet.
+    pub(crate) fn new(settings: &Optimizer, role: Role, param: &Tensor) -> Self {
         let zeros = || Tensor::zeros(param.device(), param.shape());
-        if settings.matrices == Matrices::Muon && is_hidden_matrix(name, param) {
+        if settings.matrices == Matrices::Muon && role == Role::Hidden {
             Self::Muon { m: zeros() }
         } else {
             Self::AdamW { m: zeros(), v: zeros() }
         }
     }
 
-    fn parts(&self) -> Vec<(&'static str, &Tensor)> {
+    /// Its tensors and their names in a checkpoint.
+    pub(crate) fn parts(&self) -> Vec<(&'static str, &Tensor)> {
         match self {
             Self::AdamW { m, v } => vec![("m", m), ("v", v)],
             Self::Muon { m } => vec![("m", m)],
-        }
-    }
-
-    /// Adds what is remembered of the parameter `name` to a checkpoint.
-    pub(crate) fn save(&self, name: &str, tensors: &mut BTreeMap<String, Saved>) {
-        for (part, data) in self.parts() {
-            let data = data.to_device(&data.device().host());
-            tensors.insert(format!("{part}.{name}"), Saved::Tensor(data));
+            Self::Frozen => Vec::new(),
         }
     }
 
@@ -57,13 +54,14 @@ impl Memory {
         Ok(match self {
             Self::AdamW { .. } => Self::AdamW { m: read("m")?, v: read("v")? },
             Self::Muon { .. } => Self::Muon { m: read("m")? },
+            Self::Frozen => Self::Frozen,
         })
     }
 }
 
 /// What is moved.
 pub(crate) struct Parameter<'a> {
-    pub(crate) name: &'a str,
+    pub(crate) role: Role,
     pub(crate) tensor: &'a mut Tensor,
     pub(crate) gradient: &'a Tensor,
     pub(crate) memory: &'a mut Memory,
@@ -74,12 +72,10 @@ impl Update {
     pub(crate) fn step<'a>(&self, parameters: impl IntoIterator<Item = Parameter<'a>>) {
         let &Self { step, lr, grad_scale, weight_decay } = self;
         let mut matrices: BTreeMap<[usize; 2], Vec<MuonParameter<'a>>> = BTreeMap::new();
-        for Parameter { name, tensor, gradient, memory } in parameters {
+        for Parameter { role, tensor, gradient, memory } in parameters {
             match memory {
                 Memory::AdamW { m, v } => {
-                    // Norms and the embedding are not pulled to zero.
-                    let pulled = tensor.shape().len() > 1 && name != "model.embed_tokens.weight";
-                    let weight_decay = if pulled { weight_decay } else { 0.0 };
+                    let weight_decay = if role == Role::Free { 0.0 } else { weight_decay };
                     let settings = AdamW { lr, beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay };
                     tensor.adamw_step(&settings, step, gradient, grad_scale, [m, v]);
                 }
@@ -87,6 +83,7 @@ impl Update {
                     let matrix = MuonParameter { param: tensor, gradient, m };
                     matrices.entry(matrix.param.matrix()).or_default().push(matrix);
                 }
+                Memory::Frozen => (),
             }
         }
         let settings = Muon { lr, momentum: 0.95, weight_decay };
@@ -94,10 +91,4 @@ impl Update {
             Tensor::muon_step(&settings, parameters, grad_scale);
         }
     }
-}
-
-/// Whether `param` is a matrix between hidden states: not a table of tokens, not a router.
-fn is_hidden_matrix(name: &str, param: &Tensor) -> bool {
-    let is_table = name == "model.embed_tokens.weight" || name == "lm_head.weight";
-    param.shape().len() > 1 && !is_table && !name.ends_with("block_sparse_moe.gate.weight")
 }

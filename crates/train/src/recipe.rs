@@ -1,5 +1,9 @@
 //! The file that says how a model is trained.
 
+mod flow;
+
+pub use flow::Flow;
+
 use crate::Error;
 use models::Config;
 use serde::Deserialize;
@@ -17,6 +21,9 @@ const MAX_STEPS: u64 = 1 << 32;
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recipe {
+    /// What is trained; its data is in the section of that name, or in `stages`.
+    #[serde(default)]
+    pub objective: Kind,
     /// Decides weights and data.
     pub seed: u64,
     /// In what precision weights take part in products; they are kept in f32.
@@ -27,10 +34,33 @@ pub struct Recipe {
     pub model: toml::Table,
     /// How steps change the weights.
     pub optimizer: Optimizer,
-    /// What is read, stage by stage.
+    /// What a lookup model reads, stage by stage.
+    #[serde(default)]
     pub stages: Vec<Stage>,
+    /// What a video model reads and how.
+    pub flow: Option<Flow>,
     /// Steps between two checkpoints.
     pub checkpoint_every: u64,
+    /// Steps between two measurements on held-out data; the last step always has one. Never if not
+    /// set.
+    pub validate_every: Option<u64>,
+    /// The model that is written has the moving average of the weights with this decay, close to 1;
+    /// the last weights if not set.
+    pub ema: Option<f64>,
+    /// Parts of the model that stay as they are: beginnings of parameters' names, up to a dot.
+    #[serde(default)]
+    pub freeze: Vec<String>,
+}
+
+/// What is trained.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// A language model that looks things up in text.
+    #[default]
+    Lookup,
+    /// A video model, by flow matching.
+    Flow,
 }
 
 /// The precision of products.
@@ -80,8 +110,8 @@ pub struct Optimizer {
     pub weight_decay: f64,
     /// Longest gradient, as Euclidean norm; longer ones are shortened.
     pub max_grad_norm: f64,
-    /// Weight of the routers' balance loss.
-    pub balance_loss: f64,
+    /// Weight of the routers' balance loss, of models that have some.
+    pub balance_loss: Option<f64>,
 }
 
 impl Optimizer {
@@ -126,33 +156,14 @@ impl Recipe {
     pub fn from_toml(text: &str, path: &Path) -> Result<Self, Error> {
         let wrong = |reason: String| Error::Recipe { path: path.to_owned(), reason };
         let recipe: Self = toml::from_str(text).map_err(|error| wrong(error.to_string()))?;
-        if recipe.stages.is_empty() {
-            return Err(wrong("`stages` is empty, expected at least one".to_owned()));
-        }
-        for (i, stage) in recipe.stages.iter().enumerate() {
-            let wrong = |field: &str, found: String, expected: &str| {
-                wrong(format!("`stages[{i}].{field}` is {found}, expected {expected}"))
-            };
-            if stage.min_bytes < 64 || stage.max_bytes < stage.min_bytes {
-                let found = format!("{} with `max_bytes` {}", stage.min_bytes, stage.max_bytes);
-                return Err(wrong("min_bytes", found, "64 or more and at most `max_bytes`"));
-            }
-            for (field, share) in [
-                ("absent_share", stage.absent_share),
-                ("document_weight", stage.document_weight),
-                ("question_weight", stage.question_weight),
-            ] {
-                if !(0.0..=1.0).contains(&share) {
-                    return Err(wrong(field, share.to_string(), "0 to 1"));
-                }
-            }
-            if stage.questions == 0 || stage.steps == 0 || stage.tokens_per_step == 0 {
-                let found =
-                    format!("{}, {}, {}", stage.questions, stage.steps, stage.tokens_per_step);
-                return Err(wrong("questions, steps, tokens_per_step", found, "1 or more"));
-            }
-        }
         recipe.check_numbers().map_err(wrong)?;
+        match recipe.objective {
+            Kind::Lookup => recipe.check_lookup().map_err(wrong)?,
+            Kind::Flow => match &recipe.flow {
+                Some(flow) => flow.check().map_err(wrong)?,
+                None => return Err(wrong("`flow` is missing".to_owned())),
+            },
+        }
         Ok(recipe)
     }
 
@@ -163,7 +174,7 @@ impl Recipe {
             ("lr", lr, 0.0),
             ("weight_decay", weight_decay, 0.0),
             ("max_grad_norm", max_grad_norm, f64::MIN_POSITIVE),
-            ("balance_loss", balance_loss, 0.0),
+            ("balance_loss", balance_loss.unwrap_or(0.0), 0.0),
         ] {
             if !(least..=MAX_SETTING).contains(&value) {
                 return Err(format!(
@@ -171,21 +182,11 @@ impl Recipe {
                 ));
             }
         }
-        let mut total = 0u64;
-        for (i, stage) in self.stages.iter().enumerate() {
-            if stage.max_bytes > MAX_BYTES {
-                return Err(format!(
-                    "`stages[{i}].max_bytes` is {}, expected at most {MAX_BYTES}",
-                    stage.max_bytes
-                ));
-            }
-            total = total.saturating_add(stage.steps);
-            if total > MAX_STEPS {
-                return Err(format!(
-                    "`stages[{i}].steps` is {}, expected at most {MAX_STEPS} steps in all",
-                    stage.steps
-                ));
-            }
+        if let Some(ema) = self.ema.filter(|ema| !(0.0..1.0).contains(ema)) {
+            return Err(format!("`ema` is {ema}, expected 0 or more and less than 1"));
+        }
+        if self.validate_every == Some(0) {
+            return Err("`validate_every` is 0, expected 1 or more".to_owned());
         }
         for (field, value) in &self.model {
             if value.as_float().is_some_and(|x| !x.is_finite()) {
@@ -195,7 +196,47 @@ impl Recipe {
         Ok(())
     }
 
-    /// The config of the model.
+    /// What only lookup models need.
+    fn check_lookup(&self) -> Result<(), String> {
+        if self.optimizer.balance_loss.is_none() {
+            return Err("`optimizer.balance_loss` is missing".to_owned());
+        }
+        if self.stages.is_empty() {
+            return Err("`stages` is empty, expected at least one".to_owned());
+        }
+        let mut total = 0u64;
+        for (i, stage) in self.stages.iter().enumerate() {
+            stage.check(i)?;
+            total = total.saturating_add(stage.steps);
+            if total > MAX_STEPS {
+                return Err(format!(
+                    "`stages[{i}].steps` is {}, expected at most {MAX_STEPS} steps in all",
+                    stage.steps
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the parameter `name` stays as it is.
+    pub(crate) fn freezes(&self, name: &str) -> bool {
+        self.freeze.iter().any(|part| is_part(name, part))
+    }
+
+    /// Whether `freeze` names parts of a model with parameters of these names, and leaves some.
+    pub(crate) fn check_freeze(&self, names: &[String], path: &Path) -> Result<(), Error> {
+        let wrong = |reason: String| Err(Error::Recipe { path: path.to_owned(), reason });
+        let names_none = |part: &&String| !names.iter().any(|name| is_part(name, part));
+        if let Some(part) = self.freeze.iter().find(names_none) {
+            return wrong(format!("`freeze` has \"{part}\", with which no parameter begins"));
+        }
+        if names.iter().all(|name| self.freezes(name)) {
+            return wrong("`freeze` leaves nothing to train".to_owned());
+        }
+        Ok(())
+    }
+
+    /// The config of a lookup model.
     ///
     /// # Errors
     ///
@@ -206,18 +247,56 @@ impl Recipe {
         Ok(Config::from_json(&json, path)?)
     }
 
-    /// Number of steps of all stages.
+    /// Number of steps.
     pub fn total_steps(&self) -> u64 {
-        self.stages.iter().map(|stage| stage.steps).sum()
+        match self.objective {
+            Kind::Lookup => self.stages.iter().map(|stage| stage.steps).sum(),
+            Kind::Flow => self.flow.as_ref().map_or(0, |flow| flow.steps),
+        }
     }
+}
 
-    /// The stage of step `step`, counted from 1.
-    pub fn stage(&self, step: u64) -> &Stage {
-        let mut end = 0;
-        let found = self.stages.iter().find(|stage| {
-            end += stage.steps;
-            step <= end
-        });
-        found.unwrap_or(&self.stages[self.stages.len() - 1])
+impl Stage {
+    fn check(&self, i: usize) -> Result<(), String> {
+        let wrong = |field: &str, found: String, expected: &str| {
+            Err(format!("`stages[{i}].{field}` is {found}, expected {expected}"))
+        };
+        if self.min_bytes < 64 || self.max_bytes < self.min_bytes {
+            let found = format!("{} with `max_bytes` {}", self.min_bytes, self.max_bytes);
+            return wrong("min_bytes", found, "64 or more and at most `max_bytes`");
+        }
+        for (field, share) in [
+            ("absent_share", self.absent_share),
+            ("document_weight", self.document_weight),
+            ("question_weight", self.question_weight),
+        ] {
+            if !(0.0..=1.0).contains(&share) {
+                return wrong(field, share.to_string(), "0 to 1");
+            }
+        }
+        if self.questions == 0 || self.steps == 0 || self.tokens_per_step == 0 {
+            let found = format!("{}, {}, {}", self.questions, self.steps, self.tokens_per_step);
+            return wrong("questions, steps, tokens_per_step", found, "1 or more");
+        }
+        if self.max_bytes > MAX_BYTES {
+            let expected = format!("at most {MAX_BYTES}");
+            return wrong("max_bytes", self.max_bytes.to_string(), &expected);
+        }
+        Ok(())
     }
+}
+
+/// Whether the parameter `name` is `part` or of it.
+fn is_part(name: &str, part: &str) -> bool {
+    name.strip_prefix(part).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
+/// The stage of step `step`, counted from 1; the last one for later steps.
+pub(crate) fn stage(stages: &[Stage], step: u64) -> Option<&Stage> {
+    let mut end = 0;
+    let found = stages.iter().find(|stage| {
+        end += stage.steps;
+        step <= end
+    });
+    found.or(stages.last())
 }

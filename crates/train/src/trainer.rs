@@ -1,60 +1,55 @@
-//! The loop: draw documents, forward, backward, step; and its checkpoint.
+//! The loop: accumulate gradients, step, average; and its checkpoint.
 //!
 //! What a step does depends on nothing but the recipe, the weights and the step's number, so a run
 //! that is stopped and resumed is bit-identical to one that was not.
 
-use crate::batches::Batches;
+use crate::objective::{self, Measured, Metric, Objective, Role};
 use crate::optimizer::{Memory, Parameter, Update};
-use crate::tokens::Example;
-use crate::{Compute, Error, Recipe};
-use models::weights::{Random, ToTrain, saved};
-use models::{Batch, Config, MiniMaxText01};
+use crate::{Error, Recipe};
 use std::collections::BTreeMap;
 use std::path::Path;
-use tensor::{Checkpoint, Device, Gradients, Precision, Saved, Tensor};
+use tensor::{Checkpoint, Device, Gradients, Precision, Saved, Tensor, atomic, safetensors};
 
 /// A training run.
 #[derive(Debug)]
 pub struct Trainer {
     recipe: Recipe,
     device: Device,
-    model: MiniMaxText01,
-    /// What the optimizer remembers of each parameter, in the order of
-    /// [`MiniMaxText01::for_each_parameter`].
-    memories: Vec<Memory>,
-    batches: Batches,
+    objective: Box<dyn Objective>,
+    /// Of each parameter, in the order of [`Objective::for_each_parameter`].
+    states: Vec<State>,
     history: Vec<Step>,
 }
 
+/// What a parameter has beside its value.
+#[derive(Debug)]
+struct State {
+    role: Role,
+    memory: Memory,
+    /// The moving average of its values, if the recipe asks for it.
+    average: Option<Tensor>,
+}
+
 /// What a step reports.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Step {
     /// Its number, from 1.
     pub step: u64,
-    /// Mean loss of the answers' bytes in nats.
-    pub answer_loss: f64,
-    /// Share of the answers' bytes that were predicted right.
-    pub answer_accuracy: f64,
-    /// Mean of the routers' balance losses; 1 is even.
-    pub balance: f64,
+    /// What was measured, by the names of [`Trainer::metrics`]; held-out data not at every step.
+    pub metrics: Measured,
     /// Euclidean norm of the gradient before it was shortened.
     pub grad_norm: f64,
     /// Learning rate.
     pub lr: f64,
-    /// Tokens read.
-    pub tokens: u64,
+    /// Tokens or clips read; see [`Trainer::unit`].
+    pub items: u64,
 }
 
-/// Sums over the micro-batches of a step.
-#[derive(Default)]
-struct Sums {
-    weight: f64,
-    answer_loss: f64,
-    answers: u64,
-    right: u64,
-    balance: f64,
-    micro_batches: u64,
-    tokens: u64,
+impl Step {
+    /// What was measured as `name`, if it was.
+    pub fn metric(&self, name: &str) -> Option<f64> {
+        self.metrics.iter().find(|(known, _)| *known == name).map(|(_, value)| *value)
+    }
 }
 
 impl Trainer {
@@ -65,38 +60,24 @@ impl Trainer {
     /// If the recipe's model cannot be made, or the weights to begin with are not those of it, or
     /// `device` cannot compute as the recipe says.
     pub fn new(recipe: Recipe, path: &Path, device: &Device) -> Result<Self, Error> {
-        let config = recipe.config(path)?;
-        if device.cuda().is_some() && recipe.compute != Compute::F32 {
-            let reason = "the GPU trains with `compute = \"f32\"` only".to_owned();
-            return Err(Error::Recipe { path: path.to_owned(), reason });
-        }
-        // Weights are made where files are read, then moved.
-        let host = device.host();
-        let compute = recipe.compute.into();
-        let mut model = match &recipe.start {
-            None => {
-                let layers = config.num_hidden_layers;
-                let mut random = Random::new(&host, compute, layers, recipe.seed);
-                MiniMaxText01::new(config, &mut random)?
-            }
-            Some(start) => {
-                let folder = path.parent().unwrap_or(Path::new("")).join(start);
-                let checkpoint = Checkpoint::open(&folder)?;
-                let mut source = ToTrain::new(&checkpoint, &host, compute);
-                let model = MiniMaxText01::new(config, &mut source)?;
-                source.finish()?;
-                model
-            }
-        };
-        let mut memories = Vec::new();
-        model.for_each_parameter(&mut |name, tensor| {
-            *tensor = tensor.to_device(device).into_parameter();
-            memories.push(Memory::new(&recipe.optimizer, name, tensor));
+        let mut objective = objective::new(&recipe, path, device)?;
+        let mut states = Vec::new();
+        let mut names = Vec::new();
+        objective.for_each_parameter(&mut |name, role, tensor| {
+            names.push(name.to_owned());
+            let moved = tensor.to_device(device);
+            let frozen = recipe.freezes(name);
+            *tensor = if frozen { moved.detach() } else { moved.into_parameter() };
+            let memory = match frozen {
+                true => Memory::Frozen,
+                false => Memory::new(&recipe.optimizer, role, tensor),
+            };
+            let copy = || Tensor::new(device, tensor.shape(), tensor.to_vec());
+            let average = (recipe.ema.is_some() && !frozen).then(copy);
+            states.push(State { role, memory, average });
         });
-        // Drawing is a small part of a step on the CPU, not beside a GPU.
-        let drawing = if device.cuda().is_some() { device.num_threads() } else { 1 };
-        let batches = Batches::new(&recipe, 1, drawing);
-        Ok(Self { recipe, device: device.clone(), model, memories, batches, history: Vec::new() })
+        recipe.check_freeze(&names, path)?;
+        Ok(Self { recipe, device: device.clone(), objective, states, history: Vec::new() })
     }
 
     /// Steps done.
@@ -114,9 +95,14 @@ impl Trainer {
         &self.recipe
     }
 
-    /// The shape of the model.
-    pub fn config(&self) -> &Config {
-        models::CausalLm::config(&self.model)
+    /// What steps measure.
+    pub fn metrics(&self) -> &'static [Metric] {
+        self.objective.metrics()
+    }
+
+    /// What steps count as they read it.
+    pub fn unit(&self) -> &'static str {
+        self.objective.unit()
     }
 
     /// Does the next step.
@@ -126,96 +112,94 @@ impl Trainer {
     /// If the loss is not a number any more; the weights are then still those before the step.
     pub fn step(&mut self) -> Result<Step, Error> {
         let step = self.steps() + 1;
-        let mut sums = Sums::default();
         let mut gradients = Gradients::default();
-        for micro_batch in self.batches.take(step) {
-            self.accumulate(&micro_batch, &mut gradients, &mut sums);
-        }
-        let lr = self.recipe.optimizer.lr_at(step, self.recipe.total_steps());
-        let loss = sums.answer_loss / sums.answers.max(1) as f64;
+        let done = self.objective.accumulate(step, &mut gradients);
+        let total = self.recipe.total_steps();
+        let lr = self.recipe.optimizer.lr_at(step, total);
         let squares = self.sum_of_squares(&gradients);
         // The losses were summed; their mean is what is trained.
-        let scale = 1.0 / sums.weight.max(1e-9);
+        let scale = 1.0 / done.weight.max(1e-9);
         let grad_norm = squares.sqrt() * scale;
+        let loss = done.metrics.first().map_or(0.0, |(_, loss)| *loss);
         if !grad_norm.is_finite() || !loss.is_finite() {
             return Err(Error::Diverged { step, loss });
         }
         let shorter = (self.recipe.optimizer.max_grad_norm / grad_norm.max(1e-12)).min(1.0);
         self.update(step, lr, (scale * shorter) as f32, &gradients);
-        let report = Step {
-            step,
-            answer_loss: loss,
-            answer_accuracy: sums.right as f64 / sums.answers.max(1) as f64,
-            balance: sums.balance / sums.micro_batches.max(1) as f64,
-            grad_norm,
-            lr,
-            tokens: sums.tokens,
-        };
-        self.history.push(report);
+        let mut metrics = done.metrics;
+        let every = self.recipe.validate_every;
+        if every.is_some_and(|every| step.is_multiple_of(every) || step == total) {
+            metrics.extend(self.with_final_weights(|objective| objective.validate()));
+        }
+        let report = Step { step, metrics, grad_norm, lr, items: done.items };
+        self.history.push(report.clone());
         Ok(report)
-    }
-
-    /// Adds the gradients of the summed loss of `examples`.
-    fn accumulate(&self, examples: &[Example], gradients: &mut Gradients, sums: &mut Sums) {
-        let all = || examples.iter().flat_map(|e| e.targets.iter().zip(&e.weights));
-        let rows: Vec<usize> =
-            all().enumerate().filter(|(_, (_, weight))| **weight > 0.0).map(|(i, _)| i).collect();
-        let (targets, weights): (Vec<u32>, Vec<f32>) =
-            all().filter(|(_, weight)| **weight > 0.0).unzip();
-        let batch = Batch::new(examples.iter().map(|e| (&e.input_ids[..], 0)), &rows);
-        let output = self.model.forward(&batch, None);
-        let loss = output.hidden.cross_entropy(self.model.lm_head(), &targets, &weights);
-        let weight: f64 = weights.iter().map(|w| f64::from(*w)).sum();
-        let mut total = loss.total;
-        let layers = output.router.len() as f64;
-        let balances: Vec<Tensor> = output
-            .router
-            .iter()
-            .map(|router| router.logits.balance_loss(&router.routing))
-            .collect();
-        for balance in &balances {
-            let factor = self.recipe.optimizer.balance_loss * weight / layers;
-            total = total.add_scaled(1.0, balance, factor as f32);
-        }
-        total.backward(gradients);
-        let balance: f64 = balances.iter().map(|balance| f64::from(balance.to_vec()[0])).sum();
-        sums.balance += balance / layers;
-        sums.weight += weight;
-        sums.micro_batches += 1;
-        sums.tokens += batch.tokens() as u64;
-        for i in (0..targets.len()).filter(|&i| weights[i] == 1.0) {
-            sums.answers += 1;
-            sums.answer_loss += f64::from(loss.losses[i]);
-            sums.right += u64::from(loss.best[i] == targets[i]);
-        }
     }
 
     fn sum_of_squares(&mut self, gradients: &Gradients) -> f64 {
         let mut all = Vec::new();
-        self.model.for_each_parameter(&mut |_, tensor| all.extend(gradients.get(tensor)));
+        self.objective.for_each_parameter(&mut |_, _, tensor| all.extend(gradients.get(tensor)));
         Tensor::sum_of_squares(&all)
     }
 
     fn update(&mut self, step: u64, lr: f64, grad_scale: f32, gradients: &Gradients) {
         let weight_decay = self.recipe.optimizer.weight_decay as f32;
         let update = Update { step, lr: lr as f32, grad_scale, weight_decay };
+        // Early averages would be of the random weights at the start.
+        let warm = (1 + step) as f64 / (10 + step) as f64;
+        let decay = self.recipe.ema.unwrap_or_default().min(warm);
         // Parameters leave the model for the step, so that several can be changed at once.
-        let nothing = Tensor::zeros(&self.device.host(), &[0]);
-        let mut parameters = Vec::new();
-        self.model.for_each_parameter(&mut |name, tensor| {
-            parameters.push((name.to_owned(), std::mem::replace(tensor, nothing.clone())));
-        });
-        let with_memories = parameters.iter_mut().zip(&mut self.memories);
-        update.step(with_memories.filter_map(|((name, tensor), memory)| {
+        let mut parameters = self.take(|_, parameter| parameter);
+        let with_states = parameters.iter_mut().zip(&mut self.states);
+        update.step(with_states.filter_map(|(tensor, State { role, memory, .. })| {
             let gradient = gradients.get(tensor)?;
-            Some(Parameter { name, tensor, gradient, memory })
+            Some(Parameter { role: *role, tensor, gradient, memory })
         }));
+        for (parameter, state) in parameters.iter().zip(&mut self.states) {
+            if let Some(average) = &mut state.average {
+                let now = parameter.detach();
+                *average = average.add_scaled(decay as f32, &now, 1.0 - decay as f32);
+            }
+        }
+        self.put(parameters);
+    }
+
+    /// Takes the parameters out of the model, each as `change` leaves it.
+    fn take(&mut self, change: impl Fn(&State, Tensor) -> Tensor) -> Vec<Tensor> {
+        let nothing = Tensor::zeros(&self.device.host(), &[0]);
+        let mut states = self.states.iter();
+        let mut parameters = Vec::new();
+        self.objective.for_each_parameter(&mut |_, _, tensor| {
+            let parameter = std::mem::replace(tensor, nothing.clone());
+            parameters.extend(states.next().map(|state| change(state, parameter)));
+        });
+        parameters
+    }
+
+    /// Puts parameters into the model, in its order.
+    fn put(&mut self, parameters: Vec<Tensor>) {
         let mut parameters = parameters.into_iter();
-        self.model.for_each_parameter(&mut |_, tensor| {
-            if let Some((_, parameter)) = parameters.next() {
+        self.objective.for_each_parameter(&mut |_, _, tensor| {
+            if let Some(parameter) = parameters.next() {
                 *tensor = parameter;
             }
         });
+    }
+
+    /// Calls `with` while the model has the weights that are written: the averages, if there are
+    /// any; without a tape in either case.
+    fn with_final_weights<T>(&mut self, with: impl FnOnce(&mut dyn Objective) -> T) -> T {
+        let parameters = self.take(|_, parameter| parameter);
+        let finals = parameters.iter().zip(&self.states);
+        let finals = finals.map(|(parameter, state)| match &state.average {
+            Some(average) => average.clone(),
+            None => parameter.detach(),
+        });
+        let finals = finals.collect();
+        self.put(finals);
+        let result = with(&mut *self.objective);
+        self.put(parameters);
+        result
     }
 
     /// Writes the run so far, to be resumed.
@@ -225,28 +209,31 @@ impl Trainer {
     /// If the file cannot be written; an older one stays.
     pub fn save(&mut self, path: &Path) -> Result<(), Error> {
         let mut tensors = BTreeMap::new();
-        let mut memories = self.memories.iter();
-        self.model.for_each_parameter(&mut |name, tensor| {
-            let Some(memory) = memories.next() else { return };
-            let host = tensor.device().host();
-            tensors.insert(format!("param.{name}"), Saved::Tensor(tensor.to_device(&host)));
-            memory.save(name, &mut tensors);
+        let mut states = self.states.iter();
+        self.objective.for_each_parameter(&mut |name, _, tensor| {
+            let Some(state) = states.next() else { return };
+            let mut insert = |part: &str, data: &Tensor| {
+                let data = data.to_device(&data.device().host());
+                tensors.insert(format!("{part}.{name}"), Saved::Tensor(data));
+            };
+            insert("param", tensor);
+            state.average.iter().for_each(|average| insert("ema", average));
+            state.memory.parts().into_iter().for_each(|(part, data)| insert(part, data));
         });
+        let metrics = self.metrics();
         let bits = |x: f64| x.to_bits() as i64;
-        let history: Vec<i64> = self
-            .history
-            .iter()
-            .flat_map(|s| {
-                let numbers = [s.answer_loss, s.answer_accuracy, s.balance, s.grad_norm, s.lr];
-                let numbers = numbers.map(bits);
-                [s.step as i64, s.tokens as i64].into_iter().chain(numbers)
-            })
-            .collect();
-        let shape = vec![self.history.len(), HISTORY_COLUMNS];
+        let row = |s: &Step| {
+            // What was not measured is not a number.
+            let values = metrics.iter().map(|m| s.metric(m.name).unwrap_or(f64::NAN));
+            let values = values.chain([s.grad_norm, s.lr]).map(bits);
+            [s.step as i64, s.items as i64].into_iter().chain(values).collect::<Vec<_>>()
+        };
+        let history: Vec<i64> = self.history.iter().flat_map(row).collect();
+        let shape = vec![self.history.len(), metrics.len() + OTHER_COLUMNS];
         tensors.insert("history".to_owned(), Saved::Ids(shape, history));
         let seed = vec![self.recipe.seed as i64];
         tensors.insert("seed".to_owned(), Saved::Ids(vec![1], seed));
-        Ok(tensor::safetensors::save(path, tensors, &BTreeMap::new())?)
+        Ok(safetensors::save(path, tensors, &BTreeMap::new())?)
     }
 
     /// Goes on from where [`save`](Self::save) was called.
@@ -262,60 +249,90 @@ impl Trainer {
             return Err(other(format!("its seed is {seed:?}, the recipe's {}", self.recipe.seed)));
         }
         let history = checkpoint.load_ids("history")?;
-        if history.len() as u64 > self.recipe.total_steps() * HISTORY_COLUMNS as u64 {
+        let columns = self.metrics().len() + OTHER_COLUMNS;
+        match checkpoint.shape("history") {
+            Some(&[_, found]) if found == columns => (),
+            found => {
+                let found = found.unwrap_or_default();
+                return Err(other(format!("its history is {found:?}, expected {columns} columns")));
+            }
+        }
+        if history.len() as u64 > self.recipe.total_steps() * columns as u64 {
             return Err(other("it has done more steps than the recipe has".to_owned()));
         }
         // Everything is read before anything changes.
         let mut loaded = Vec::new();
         let mut failed = None;
         let device = &self.device;
-        let mut memories = self.memories.iter();
-        self.model.for_each_parameter(&mut |name, tensor| {
-            let Some(memory) = memories.next() else { return };
+        let mut states = self.states.iter();
+        self.objective.for_each_parameter(&mut |name, role, tensor| {
+            let Some(state) = states.next() else { return };
             let read = |part: &str| {
                 let name = format!("{part}.{name}");
                 Ok(checkpoint.load(&device.host(), &name, tensor.shape())?.to_device(device))
             };
-            let param = read("param");
-            let memory = memory.load(&read);
-            match (param, memory) {
-                (Ok(param), Ok(memory)) => loaded.push((param, memory)),
-                (Err(error), _) | (_, Err(error)) => failed = Some(error),
+            let read_all = || {
+                let average = state.average.is_some().then(|| read("ema")).transpose()?;
+                Ok((read("param")?, State { role, memory: state.memory.load(&read)?, average }))
+            };
+            match read_all() {
+                Ok(all) => loaded.push(all),
+                Err(error) => failed = Some(error),
             }
         });
         if let Some(error) = failed {
-            return Err(error.into());
+            return Err(Error::Tensor(error));
         }
-        let (params, memories): (Vec<_>, Vec<_>) = loaded.into_iter().unzip();
-        let mut params = params.into_iter();
-        self.model.for_each_parameter(&mut |_, tensor| {
-            if let Some(param) = params.next() {
-                *tensor = param.into_parameter();
+        let (parameters, states): (Vec<_>, Vec<_>) = loaded.into_iter().unzip();
+        self.put(
+            parameters
+                .into_iter()
+                .zip(&states)
+                .map(|(parameter, state): (Tensor, &State)| match state.memory {
+                    Memory::Frozen => parameter,
+                    _ => parameter.into_parameter(),
+                })
+                .collect(),
+        );
+        self.states = states;
+        let metrics = self.metrics();
+        let number = |bits: &i64| f64::from_bits(*bits as u64);
+        let read = |row: &[i64]| {
+            let values = row[2..].iter().map(number).collect::<Vec<_>>();
+            let measured = metrics.iter().zip(&values).filter(|(_, value)| !value.is_nan());
+            Step {
+                step: row[0] as u64,
+                items: row[1] as u64,
+                metrics: measured.map(|(metric, value)| (metric.name, *value)).collect(),
+                grad_norm: values[metrics.len()],
+                lr: values[metrics.len() + 1],
             }
-        });
-        self.memories = memories;
-        let number = |bits: i64| f64::from_bits(bits as u64);
-        self.history = history
-            .as_chunks::<HISTORY_COLUMNS>()
-            .0
-            .iter()
-            .map(|&[step, tokens, answer_loss, answer_accuracy, balance, grad_norm, lr]| Step {
-                step: step as u64,
-                answer_loss: number(answer_loss),
-                answer_accuracy: number(answer_accuracy),
-                balance: number(balance),
-                grad_norm: number(grad_norm),
-                lr: number(lr),
-                tokens: tokens as u64,
-            })
-            .collect();
+        };
+        self.history = history.chunks_exact(columns).map(read).collect();
         Ok(())
     }
 
     /// The tensors of a checkpoint that can be loaded to run the model.
     pub fn weights(&mut self, precision: Precision) -> BTreeMap<String, Saved> {
-        saved(&mut self.model, precision)
+        self.with_final_weights(|objective| objective.weights(precision))
+    }
+
+    /// Writes the model into `folder`, to be loaded.
+    ///
+    /// # Errors
+    ///
+    /// If a file cannot be written; an older one stays.
+    pub fn write_model(&mut self, folder: &Path) -> Result<(), Error> {
+        let weights = self.weights(Precision::Bf16);
+        safetensors::save(&folder.join(safetensors::WEIGHTS), weights, &BTreeMap::new())?;
+        for (name, text) in self.with_final_weights(|objective| objective.files()) {
+            let path = folder.join(name);
+            atomic::atomic_write_bytes(&path, text.as_bytes())
+                .map_err(|source| tensor::Error::Io { action: "write", path, source })?;
+        }
+        Ok(())
     }
 }
 
-const HISTORY_COLUMNS: usize = 7;
+/// Columns of the history beside the metrics: step, items, norm of the gradient, learning rate.
+const OTHER_COLUMNS: usize = 4;

@@ -4,13 +4,12 @@ use crate::model::read_to_string;
 use crate::plot;
 use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressStyle};
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
-use tensor::{Device, Precision, atomic, safetensors};
-use train::{Recipe, Step, Trainer};
+use tensor::{Device, atomic};
+use train::{Metric, Recipe, Step, Trainer};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -63,16 +62,20 @@ pub(crate) fn run(arguments: &Arguments, cpu: &Device) -> anyhow::Result<()> {
     let bar = ProgressBar::new(total).with_position(trainer.steps());
     bar.set_style(ProgressStyle::with_template("{pos}/{len} {wide_bar} {msg} {eta} left")?);
     let start = Instant::now();
-    let mut tokens = 0;
+    let mut items = 0;
+    let mut progress = Progress::new(trainer.metrics());
+    trainer.history().iter().for_each(|step| progress.see(step));
     while trainer.steps() < last && !interrupted.load(Ordering::Relaxed) {
         let step = trainer.step()?;
-        tokens += step.tokens;
-        let line = progress(&step, tokens as f64 / start.elapsed().as_secs_f64());
-        bar.set_message(line.clone());
+        items += step.items;
+        progress.see(&step);
+        let rate = items as f64 / start.elapsed().as_secs_f64();
+        let line = format!("{} {rate:.0} {}/s", progress.line(&step), trainer.unit());
         bar.inc(1);
-        if bar.is_hidden() && step.step.is_multiple_of(20) {
+        if bar.is_hidden() && (step.step.is_multiple_of(20) || progress.is_whole(&step)) {
             eprintln!("{}/{total} {line}", step.step);
         }
+        bar.set_message(line);
         if step.step.is_multiple_of(checkpoint_every) {
             write(&mut trainer, output)?;
         }
@@ -86,23 +89,38 @@ pub(crate) fn run(arguments: &Arguments, cpu: &Device) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn progress(step: &Step, tokens_per_second: f64) -> String {
-    format!(
-        "loss {:.3} accuracy {:.3} lr {:.1e} gradient {:.2} balance {:.2} {tokens_per_second:.0} tok/s",
-        step.answer_loss, step.answer_accuracy, step.lr, step.grad_norm, step.balance
-    )
+/// What was measured last: not every step measures everything.
+struct Progress {
+    values: Vec<(&'static str, Option<f64>)>,
+}
+
+impl Progress {
+    fn new(metrics: &[Metric]) -> Self {
+        Self { values: metrics.iter().map(|metric| (metric.name, None)).collect() }
+    }
+
+    fn see(&mut self, step: &Step) {
+        for (name, value) in &mut self.values {
+            *value = step.metric(name).or(*value);
+        }
+    }
+
+    /// Whether a step has measured everything.
+    fn is_whole(&self, step: &Step) -> bool {
+        self.values.iter().all(|(name, _)| step.metric(name).is_some())
+    }
+
+    fn line(&self, step: &Step) -> String {
+        let values = self.values.iter().filter_map(|(name, value)| Some((name, (*value)?)));
+        let values: String = values.map(|(name, value)| format!("{name} {value:.4} ")).collect();
+        format!("{values}lr {:.1e} gradient {:.2}", step.lr, step.grad_norm)
+    }
 }
 
 /// Writes the run, the model as a folder that can be loaded, and the curve.
 fn write(trainer: &mut Trainer, output: &Path) -> anyhow::Result<()> {
     trainer.save(&output.join(RUN))?;
-    let weights = trainer.weights(Precision::Bf16);
-    safetensors::save(&output.join(safetensors::WEIGHTS), weights, &BTreeMap::new())?;
-    let config = trainer.config().to_json();
-    atomic::atomic_write_bytes(&output.join("config.json"), config.as_bytes())?;
-    let marks = serde_json::json!({ "special_tokens": text::lookup::MARKS });
-    let marks = format!("{marks:#}\n");
-    atomic::atomic_write_bytes(&output.join("byte_tokenizer.json"), marks.as_bytes())?;
-    let curve = plot::curve(trainer.history())?;
+    trainer.write_model(output)?;
+    let curve = plot::curve(trainer.history(), trainer.metrics())?;
     Ok(atomic::atomic_write_bytes(&output.join("loss.svg"), curve.as_bytes())?)
 }

@@ -10,6 +10,7 @@ mod memory;
 mod plan;
 mod quantize;
 mod sessions;
+mod video;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

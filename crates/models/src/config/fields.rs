@@ -79,6 +79,17 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// An error if there is a field that is none of `names`: one that nobody reads is a mistake in a
+    /// file of ours.
+    pub(crate) fn only(&self, names: &[&str]) -> Result<(), Error> {
+        match self.map.keys().find(|key| !names.contains(&key.as_str())) {
+            Some(key) => {
+                Err(self.wrong(key, &format!("no such field; there are {}", names.join(", "))))
+            }
+            None => Ok(()),
+        }
+    }
+
     /// The value under any of `names`; all that are there must agree.
     fn one_of<T: PartialEq>(
         &self,

@@ -1,9 +1,10 @@
 //! Video: a diffusion transformer over latents, and the autoencoder that makes these of frames.
 //!
 //! There is one transformer, [`VideoDit`], whose layers are configured; published models are
-//! configurations of it and names of tensors ([`sana`], [`wan`]).
+//! configurations of it and names of tensors ([`sana`], [`wan`]), and so is our own ([`nano`]).
 
 pub mod dit;
+pub mod nano;
 pub mod sana;
 pub mod vae;
 pub mod wan;
@@ -13,4 +14,5 @@ mod parameters;
 mod renamed;
 
 pub use dit::{DitInput, VideoDit};
+pub use nano::NanoVideo;
 pub use vae::WanVae;

@@ -1,13 +1,17 @@
 //! One walk over the parts of a model, for training and for inference.
 
 use crate::layers::linear::{LayerNorm, Linear};
-use tensor::{Tensor, Weight};
+use crate::weights::taps_innermost;
+use std::collections::BTreeMap;
+use tensor::{Precision, Saved, Tensor, Weight};
 
 /// One parameter.
 #[derive(Debug)]
 pub(crate) enum Parameter<'a> {
     /// Of products.
     Weight(&'a mut Weight),
+    /// Of a convolution, as a matrix `[n, taps * channels]`, with the taps along each axis.
+    Conv(&'a mut Weight, &'a [usize]),
     /// Used element by element.
     Tensor(&'a mut Tensor),
 }
@@ -18,7 +22,7 @@ pub(crate) type Visit<'a> = &'a mut dyn FnMut(&str, Parameter<'_>);
 /// Shows a parameter's values, to be changed.
 pub(crate) fn values(visit: &mut dyn FnMut(&str, &mut Tensor), name: &str, of: Parameter<'_>) {
     match of {
-        Parameter::Weight(weight) => visit(name, weight.tensor_mut()),
+        Parameter::Weight(weight) | Parameter::Conv(weight, _) => visit(name, weight.tensor_mut()),
         Parameter::Tensor(tensor) => visit(name, tensor),
     }
 }
@@ -26,8 +30,32 @@ pub(crate) fn values(visit: &mut dyn FnMut(&str, &mut Tensor), name: &str, of: P
 /// Leaves only what inference needs.
 pub(crate) fn freeze(of: Parameter<'_>) {
     match of {
-        Parameter::Weight(weight) => weight.freeze(),
+        Parameter::Weight(weight) | Parameter::Conv(weight, _) => weight.freeze(),
         Parameter::Tensor(tensor) => *tensor = tensor.detach(),
+    }
+}
+
+/// Adds a parameter to what a checkpoint holds, as files have it.
+pub(crate) fn save(
+    saved: &mut BTreeMap<String, Saved>,
+    precision: Precision,
+    name: &str,
+    of: Parameter<'_>,
+) {
+    let host = |tensor: &Tensor| tensor.to_device(&tensor.device().host());
+    let tensor = match of {
+        Parameter::Weight(weight) => host(weight.tensor()),
+        Parameter::Conv(weight, taps) => taps_innermost(&host(weight.tensor()), taps),
+        Parameter::Tensor(tensor) => host(tensor),
+    };
+    let tensor = if precision == Precision::Bf16 { tensor.to_bf16() } else { tensor };
+    saved.insert(name.to_owned(), Saved::Tensor(tensor));
+}
+
+pub(crate) fn conv(linear: &mut Linear, name: &str, taps: &[usize], visit: Visit<'_>) {
+    visit(&format!("{name}.weight"), Parameter::Conv(&mut linear.weight, taps));
+    if let Some(bias) = &mut linear.bias {
+        visit(&format!("{name}.bias"), Parameter::Tensor(bias));
     }
 }
 

@@ -11,4 +11,5 @@ pub mod moe;
 mod norm;
 pub mod optimizer;
 mod rows;
+mod squares;
 pub mod token;

@@ -3,6 +3,7 @@
 use super::attention::{Context, CrossAttention, SelfAttention, Sequences};
 use super::config::DitConfig;
 use super::ffn::Ffn;
+use super::rows::Told;
 use crate::Error;
 use crate::layers::linear::LayerNorm;
 use crate::video::parameters::{self, Parameter, Visit};
@@ -100,18 +101,10 @@ pub(super) struct Modulated {
 }
 
 impl Modulated {
-    /// `shared` is of each time, `[times, 6 * hidden_size]`; rows have `times`. Of each sequence of
-    /// `len` rows the first `text_len` are of the last modality.
-    pub(super) fn new(
-        config: &DitConfig,
-        shared: &Tensor,
-        times: &[usize],
-        text_len: usize,
-        len: usize,
-    ) -> Self {
+    /// `shared` is of each pair of [`Told`], `[pairs, 6 * hidden_size]`; `rows` says which each row has.
+    pub(super) fn new(config: &DitConfig, shared: &Tensor, rows: &[Told]) -> Self {
         let modalities = config.modalities;
-        let modality = |row: usize| if row % len < text_len { modalities - 1 } else { 0 };
-        let groups = times.iter().enumerate().map(|(row, time)| time * modalities + modality(row));
+        let groups = rows.iter().map(|told| told.pair * modalities + told.modality);
         let shared = if modalities == 1 { shared.clone() } else { shared.repeat(0, modalities) };
         Self { shared, modalities, hidden_size: config.hidden_size, groups: groups.collect() }
     }

@@ -1,11 +1,12 @@
 //! What a transformer is told beside its latents: times, guidance, prompt and image.
 
 use super::config::{DitConfig, ImageConfig, TextConfig};
+use super::rows::Pair;
 use crate::Error;
 use crate::layers::linear::{Bias, LayerNorm, Linear};
 use crate::video::parameters::{self, Parameter, Visit};
 use crate::weights::{Role, Source};
-use tensor::{Activation, Device, Tensor};
+use tensor::{Activation, Tensor};
 
 /// Two products with an activation between them.
 #[derive(Debug)]
@@ -46,6 +47,8 @@ pub(crate) struct Times {
     frequencies: usize,
     time: Mlp,
     guidance: Option<Mlp>,
+    /// Of the mean of a prompt's rows.
+    pooled: Option<Linear>,
     /// From `[_, d]` to what all layers' modulations have in common, `[_, 6 d]`.
     modulation: Linear,
 }
@@ -59,24 +62,35 @@ impl Times {
             false => None,
         };
         let role = Role::Projection;
+        let pooled = match config.text.pooled {
+            true => Some(Linear::new(source, "pooled", [d, d], Bias::With, role)?),
+            false => None,
+        };
         Ok(Self {
             frequencies: config.frequencies,
             time: Mlp::new(source, "time", sizes, Activation::Silu)?,
             guidance,
+            pooled,
             modulation: Linear::new(source, "modulation", [6 * d, d], Bias::With, role)?,
         })
     }
 
-    /// Of each pair of a time and a guidance: its vector, `[_, d]`, and what layers make their
-    /// modulations of, `[_, 6 d]`.
-    pub(crate) fn forward(&self, device: &Device, pairs: &[(f32, f32)]) -> (Tensor, Tensor) {
-        let waves = |of: &dyn Fn(&(f32, f32)) -> f32| {
+    /// Of each of `pairs` its vector, `[pairs, d]`, and what layers make their modulations of,
+    /// `[pairs, 6 d]`; `text` is `[batch, rows, d]`.
+    pub(crate) fn forward(&self, pairs: &[Pair], text: &Tensor) -> (Tensor, Tensor) {
+        let waves = |of: &dyn Fn(&Pair) -> f32| {
             let rows = pairs.iter().flat_map(|pair| waves(of(pair), self.frequencies)).collect();
-            Tensor::new(device, &[pairs.len(), self.frequencies], rows)
+            Tensor::new(text.device(), &[pairs.len(), self.frequencies], rows)
         };
-        let mut vector = self.time.forward(&waves(&|pair| pair.0));
+        let mut vector = self.time.forward(&waves(&|pair| pair.time));
         if let Some(guidance) = &self.guidance {
-            vector = vector.add_scaled(1.0, &guidance.forward(&waves(&|pair| pair.1)), 1.0);
+            vector = vector.add_scaled(1.0, &guidance.forward(&waves(&|pair| pair.guidance)), 1.0);
+        }
+        if let Some(pooled) = &self.pooled {
+            let [batch, rows, d] = *text.shape() else { panic!("prompts {text:?}") };
+            let mean = text.sum_groups(1, rows).reshape(&[batch, d]).scale(1.0 / rows as f32);
+            let of_pairs = pairs.iter().map(|pair| pair.sample).collect();
+            vector = vector.add_scaled(1.0, &pooled.forward(&mean).take_rows(&of_pairs), 1.0);
         }
         let modulation = self.modulation.forward(&vector.silu());
         (vector, modulation)
@@ -86,6 +100,9 @@ impl Times {
         self.time.walk("time", visit);
         if let Some(guidance) = &mut self.guidance {
             guidance.walk("guidance", visit);
+        }
+        if let Some(pooled) = &mut self.pooled {
+            parameters::linear(pooled, "pooled", visit);
         }
         parameters::linear(&mut self.modulation, "modulation", visit);
     }

@@ -23,10 +23,16 @@ pub struct DitConfig {
     pub image: Option<ImageConfig>,
     /// Positions.
     pub rope: RopeConfig,
+    /// Whether sines and cosines of their places are added to the rows of latents.
+    pub places: bool,
     /// The layers.
     pub layers: Vec<LayerConfig>,
-    /// Kinds of rows that have modulations of their own: 1, or 2 for video and text.
+    /// Kinds of rows that have modulations of their own: 1, 2 for video and text, or 3 for video,
+    /// reference and text.
     pub modalities: usize,
+    /// Positions in time, between the prompt's and the clip's, that are a reference's; 0 if the model
+    /// has none. They are kept free where no reference is given.
+    pub reference_frames: usize,
     /// Epsilon of the layers' norms.
     pub norm_eps: f64,
     /// Epsilon of the last norm.
@@ -42,6 +48,8 @@ pub struct TextConfig {
     pub norm_eps: Option<f64>,
     /// Where its rows go.
     pub placement: TextPlacement,
+    /// Whether the mean of its rows is added to the time's vector.
+    pub pooled: bool,
 }
 
 /// Where the prompt's rows go.
@@ -181,7 +189,11 @@ impl DitConfig {
     #[track_caller]
     pub(super) fn check(&self) {
         let packed = self.text.placement == TextPlacement::Packed;
-        assert!((1..=2).contains(&self.modalities), "{} modalities", self.modalities);
+        assert!((1..=3).contains(&self.modalities), "{} modalities", self.modalities);
+        assert!(
+            packed || self.reference_frames == 0,
+            "a reference beside a prompt that is not packed"
+        );
         assert!(self.rope.dims.iter().all(|dim| dim % 2 == 0), "rotated dims {:?}", self.rope.dims);
         for layer in &self.layers {
             let grid = matches!(layer.ffn, FfnConfig::GluConv { .. })

@@ -16,6 +16,9 @@ pub struct DitInput {
     pub text_mask: Option<Vec<bool>>,
     /// Rows of the image encoder, `[images, rows, dim]`.
     pub image: Option<Tensor>,
+    /// Latents of a reference picture, `[batch, in_channels, frames, height, width]`, for models that
+    /// have places for them.
+    pub reference: Option<Tensor>,
     /// A time for each sample, or for each token of each sample.
     pub times: Vec<f32>,
     /// The strength of guidance of each sample, for models that ask for it.
@@ -103,6 +106,7 @@ impl VideoDit {
             }
             _ => (),
         }
+        self.check_reference(input)?;
         let name = "encoder_hidden_states_image";
         match (&input.image, config.image) {
             (None, _) => Ok(()),
@@ -124,5 +128,30 @@ impl VideoDit {
                 if fits { Ok(()) } else { wrong(name, found(image), expected) }
             }
         }
+    }
+
+    fn check_reference(&self, input: &DitInput) -> Result<(), Error> {
+        let Some(reference) = &input.reference else { return Ok(()) };
+        let config = &self.config;
+        let (batch, channels) = (input.batch(), config.in_channels);
+        let fits = match *reference.shape() {
+            [n, c, frames, height, width] => {
+                let [frames, height, width] = config.grid([frames, height, width]);
+                let max = config.rope.max_positions;
+                (n, c) == (batch, channels)
+                    && (1..=config.reference_frames).contains(&frames)
+                    && [height, width].iter().all(|side| (1..=max).contains(side))
+            }
+            _ => false,
+        };
+        let expected = match config.reference_frames {
+            0 => "none: the model has no places for one".to_owned(),
+            frames => format!(
+                "[{batch}, {channels}, frames, height, width] of 1 to {frames} patches of {:?} in time",
+                config.patch_size
+            ),
+        };
+        let found = format!("shape {:?}", reference.shape());
+        if fits { Ok(()) } else { Err(Error::Input { name: "reference", found, expected }) }
     }
 }

@@ -9,7 +9,11 @@
 //!
 //! Times are per row: all rows of a sample usually have one, frames that are given have others. Rows
 //! with the same time share their modulation. Sources: arXiv:2310.00426 (one table per layer beside a
-//! projection that all share), arXiv:2509.24695, arXiv:2503.20314.
+//! projection that all share), arXiv:2509.24695, arXiv:2503.20314, arXiv:2403.03206 (the prompt's mean
+//! beside the time).
+//!
+//! Where the prompt is packed a sequence is its rows, then those of a reference picture, then the
+//! clip's. What is given is clean: rows of prompt and reference have time 0.
 
 mod attention;
 mod block;
@@ -17,6 +21,7 @@ mod condition;
 pub mod config;
 mod ffn;
 mod input;
+mod rows;
 
 pub use input::DitInput;
 
@@ -28,9 +33,9 @@ use attention::{Context, Sequences};
 use block::{Block, Modulated, modulate, plain_norm};
 use condition::{Image, Text, Times};
 use config::{DitConfig, TextPlacement};
-use std::collections::BTreeMap;
+use rows::{Rows, Told};
 use std::sync::Arc;
-use tensor::{Angles, Tensor, Window};
+use tensor::{Tensor, Window};
 
 /// The model with its weights.
 #[derive(Debug)]
@@ -107,45 +112,62 @@ impl VideoDit {
         if let Err(error) = self.check(input) {
             panic!("{error}");
         }
-        let d = self.config.hidden_size;
         let (batch, grid) = (input.batch(), self.config.grid(input.size()));
-        let video_len: usize = grid.iter().product();
+        let video = self.patches(&input.latents);
+        let text = self.text.forward(&input.text); // [batch, rows, d]
+        let reference = input.reference.as_ref().map(|reference| self.patches(reference));
+        let rows = Rows::new(&self.config, &text, input.reference.as_ref(), grid);
+        let parts: Vec<&Tensor> = match self.config.text.placement {
+            TextPlacement::Cross => vec![&video],
+            TextPlacement::Packed => {
+                [Some(&text), reference.as_ref(), Some(&video)].into_iter().flatten().collect()
+            }
+        };
+        let mut x = Tensor::cat(&parts, 1).reshape(&[batch * rows.len(), self.config.hidden_size]);
+        if self.config.places {
+            x = self.placed(&x, &rows, batch);
+        }
+        let sequences = Sequences {
+            batch,
+            len: rows.len(),
+            grid,
+            angles: Arc::new(rows.angles(&self.config.rope)),
+            pairing: self.config.rope.pairing,
+        };
+        let context = self.context(input, &text);
+        let told = rows.told(&self.config, input);
+        let (vectors, shared) = self.times.forward(&told.pairs, &text);
+        let modulated = Modulated::new(&self.config, &shared, &told.groups);
+        for block in &self.blocks {
+            x = block.forward(&x, &modulated, &sequences, &context);
+        }
+        self.predict(&x, &vectors, &told.groups, &sequences, &rows)
+    }
+
+    /// Rows with what their places add.
+    fn placed(&self, x: &Tensor, rows: &Rows, batch: usize) -> Tensor {
+        let d = self.config.hidden_size;
+        let places = rows.places(x.device(), d);
+        let text = Tensor::zeros(x.device(), &[rows.len() - places.rows(), d]);
+        let one = Tensor::cat(&[&text, &places], 0);
+        let all: Vec<&Tensor> = std::iter::repeat_n(&one, batch).collect();
+        x.add_scaled(1.0, &Tensor::cat(&all, 0), 1.0)
+    }
+
+    /// Latents `[batch, in_channels, frames, height, width]` as rows, `[batch, rows, hidden_size]`.
+    fn patches(&self, latents: &Tensor) -> Tensor {
         let window = Window {
             kernel: self.config.patch_size,
             stride: self.config.patch_size,
             padding: [[0; 2]; 3],
         };
-        let latents = input.latents.permute(&[0, 2, 3, 4, 1]);
-        let patches = latents.conv(&self.patch_embedding.weight, &window);
-        let mut x = patches.reshape(&[batch * video_len, d]);
-        if let Some(bias) = &self.patch_embedding.bias {
-            x = x.add_row(bias);
+        let patches = latents.permute(&[0, 2, 3, 4, 1]).conv(&self.patch_embedding.weight, &window);
+        let (batch, d) = (latents.shape()[0], self.config.hidden_size);
+        let x = patches.reshape(&[batch, patches.len() / batch / d, d]);
+        match &self.patch_embedding.bias {
+            Some(bias) => x.add_row(bias),
+            None => x,
         }
-        let text = self.text.forward(&input.text); // [batch, rows, d]
-        let text_len = match self.config.text.placement {
-            TextPlacement::Cross => 0,
-            TextPlacement::Packed => text.shape()[1],
-        };
-        if text_len > 0 {
-            let video = x.reshape(&[batch, video_len, d]);
-            x = Tensor::cat(&[&text, &video], 1).reshape(&[batch * (text_len + video_len), d]);
-        }
-        let len = text_len + video_len;
-        let sequences = Sequences {
-            batch,
-            len,
-            grid,
-            angles: Arc::new(self.angles(text_len, grid)),
-            pairing: self.config.rope.pairing,
-        };
-        let context = self.context(input, &text);
-        let (pairs, groups) = self.times_of(input, text_len, video_len);
-        let (vectors, shared) = self.times.forward(x.device(), &pairs);
-        let modulated = Modulated::new(&self.config, &shared, &groups, text_len, len);
-        for block in &self.blocks {
-            x = block.forward(&x, &modulated, &sequences, &context);
-        }
-        self.predict(&x, &vectors, &groups, &sequences, text_len)
     }
 
     /// Norm and projection of the video's rows, patches put together.
@@ -153,17 +175,17 @@ impl VideoDit {
         &self,
         x: &Tensor,
         vectors: &Tensor,
-        groups: &[usize],
+        groups: &[Told],
         sequences: &Sequences,
-        text_len: usize,
+        rows: &Rows,
     ) -> Tensor {
         let &Sequences { batch, len, grid, .. } = sequences;
         let d = self.config.hidden_size;
-        let video_len = len - text_len;
-        let x =
-            x.reshape(&[batch, len, d]).narrow(1, text_len..len).reshape(&[batch * video_len, d]);
-        let groups: Arc<[usize]> =
-            (0..batch * len).filter(|row| row % len >= text_len).map(|row| groups[row]).collect();
+        let x = x.reshape(&[batch, len, d]).narrow(1, rows.video());
+        let x = x.reshape(&[batch * rows.video().len(), d]);
+        let of_video =
+            groups.iter().enumerate().filter(|(row, _)| rows.video().contains(&(row % len)));
+        let groups: Arc<[usize]> = of_video.map(|(_, told)| told.pair).collect();
         let tables = self.head_table.reshape(&[2, d]);
         let [shift, scale] = [0, 1].map(|i| {
             vectors.add_row(&tables.narrow(0, i..i + 1).reshape(&[d])) // [groups, d]
@@ -176,25 +198,6 @@ impl VideoDit {
             self.head.forward(&n).reshape(&[batch, frames, height, width, pt, ph, pw, channels]);
         let shape = [batch, channels, frames * pt, height * ph, width * pw];
         patches.permute(&[0, 7, 1, 4, 2, 5, 3, 6]).reshape(&shape)
-    }
-
-    /// Angles of the tokens of one sample: the prompt's rows along the first axis, then the video's
-    /// grid after them.
-    fn angles(&self, text_len: usize, [frames, height, width]: [usize; 3]) -> Angles {
-        let rope = &self.config.rope;
-        let text = (0..text_len).map(|row| [row, 0, 0]);
-        let video = (0..frames * height * width)
-            .map(|i| [text_len + i / width / height, i / width % height, i % width]);
-        let angles = text.chain(video).flat_map(|position| {
-            (0..3).flat_map(move |axis| {
-                let dim = rope.dims[axis];
-                (0..dim / 2).map(move |i| {
-                    let frequency = 1.0 / rope.theta.powf(2.0 * i as f64 / dim as f64);
-                    position[axis] as f64 * frequency
-                })
-            })
-        });
-        Angles::new(rope.dims.iter().sum::<usize>() / 2, angles)
     }
 
     /// The rows for cross-attention: of each sample those of its image, then those of its prompt that
@@ -227,32 +230,6 @@ impl VideoDit {
             spans.push(start..kept.len());
         }
         Context { rows: rows.take_rows(&kept.into()), spans }
-    }
-
-    /// The different pairs of time and guidance, and which of them each row has; the prompt's rows
-    /// have that of the first token of their sample.
-    fn times_of(
-        &self,
-        input: &DitInput,
-        text_len: usize,
-        video_len: usize,
-    ) -> (Vec<(f32, f32)>, Vec<usize>) {
-        let (mut known, mut pairs, mut groups) = (BTreeMap::new(), Vec::new(), Vec::new());
-        let batch = input.batch();
-        let per_sample = input.times.len() / batch.max(1);
-        for (sample, row) in
-            (0..batch).flat_map(|i| (0..text_len + video_len).map(move |row| (i, row)))
-        {
-            let token = row.saturating_sub(text_len).min(per_sample - 1);
-            let guidance = input.guidance.as_ref().map_or(0.0, |guidance| guidance[sample]);
-            let pair = (input.times[sample * per_sample + token], guidance);
-            let group = *known.entry((pair.0.to_bits(), pair.1.to_bits())).or_insert_with(|| {
-                pairs.push(pair);
-                pairs.len() - 1
-            });
-            groups.push(group);
-        }
-        (pairs, groups)
     }
 
     /// Calls `visit` with every parameter and our name of it, in the shape that products have.

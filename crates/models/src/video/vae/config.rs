@@ -59,14 +59,18 @@ impl WanVaeConfig {
     ///
     /// If it is not JSON, of another class, or has values that a model cannot have.
     pub fn from_json(text: &[u8], path: &Path) -> Result<Self, Error> {
-        let fields = Fields::parse(text, path)?;
+        Self::from_fields(&Fields::parse(text, path)?)
+    }
+
+    /// The same where the object is a part of another.
+    pub(crate) fn from_fields(fields: &Fields<'_>) -> Result<Self, Error> {
         fields.refuse_unless("_class_name", |v| v == CLASS, &format!("\"{CLASS}\""))?;
-        let base_dim = size(&fields, "base_dim", 1 << 16, 96)?;
+        let base_dim = size(fields, "base_dim", 1 << 16, 96)?;
         let sizes = "a list of 1 to 16 integers from 1 to 1024";
         let multiple = |v: &serde_json::Value| {
             v.as_u64().filter(|n| (1..=1024).contains(n)).map(|n| n as usize)
         };
-        let dim_mult = list(&fields, "dim_mult", sizes, multiple)?.unwrap_or(vec![1, 2, 4, 4]);
+        let dim_mult = list(fields, "dim_mult", sizes, multiple)?.unwrap_or(vec![1, 2, 4, 4]);
         if !(1..=16).contains(&dim_mult.len()) {
             return Err(fields.wrong("dim_mult", sizes));
         }
@@ -74,42 +78,63 @@ impl WanVaeConfig {
         let expected = format!(
             "a list of {steps} or more truth values, at most {MAX_TIME_LEVELS} of the first {steps} true"
         );
-        let flags = list(&fields, "temperal_downsample", &expected, serde_json::Value::as_bool)?;
+        let flags = list(fields, "temperal_downsample", &expected, serde_json::Value::as_bool)?;
         let temperal_downsample = flags.unwrap_or(vec![false, true, true]);
         let in_time = temperal_downsample.iter().take(steps).filter(|flag| **flag).count();
         if temperal_downsample.len() < steps || in_time > MAX_TIME_LEVELS {
             return Err(fields.wrong("temperal_downsample", &expected));
         }
-        let z_dim = size(&fields, "z_dim", 1 << 16, 16)?;
+        let z_dim = size(fields, "z_dim", 1 << 16, 16)?;
         let statistics = |name: &str, released: &[f32]| {
             let kind = if name == "latents_std" { "numbers above 0" } else { "numbers" };
             let numbers = format!("a list of {z_dim} {kind}, one for each of `z_dim` channels");
             let read = |v: &serde_json::Value| {
                 v.as_f64().map(|x| x as f32).filter(|x| name != "latents_std" || *x > 0.0)
             };
-            let own = list(&fields, name, &numbers, read)?;
+            let own = list(fields, name, &numbers, read)?;
             let values = own.unwrap_or_else(|| released.to_vec());
             if values.len() == z_dim { Ok(values) } else { Err(fields.wrong(name, &numbers)) }
         };
         let config = Self {
             base_dim,
-            decoder_base_dim: size_or_null(&fields, "decoder_base_dim", 1 << 16, base_dim)?
+            decoder_base_dim: size_or_null(fields, "decoder_base_dim", 1 << 16, base_dim)?
                 .unwrap_or(base_dim),
             z_dim,
-            num_res_blocks: size(&fields, "num_res_blocks", 1000, 2)?,
-            attn_scales: list(&fields, "attn_scales", "a list of numbers", |v| v.as_f64())?
+            num_res_blocks: size(fields, "num_res_blocks", 1000, 2)?,
+            attn_scales: list(fields, "attn_scales", "a list of numbers", |v| v.as_f64())?
                 .unwrap_or_default(),
             temperal_downsample,
             is_residual: fields.flag("is_residual")?.unwrap_or(false),
-            in_channels: size(&fields, "in_channels", 1 << 16, 3)?,
-            out_channels: size(&fields, "out_channels", 1 << 16, 3)?,
+            in_channels: size(fields, "in_channels", 1 << 16, 3)?,
+            out_channels: size(fields, "out_channels", 1 << 16, 3)?,
             patch_size: fields.optional_size(&["patch_size"], 64)?.unwrap_or(1),
             latents_mean: statistics("latents_mean", &MEAN)?,
             latents_std: statistics("latents_std", &STD)?,
             dim_mult,
         };
-        config.check(&fields)?;
+        config.check(fields)?;
         Ok(config)
+    }
+
+    /// The text of a `config.json` that [`from_json`](Self::from_json) reads back.
+    pub fn to_json(&self) -> String {
+        let value = serde_json::json!({
+            "_class_name": CLASS,
+            "base_dim": self.base_dim,
+            "decoder_base_dim": self.decoder_base_dim,
+            "z_dim": self.z_dim,
+            "dim_mult": self.dim_mult,
+            "num_res_blocks": self.num_res_blocks,
+            "attn_scales": self.attn_scales,
+            "temperal_downsample": self.temperal_downsample,
+            "is_residual": self.is_residual,
+            "in_channels": self.in_channels,
+            "out_channels": self.out_channels,
+            "patch_size": self.patch_size,
+            "latents_mean": self.latents_mean,
+            "latents_std": self.latents_std,
+        });
+        format!("{value:#}\n")
     }
 
     /// What fields have to do with each other.

@@ -107,7 +107,7 @@ impl CausalConv {
     }
 
     pub(super) fn walk(&mut self, name: &str, visit: Visit<'_>) {
-        parameters::linear(&mut self.linear, name, visit);
+        parameters::conv(&mut self.linear, name, &self.kernel, visit);
     }
 }
 
@@ -150,7 +150,7 @@ impl FrameConv {
     }
 
     pub(super) fn walk(&mut self, name: &str, visit: Visit<'_>) {
-        parameters::linear(&mut self.linear, name, visit);
+        parameters::conv(&mut self.linear, name, &self.window.kernel[1..], visit);
     }
 }
 

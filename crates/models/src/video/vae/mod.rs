@@ -23,7 +23,8 @@ use config::WanVaeConfig;
 use conv::{CausalConv, Stream, frames};
 use decoder::Decoder;
 use encoder::Encoder;
-use tensor::{Checkpoint, Device, Tensor};
+use std::collections::BTreeMap;
+use tensor::{Checkpoint, Device, Precision, Saved, Tensor};
 
 /// Frames that are encoded at once, after the first: what two levels that halve them need.
 const FRAMES_AT_ONCE: usize = 4;
@@ -161,9 +162,11 @@ impl WanVae {
         let end = 1 + (frames(&x) - 1) / FRAMES_AT_ONCE * FRAMES_AT_ONCE;
         let mut stream = Stream::default();
         let mut parts = Vec::new();
-        let starts = [0].into_iter().chain((1..end).step_by(step));
+        // Frames that are the first piece and the second are one, which layers treat as both.
+        let first = if end - 1 <= step { end } else { 1 };
+        let starts = [0].into_iter().chain((first..end).step_by(step));
         for start in starts {
-            let stop = if start == 0 { 1 } else { end.min(start + step) };
+            let stop = if start == 0 { first } else { end.min(start + step) };
             stream.begin();
             parts.push(self.encoder.forward(&x.narrow(1, start..stop), &mut stream));
         }
@@ -234,6 +237,25 @@ impl WanVae {
     /// matrices, `[n, taps * channels]`.
     pub fn for_each_parameter(&mut self, visit: &mut dyn FnMut(&str, &mut Tensor)) {
         self.walk(&mut |name, parameter| parameters::values(visit, name, parameter));
+    }
+
+    /// The tensors of a checkpoint in the layout of diffusers.
+    pub fn saved(&mut self, precision: Precision) -> BTreeMap<String, Saved> {
+        let mut saved = BTreeMap::new();
+        self.walk(&mut |name, parameter| parameters::save(&mut saved, precision, name, parameter));
+        saved
+    }
+
+    /// Sets what [`normalize`](Self::normalize) takes away and divides by.
+    ///
+    /// # Panics
+    ///
+    /// If there is not one of each for each channel.
+    #[track_caller]
+    pub fn set_statistics(&mut self, mean: Vec<f32>, std: Vec<f32>) {
+        let z = self.config.z_dim;
+        assert_eq!((mean.len(), std.len()), (z, z), "statistics of {z} channels");
+        (self.config.latents_mean, self.config.latents_std) = (mean, std);
     }
 
     /// Leaves only what inference needs.

@@ -45,6 +45,7 @@ fn transformer(call: &Call<'_>, model: &VideoDit) -> anyhow::Result<Outputs> {
         text: text?,
         text_mask,
         image: optional("encoder_hidden_states_image")?,
+        reference: None,
         times: times?.to_vec(),
         guidance: optional("guidance")?.map(|guidance| guidance.to_vec()),
     };
