@@ -108,6 +108,17 @@ impl Kind {
         }
     }
 
+    /// `status_code` of MiniMax's envelope, as its list of errors has them.
+    fn minimax(self) -> u32 {
+        match self {
+            Self::Unauthorized => 1004,
+            Self::Busy => 1002,
+            Self::RequestTimeout => 1001,
+            Self::Server | Self::Unavailable => 1000,
+            _ => 2013,
+        }
+    }
+
     /// `type` of Anthropic's envelope.
     fn anthropic(self) -> &'static str {
         match self {
@@ -129,14 +140,22 @@ impl Kind {
 pub(crate) enum Dialect {
     OpenAi,
     Anthropic,
+    MiniMax,
 }
 
 impl Dialect {
     /// The one spoken below `path`.
     pub(crate) fn of(path: &str) -> Self {
         let rest = path.strip_prefix("/v1/messages");
-        let anthropic = rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-        if anthropic { Self::Anthropic } else { Self::OpenAi }
+        if rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/')) {
+            return Self::Anthropic;
+        }
+        match path {
+            "/v1/video_generation" | "/v1/query/video_generation" | "/v1/files/retrieve" => {
+                Self::MiniMax
+            }
+            _ => Self::OpenAi,
+        }
     }
 }
 
@@ -190,6 +209,10 @@ impl Error {
                     "request_id": id,
                 })
             }
+            Dialect::MiniMax => serde_json::json!({"base_resp": {
+                "status_code": self.kind.minimax(),
+                "status_msg": self.message,
+            }}),
         }
     }
 

@@ -91,7 +91,7 @@ pub(crate) fn run(arguments: &Arguments, device: &Device) -> anyhow::Result<()> 
         _ = writeln!(std::io::stderr(), "serving `{name}` at http://{address}");
     };
     let device = device.clone();
-    let load = move || {
+    let load = move |app: &App| {
         let room = plan.room();
         let served = plan.load(&device).map_err(Failed)?;
         _ = writeln!(
@@ -100,7 +100,8 @@ pub(crate) fn run(arguments: &Arguments, device: &Device) -> anyhow::Result<()> 
             served.context,
             HumanBytes(room)
         );
-        Ok(served)
+        app.add(served);
+        Ok(())
     };
     Ok(server::run::<Failed>(address, &app, listening, load)?)
 }
