@@ -24,6 +24,7 @@ const TARGETS: [&str; 14] = [
     "sound",
     "clip",
     "tower",
+    "session",
 ];
 
 /// How long a process may run beyond its time: others may use the machine.
