@@ -1,6 +1,6 @@
 //! `fulgurite video`: a clip and its frame report.
 
-mod model;
+pub(crate) mod model;
 mod output;
 mod pictures;
 
