@@ -34,7 +34,7 @@ pub use session::session;
 pub type Target = fn(&[u8]);
 
 /// All targets by name.
-pub const TARGETS: [(&str, Target); 14] = [
+pub const TARGETS: [(&str, Target); 15] = [
     ("config", config),
     ("safetensors_header", safetensors_header),
     ("index", index),
