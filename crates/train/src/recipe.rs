@@ -39,6 +39,8 @@ pub struct Recipe {
     pub stages: Vec<Stage>,
     /// What a video model reads and how.
     pub flow: Option<Flow>,
+    /// What an autoencoder reads and how it is judged.
+    pub autoencoder: Option<Autoencoder>,
     /// Steps between two checkpoints.
     pub checkpoint_every: u64,
     /// Steps between two measurements on held-out data; the last step always has one. Never if not
@@ -61,6 +63,19 @@ pub enum Kind {
     Lookup,
     /// A video model, by flow matching.
     Flow,
+    /// A video autoencoder.
+    Autoencoder,
+}
+
+impl Kind {
+    /// The field of a recipe that only this kind has.
+    fn section(self) -> &'static str {
+        match self {
+            Self::Lookup => "stages",
+            Self::Autoencoder => "autoencoder",
+            Self::Flow => "flow",
+        }
+    }
 }
 
 /// The precision of products.
@@ -114,6 +129,122 @@ pub struct Optimizer {
     pub balance_loss: Option<f64>,
 }
 
+/// What an autoencoder reads and how it is judged; see `objective/autoencoder.rs`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Autoencoder {
+    /// Number of steps.
+    pub steps: u64,
+    /// Differences of pixels, from -1 to 1, below which their squares count.
+    pub smooth: f32,
+    /// Weight of the differences between neighbours.
+    pub gradient_difference: f32,
+    /// Weight of the divergence of latents from the standard normal distribution.
+    pub kl: f32,
+    /// What a step reads: all of these that are due. The clips that are measured are as those that
+    /// the last step reads.
+    pub batches: Vec<ClipBatch>,
+}
+
+/// Clips of one shape.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClipBatch {
+    /// What they show.
+    pub of: ClipsOf,
+    /// How many of them.
+    pub clips: usize,
+    /// Frames of each.
+    pub frames: usize,
+    /// Pixels along each side.
+    pub size: usize,
+    /// Read at steps that are a multiple of this,
+    #[serde(default = "one")]
+    pub every: u64,
+    /// from this step on
+    #[serde(default = "one")]
+    pub from: u64,
+    /// to this one, or to the last.
+    pub until: Option<u64>,
+}
+
+/// A number that stands for no choice.
+fn one() -> u64 {
+    1
+}
+
+impl ClipBatch {
+    /// Whether step `step` reads it.
+    pub(crate) fn is_due(&self, step: u64) -> bool {
+        let range = self.from..=self.until.unwrap_or(u64::MAX);
+        range.contains(&step) && step.is_multiple_of(self.every)
+    }
+}
+
+/// What clips show.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum ClipsOf {
+    /// Objects that move.
+    Scenes,
+    /// Pictures of subjects alone.
+    References,
+}
+
+impl Autoencoder {
+    fn check(&self) -> Result<(), String> {
+        let wrong = |field: &str, found: String, expected: &str| {
+            Err(format!("`autoencoder.{field}` is {found}, expected {expected}"))
+        };
+        if !(1..=MAX_STEPS).contains(&self.steps) {
+            return wrong("steps", self.steps.to_string(), &format!("1 to {MAX_STEPS}"));
+        }
+        for (field, value, least) in [
+            ("smooth", self.smooth, 1e-6),
+            ("gradient_difference", self.gradient_difference, 0.0),
+            ("kl", self.kl, 0.0),
+        ] {
+            if !(least..=1e6).contains(&value) {
+                return wrong(field, value.to_string(), &format!("a number from {least:e} to 1e6"));
+            }
+        }
+        // Batches of every step, one after the other, have to leave no gap.
+        let mut next = 1;
+        let mut always: Vec<_> = self.batches.iter().filter(|batch| batch.every == 1).collect();
+        always.sort_by_key(|batch| batch.from);
+        for batch in always.iter().filter(|batch| batch.of == ClipsOf::Scenes) {
+            if batch.from <= next {
+                next = next.max(batch.until.unwrap_or(MAX_STEPS).saturating_add(1));
+            }
+        }
+        if next <= self.steps {
+            let found = format!("without scenes of `every = 1` at step {next}");
+            return wrong("batches", found, "some for each step");
+        }
+        for (i, batch) in self.batches.iter().enumerate() {
+            let &ClipBatch { of, clips, frames, size, every, from, until } = batch;
+            for (field, found, most) in [
+                ("clips", clips as u64, 4096),
+                ("frames", frames as u64, 1024),
+                ("size", size as u64, 4096),
+                ("every", every, MAX_STEPS),
+                ("from", from, MAX_STEPS),
+                ("until", until.unwrap_or(1), MAX_STEPS),
+            ] {
+                if !(1..=most).contains(&found) {
+                    let field = format!("batches[{i}].{field}");
+                    return wrong(&field, found.to_string(), &format!("1 to {most}"));
+                }
+            }
+            if of == ClipsOf::References && frames != 1 {
+                let field = format!("batches[{i}].frames");
+                return wrong(&field, frames.to_string(), "1, as references are pictures");
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Optimizer {
     /// The learning rate of step `step` of `total`, counted from 1.
     pub fn lr_at(&self, step: u64, total: u64) -> f64 {
@@ -157,13 +288,7 @@ impl Recipe {
         let wrong = |reason: String| Error::Recipe { path: path.to_owned(), reason };
         let recipe: Self = toml::from_str(text).map_err(|error| wrong(error.to_string()))?;
         recipe.check_numbers().map_err(wrong)?;
-        match recipe.objective {
-            Kind::Lookup => recipe.check_lookup().map_err(wrong)?,
-            Kind::Flow => match &recipe.flow {
-                Some(flow) => flow.check().map_err(wrong)?,
-                None => return Err(wrong("`flow` is missing".to_owned())),
-            },
-        }
+        recipe.check_sections().map_err(wrong)?;
         Ok(recipe)
     }
 
@@ -194,6 +319,28 @@ impl Recipe {
             }
         }
         Ok(())
+    }
+
+    /// What only some objectives have is there for them, and for no others.
+    fn check_sections(&self) -> Result<(), String> {
+        let found = [
+            (Kind::Lookup, !self.stages.is_empty()),
+            (Kind::Autoencoder, self.autoencoder.is_some()),
+            (Kind::Flow, self.flow.is_some()),
+        ];
+        for (kind, is_there) in found {
+            let section = kind.section();
+            if kind != self.objective && is_there {
+                let own = self.objective.section();
+                return Err(format!("`{section}` is for another `objective`, whose is `{own}`"));
+            }
+        }
+        let missing = || Err(format!("`{}` is missing", self.objective.section()));
+        match self.objective {
+            Kind::Lookup => self.check_lookup(),
+            Kind::Autoencoder => self.autoencoder.as_ref().map_or_else(missing, Autoencoder::check),
+            Kind::Flow => self.flow.as_ref().map_or_else(missing, Flow::check),
+        }
     }
 
     /// What only lookup models need.
@@ -252,6 +399,7 @@ impl Recipe {
         match self.objective {
             Kind::Lookup => self.stages.iter().map(|stage| stage.steps).sum(),
             Kind::Flow => self.flow.as_ref().map_or(0, |flow| flow.steps),
+            Kind::Autoencoder => self.autoencoder.as_ref().map_or(0, |section| section.steps),
         }
     }
 }
