@@ -13,11 +13,11 @@ use video::Nano;
 const WORDS: &str = "words.json";
 
 /// A model that is loaded.
-pub(super) struct Model {
-    pub(super) nano: Nano,
-    pub(super) words: Words,
+pub(crate) struct Model {
+    pub(crate) nano: Nano,
+    pub(crate) words: Words,
     /// What `--model` calls it.
-    pub(super) name: String,
+    pub(crate) name: String,
 }
 
 impl Model {
@@ -26,7 +26,7 @@ impl Model {
     /// # Errors
     ///
     /// If files are missing or not those of such a model.
-    pub(super) fn open(folder: Option<&Path>, device: &Device) -> anyhow::Result<Self> {
+    pub(crate) fn open(folder: Option<&Path>, device: &Device) -> anyhow::Result<Self> {
         let Some(folder) = folder else { return Self::embedded(device) };
         let path = folder.join("config.json");
         let config = NanoConfig::from_json(read_to_string(&path)?.as_bytes(), &path)?;
