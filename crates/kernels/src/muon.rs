@@ -51,10 +51,42 @@ pub fn muon(
         return;
     }
     let size = rows * cols;
-    let matrices = param.chunks_exact_mut(size).zip(m.chunks_exact_mut(size));
-    let mut matrices: Vec<_> = matrices.zip(grad.chunks_exact(size)).collect();
-    exec.threads.for_each_chunk(&mut matrices, 1, |_, matrix| {
-        let ((param, m), grad) = &mut matrix[0];
+    let parts = param.chunks_exact_mut(size).zip(m.chunks_exact_mut(size));
+    let parts = parts.zip(grad.chunks_exact(size));
+    let mut matrices: Vec<_> = parts.map(|((param, m), grad)| Matrix { param, grad, m }).collect();
+    muon_each(exec, settings, [rows, cols], &mut matrices, grad_scale);
+}
+
+/// A matrix, its gradient and the sum of its gradients so far.
+#[derive(Debug)]
+pub struct Matrix<'a> {
+    /// The matrix.
+    pub param: &'a mut [f32],
+    /// The gradient.
+    pub grad: &'a [f32],
+    /// The sum.
+    pub m: &'a mut [f32],
+}
+
+/// [`muon`] of matrices that are not in one place, all of one shape.
+///
+/// # Panics
+///
+/// If lengths disagree.
+#[track_caller]
+pub fn muon_each(
+    exec: &Exec,
+    settings: &Muon,
+    [rows, cols]: [usize; 2],
+    matrices: &mut [Matrix<'_>],
+    grad_scale: f32,
+) {
+    let size = rows * cols;
+    for Matrix { param, grad, m } in &*matrices {
+        assert_eq!((param.len(), grad.len(), m.len()), (size, size, size), "[{rows}, {cols}]");
+    }
+    exec.threads.for_each_chunk(matrices, 1, |_, matrix| {
+        let Matrix { param, grad, m } = &mut matrix[0];
         let mut x = exec.buffers.take(size);
         for ((x, m), g) in x.iter_mut().zip(&mut **m).zip(*grad) {
             *m = settings.momentum * *m + grad_scale * g;

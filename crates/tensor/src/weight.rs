@@ -15,7 +15,7 @@ pub enum Precision {
     /// Rounded to bf16; the f32 values remain what the optimizer changes. On levels with a unit for
     /// bf16 (`avx512_bf16`, `amx_bf16`) activations are rounded to bf16 as they enter the product,
     /// and gradients as they enter that for the gradient of activations; those of weights are
-    /// products in f32.
+    /// products in f32, but of convolutions with strides of 1, where both sides are rounded.
     Bf16,
 }
 

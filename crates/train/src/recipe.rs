@@ -1,7 +1,9 @@
 //! The file that says how a model is trained.
 
+mod autoencoder;
 mod flow;
 
+pub use autoencoder::{Autoencoder, ClipBatch, ClipsOf};
 pub use flow::Flow;
 
 use crate::Error;
@@ -37,6 +39,8 @@ pub struct Recipe {
     /// What a lookup model reads, stage by stage.
     #[serde(default)]
     pub stages: Vec<Stage>,
+    /// What an autoencoder reads and how it is judged.
+    pub autoencoder: Option<Autoencoder>,
     /// What a video model reads and how.
     pub flow: Option<Flow>,
     /// Steps between two checkpoints.
@@ -59,8 +63,21 @@ pub enum Kind {
     /// A language model that looks things up in text.
     #[default]
     Lookup,
+    /// A video autoencoder.
+    Autoencoder,
     /// A video model, by flow matching.
     Flow,
+}
+
+impl Kind {
+    /// The field of a recipe that only this kind has.
+    fn section(self) -> &'static str {
+        match self {
+            Self::Lookup => "stages",
+            Self::Autoencoder => "autoencoder",
+            Self::Flow => "flow",
+        }
+    }
 }
 
 /// The precision of products.
@@ -157,13 +174,7 @@ impl Recipe {
         let wrong = |reason: String| Error::Recipe { path: path.to_owned(), reason };
         let recipe: Self = toml::from_str(text).map_err(|error| wrong(error.to_string()))?;
         recipe.check_numbers().map_err(wrong)?;
-        match recipe.objective {
-            Kind::Lookup => recipe.check_lookup().map_err(wrong)?,
-            Kind::Flow => match &recipe.flow {
-                Some(flow) => flow.check().map_err(wrong)?,
-                None => return Err(wrong("`flow` is missing".to_owned())),
-            },
-        }
+        recipe.check_sections().map_err(wrong)?;
         Ok(recipe)
     }
 
@@ -194,6 +205,28 @@ impl Recipe {
             }
         }
         Ok(())
+    }
+
+    /// What only some objectives have is there for them, and for no others.
+    fn check_sections(&self) -> Result<(), String> {
+        let found = [
+            (Kind::Lookup, !self.stages.is_empty()),
+            (Kind::Autoencoder, self.autoencoder.is_some()),
+            (Kind::Flow, self.flow.is_some()),
+        ];
+        for (kind, is_there) in found {
+            let section = kind.section();
+            if kind != self.objective && is_there {
+                let own = self.objective.section();
+                return Err(format!("`{section}` is for another `objective`, whose is `{own}`"));
+            }
+        }
+        let missing = || Err(format!("`{}` is missing", self.objective.section()));
+        match self.objective {
+            Kind::Lookup => self.check_lookup(),
+            Kind::Autoencoder => self.autoencoder.as_ref().map_or_else(missing, Autoencoder::check),
+            Kind::Flow => self.flow.as_ref().map_or_else(missing, Flow::check),
+        }
     }
 
     /// What only lookup models need.
@@ -251,6 +284,7 @@ impl Recipe {
     pub fn total_steps(&self) -> u64 {
         match self.objective {
             Kind::Lookup => self.stages.iter().map(|stage| stage.steps).sum(),
+            Kind::Autoencoder => self.autoencoder.as_ref().map_or(0, |section| section.steps),
             Kind::Flow => self.flow.as_ref().map_or(0, |flow| flow.steps),
         }
     }

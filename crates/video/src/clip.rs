@@ -20,12 +20,12 @@ pub(crate) fn to_tensor(model: &dyn Denoiser, rgb: &[u8], [height, width]: [usiz
 }
 
 /// The latents of frames `[frames, height, width, 3]`, `[1, channels, frames, height, width]`.
-pub(crate) fn encode(model: &dyn Denoiser, rgb: &[u8], size: [usize; 2]) -> Tensor {
+pub fn encode(model: &dyn Denoiser, rgb: &[u8], size: [usize; 2]) -> Tensor {
     model.encode(&to_tensor(model, rgb, size))
 }
 
 /// The clip of latents of `[channels, frames, height, width]`.
-pub(crate) fn decode(model: &dyn Denoiser, latents: &[f32], shape: [usize; 4]) -> Clip {
+pub fn decode(model: &dyn Denoiser, latents: &[f32], shape: [usize; 4]) -> Clip {
     let latents = Tensor::new(model.device(), &[&[1][..], &shape].concat(), latents.to_vec());
     let pixels = model.decode(&latents);
     let [_, _, frames, height, width] = *pixels.shape() else { panic!("pixels {pixels:?}") };

@@ -4,15 +4,18 @@
 //! y[o] = sum_{tap} x[o stride - before + tap] W_tap        o, tap: (time, height, width)
 //! ```
 //!
-//! What lies beyond the edges is 0. The patches under the kernel are rows of a matrix, made a piece
-//! at a time, and multiplied with the kernels for products; its weight is `[n, taps * channels]`.
+//! What lies beyond the edges is 0. The patches under the kernel are rows of a matrix that is
+//! multiplied with the kernels for products; its weight is `[n, taps * channels]`. With strides of 1
+//! in height and width they are rows of x as it is (`conv/direct`); else they are made a piece at a
+//! time.
 //! Compute-bound: `2 n taps channels` flops per output. [`depthwise`] has one filter per channel and
 //! is bound by memory.
 
 pub mod depthwise;
+mod direct;
 
-use crate::Exec;
-use crate::matmul::{Mat, MatMut, Packed, matmul, matmul_packed};
+use crate::matmul::{Elements, Mat, MatMut, Packed, matmul, matmul_packed};
+use crate::{Arithmetic, Exec};
 
 /// Elements of patches made at once: 4 MiB.
 const PIECE: usize = 1 << 20;
@@ -160,6 +163,9 @@ pub fn conv(exec: &Exec, conv: &Conv, x: &[f32], weight: &Packed, n: usize, out:
     conv.check_input(x);
     let rows = conv.output_rows();
     assert_eq!(out.len(), rows * n, "out must be {:?} of {n}", conv.output());
+    if direct::forward_fits(conv, weight) {
+        return direct::forward(exec, conv, x, weight, out);
+    }
     let (piece, patch) = (conv.rows_at_once(), conv.patch_len());
     let mut patches = exec.buffers.take(piece.min(rows) * patch);
     for first in (0..rows).step_by(piece) {
@@ -172,7 +178,9 @@ pub fn conv(exec: &Exec, conv: &Conv, x: &[f32], weight: &Packed, n: usize, out:
     exec.buffers.give(patches);
 }
 
-/// The gradient of x, from `grad` of the output and `weight: [n, taps * channels]`; written.
+/// The gradient of x, from `grad` of the output and `weight: [n, taps * channels]`; written. With a
+/// weight of bf16 `grad` is rounded to bf16 where [`Cpu::bf16`](crate::Cpu::bf16) says so and rows of
+/// taps are whole steps of its unit.
 ///
 /// # Panics
 ///
@@ -182,17 +190,22 @@ pub fn conv_grad_x(
     exec: &Exec,
     conv: &Conv,
     grad: &[f32],
-    weight: &[f32],
+    weight: Elements<'_>,
     n: usize,
     grad_x: &mut [f32],
 ) {
     conv.check_input(grad_x);
     let (rows, patch, channels) = (conv.output_rows(), conv.patch_len(), conv.channels);
     assert_eq!((grad.len(), weight.len()), (rows * n, n * patch), "lengths of grad and weight");
-    grad_x.fill(0.0);
     if grad_x.is_empty() {
         return;
     }
+    if direct::grad_x_fits(conv, n) {
+        let turned = direct::turned(exec, conv, weight, n);
+        return direct::grad_x(exec, conv, grad, &turned, n, grad_x);
+    }
+    grad_x.fill(0.0);
+    let weight = weight.to_f32();
     let piece = conv.rows_at_once();
     let mut patches = exec.buffers.take(piece.min(rows) * patch);
     for first in (0..rows).step_by(piece) {
@@ -200,7 +213,7 @@ pub fn conv_grad_x(
         let patches = &mut patches[..count * patch];
         let g = Mat::row_major(&grad[first * n..(first + count) * n], count, n);
         let c = MatMut::row_major(patches, count, patch);
-        matmul(exec, g, Mat::row_major(weight, n, patch), c, false);
+        matmul(exec, g, Mat::row_major(&weight, n, patch), c, false);
         let per_task = exec.threads.rows_per_task(grad_x.len() / channels, 8);
         exec.threads.for_each_chunk(grad_x, per_task * channels, |task, out| {
             for (i, out) in out.chunks_exact_mut(channels).enumerate() {
@@ -217,7 +230,9 @@ pub fn conv_grad_x(
     exec.buffers.give(patches);
 }
 
-/// The gradient of the weight, `[n, taps * channels]`, from that of the output; written.
+/// The gradient of the weight, `[n, taps * channels]`, from that of the output; written. If `rounded`,
+/// both sides are rounded to bf16 where [`Cpu::bf16`](crate::Cpu::bf16) says so and strides in height
+/// and width are 1.
 ///
 /// # Panics
 ///
@@ -229,12 +244,18 @@ pub fn conv_grad_weight(
     x: &[f32],
     grad: &[f32],
     n: usize,
+    rounded: bool,
     grad_weight: &mut [f32],
 ) {
     conv.check_input(x);
     let (rows, patch) = (conv.output_rows(), conv.patch_len());
     assert_eq!((grad.len(), grad_weight.len()), (rows * n, n * patch), "lengths of the gradients");
     grad_weight.fill(0.0);
+    if direct::grad_weight_fits(conv) {
+        let exact = !rounded || exec.cpu.arithmetic == Arithmetic::F64;
+        let unit = exec.cpu.bf16.filter(|_| !exact);
+        return direct::grad_weight(exec, conv, x, grad, n, unit, grad_weight);
+    }
     let piece = conv.rows_at_once();
     let mut patches = exec.buffers.take(piece.min(rows) * patch);
     for first in (0..rows).step_by(piece) {
@@ -365,10 +386,56 @@ pub(crate) mod tests {
             let (wx, ww) = (wide(&x), wide(&w));
             for exec in [&execs()[0], &Exec::new(3)] {
                 let (mut gx, mut gw) = (vec![f32::NAN; x.len()], vec![f32::NAN; w.len()]);
-                conv_grad_x(exec, &case, &grad, &w, n, &mut gx);
-                conv_grad_weight(exec, &case, &x, &grad, n, &mut gw);
+                conv_grad_x(exec, &case, &grad, (&w).into(), n, &mut gx);
+                conv_grad_weight(exec, &case, &x, &grad, n, false, &mut gw);
                 assert_gradient("x", &x, &gx, |x| loss(x, &ww), 1e-5);
                 assert_gradient("weight", &w, &gw, |w| loss(&wx, w), 1e-5);
+            }
+        }
+    }
+
+    /// Small integers are exact in bf16 and so are their sums: any order and any level gives the same.
+    #[test]
+    fn products_in_bf16() {
+        let plain = Conv {
+            input: [2, 4, 5, 6],
+            channels: 32,
+            kernel: [3; 3],
+            stride: [1; 3],
+            padding: [[2, 0], [1, 1], [1, 1]],
+        };
+        let cases = [
+            (plain, 64),
+            (Conv { channels: 24, ..plain }, 32),
+            (Conv { stride: [2, 1, 1], ..plain }, 16),
+            (Conv { kernel: [3, 1, 1], padding: [[1, 0], [0; 2], [0; 2]], ..plain }, 32),
+            (Conv { stride: [1, 2, 2], ..plain }, 32),
+        ];
+        for (case, n) in cases {
+            let mut rng = Rng(3);
+            let mut integers =
+                |len: usize| -> Vec<f32> { (0..len).map(|_| rng.below(5) as f32 - 2.0).collect() };
+            let x = integers(case.input_rows() * case.channels);
+            let w = integers(n * case.patch_len());
+            let grad = integers(case.output_rows() * n);
+            let halves: Vec<_> = w.iter().map(|x| crate::half::f32_to_bf16(*x)).collect();
+            let narrow = |x: Vec<f64>| x.into_iter().map(|x| x as f32).collect::<Vec<f32>>();
+            let want = narrow(reference(&case, &wide(&x), &wide(&w), n));
+            let gradients = |exec: &Exec, w: Elements<'_>, rounded: bool| {
+                let (mut gx, mut gw) = (vec![f32::NAN; x.len()], vec![f32::NAN; w.len()]);
+                conv_grad_x(exec, &case, &grad, w, n, &mut gx);
+                conv_grad_weight(exec, &case, &x, &grad, n, rounded, &mut gw);
+                (gx, gw)
+            };
+            let exact = gradients(&Exec::new(1), (&w).into(), false);
+            for exec in execs() {
+                let weight =
+                    Packed::from_weight(exec.cpu, Elements::Bf16(&halves), n, case.patch_len());
+                let mut out = vec![f32::NAN; want.len()];
+                conv(&exec, &case, &x, &weight, n, &mut out);
+                assert!(want == out, "{case:?}");
+                let got = gradients(&exec, Elements::Bf16(&halves), true);
+                assert!(exact == got, "{case:?}");
             }
         }
     }
@@ -398,14 +465,14 @@ pub(crate) mod tests {
             assert_eq!(*y, want as f32, "output {row}");
         }
         let mut gx = vec![f32::NAN; x.len()];
-        conv_grad_x(&exec, &case, &vec![1.0; out.len()], &w, 1, &mut gx);
+        conv_grad_x(&exec, &case, &vec![1.0; out.len()], (&w).into(), 1, &mut gx);
         for (i, g) in gx.iter().enumerate() {
             let row = i / 8;
             let (t, h, w) = (row / 128 / 128, row / 128 % 128, row % 128);
             assert_eq!(*g, ((3 - t) * count(128, h) * count(128, w)) as f32, "input {row}");
         }
         let mut gw = vec![f32::NAN; w.len()];
-        conv_grad_weight(&exec, &case, &x, &vec![1.0; out.len()], 1, &mut gw);
+        conv_grad_weight(&exec, &case, &x, &vec![1.0; out.len()], 1, false, &mut gw);
         for (i, g) in gw.iter().enumerate() {
             let tap = i / 8;
             let side = |tap: usize| if tap == 1 { 128 } else { 127 };

@@ -88,7 +88,7 @@ unsafe fn simd_block_product<S: Simd>(
     let width = 2 * S::f32s::LEN;
     debug_assert_eq!(b.width, width);
     let mut widened = [0.0f32; BLOCK_K * 32];
-    if b.k == 0 && !accumulate {
+    if a.cols == 0 && !accumulate {
         for i in 0..a.rows {
             // SAFETY: within the rows that the caller vouches for.
             unsafe { std::slice::from_raw_parts_mut(c.add(i * stride + cols.start), cols.len()) }
@@ -100,11 +100,11 @@ unsafe fn simd_block_product<S: Simd>(
     let streamed = a.rows <= TILE_ROWS
         && arithmetic == Arithmetic::F32
         && matches!(b.panels, PanelElements::F32(_) | PanelElements::Bf16(_));
-    let block_k = if streamed { b.k.max(1) } else { BLOCK_K };
+    let block_k = if streamed { a.cols.max(1) } else { BLOCK_K };
     for first_row in (0..a.rows).step_by(BLOCK_ROWS) {
         let rows = BLOCK_ROWS.min(a.rows - first_row);
-        for first_k in (0..b.k).step_by(block_k) {
-            let depth = block_k.min(b.k - first_k);
+        for first_k in (0..a.cols).step_by(block_k) {
+            let depth = block_k.min(a.cols - first_k);
             let block = Mat {
                 data: &a.data[first_row * a.row_stride + first_k * a.col_stride..],
                 rows,

@@ -35,12 +35,13 @@ mod split;
 mod tests;
 
 use crate::cpu::Bf16Unit;
-use crate::half::Bf16;
+use crate::half::{Bf16, bf16_to_f32};
 use crate::quant::Format;
-use crate::{Arithmetic, Cpu, Exec, memory};
+use crate::{Arithmetic, Buffers, Cpu, Exec, memory};
 use blocks::{block_product, pack_panel, simd_serial};
 use fearless_simd::{dispatch, prelude::*};
 use split::{Run, product};
+use std::borrow::Cow;
 use std::ops::Range;
 
 /// Rows of C in registers: 6 x 2 vectors fill 12 of AVX2's 16 registers.
@@ -59,11 +60,19 @@ pub enum Elements<'a> {
     Bf16(&'a [Bf16]),
 }
 
-impl Elements<'_> {
-    fn len(self) -> usize {
+impl<'a> Elements<'a> {
+    pub(crate) fn len(self) -> usize {
         match self {
             Self::F32(x) => x.len(),
             Self::Bf16(x) => x.len(),
+        }
+    }
+
+    /// All of them as f32.
+    pub(crate) fn to_f32(self) -> Cow<'a, [f32]> {
+        match self {
+            Self::F32(x) => x.into(),
+            Self::Bf16(x) => x.iter().map(|x| bf16_to_f32(*x)).collect(),
         }
     }
 
@@ -330,14 +339,42 @@ impl Packed {
         let panels = match &self.panels {
             Panels::F32(x) => PanelElements::F32(x),
             Panels::Bf16(x) => PanelElements::Bf16(x),
-            Panels::Pairs(lines) => {
-                PanelElements::Pairs(bf16::Pairs { lines, k: self.k, n: self.n })
-            }
+            Panels::Pairs(lines) => PanelElements::Pairs(bf16::Pairs::new(lines, self.k, self.n)),
             Panels::Blocks(lines, format) => {
                 PanelElements::Blocks(int8::Blocks { lines, format: *format, n: self.n, k: self.k })
             }
         };
         PanelsRef { panels, k: self.k, n: self.n, width: self.width }
+    }
+}
+
+impl Packed {
+    /// [`part`](Self::part) of weights in bf16, at most.
+    pub(crate) const BF16_PART: usize = bf16::STEP;
+
+    /// Rows of B from which [`serial_part`] can start: multiples of this. `None` for weights in blocks.
+    pub fn part(&self) -> Option<usize> {
+        match self.panels {
+            Panels::F32(_) | Panels::Bf16(_) => Some(1),
+            Panels::Pairs(_) => Some(bf16::STEP),
+            Panels::Blocks(..) => None,
+        }
+    }
+
+    /// Rows `rows` of B, which start and end at multiples of [`part`](Self::part).
+    fn view_part(&self, rows: Range<usize>) -> PanelsRef<'_> {
+        let part = self.part().expect("a weight in blocks has no parts");
+        let fits = rows.end <= self.k && rows.start <= rows.end;
+        let fits = fits && [rows.start, rows.end].iter().all(|row| row.is_multiple_of(part));
+        assert!(fits, "rows {rows:?} of {}, in steps of {part}", self.k);
+        let all = self.view();
+        let panels = match all.panels {
+            PanelElements::F32(x) => PanelElements::F32(&x[rows.start * all.width..]),
+            PanelElements::Bf16(x) => PanelElements::Bf16(&x[rows.start * all.width / 2..]),
+            PanelElements::Pairs(pairs) => PanelElements::Pairs(pairs.part(rows)),
+            other @ PanelElements::Blocks(_) => other,
+        };
+        PanelsRef { panels, ..all }
     }
 }
 
@@ -471,7 +508,10 @@ pub fn serial_packed(cpu: Cpu, a: Mat<'_>, b: &Packed, c: MatMut<'_>, accumulate
     let panels = b.view();
     if let Some((unit, b)) = panels.for_unit(cpu) {
         // SAFETY: as below.
-        unsafe { bf16::serial(unit, a, b, c.data.as_mut_ptr(), c.row_stride, accumulate) };
+        unsafe {
+            let (buffers, data) = (Buffers::default(), c.data.as_mut_ptr());
+            bf16::serial(&buffers, unit, a, b, data, c.row_stride, accumulate);
+        }
         return;
     }
     if let Some(b) = panels.for_int8(cpu) {
@@ -482,6 +522,37 @@ pub fn serial_packed(cpu: Cpu, a: Mat<'_>, b: &Packed, c: MatMut<'_>, accumulate
     let cols = 0..panels.n;
     // SAFETY: `c` has the rows of `a` and the columns of `b`, and is borrowed mutably.
     unsafe { block_product(cpu, a, panels, cols, c.data.as_mut_ptr(), c.row_stride, accumulate) };
+}
+
+/// [`serial_packed`] with rows `first..first + a.cols()` of B only: sums of many such products are
+/// one with all rows, to the bit where elements of B are f32.
+///
+/// # Panics
+///
+/// If the shapes disagree, B was packed for another CPU level, or the rows are not whole
+/// [parts](Packed::part).
+#[track_caller]
+pub(crate) fn serial_part(
+    exec: &Exec,
+    a: Mat<'_>,
+    b: &Packed,
+    first: usize,
+    c: MatMut<'_>,
+    accumulate: bool,
+) {
+    let panels = b.view_part(first..first + a.cols);
+    assert_eq!((c.rows, c.cols), (a.rows, b.n), "shape of c");
+    assert_eq!(b.width, panel_width(exec.cpu), "packed for another CPU level");
+    let (data, stride) = (c.data.as_mut_ptr(), c.row_stride);
+    // SAFETY: `c` has the rows of `a` and the columns of `b`, and is borrowed mutably.
+    unsafe {
+        match panels.for_unit(exec.cpu) {
+            Some((unit, b)) => {
+                bf16::serial(&exec.buffers, unit, a, b, data, stride, accumulate);
+            }
+            None => block_product(exec.cpu, a, panels, 0..b.n, data, stride, accumulate),
+        }
+    }
 }
 
 /// The definition: plain loops, f64 accumulation. B and C are row-major.
@@ -506,6 +577,7 @@ fn panel_width(cpu: Cpu) -> usize {
 #[derive(Clone, Copy)]
 struct PanelsRef<'a> {
     panels: PanelElements<'a>,
+    /// Rows of a panel in memory, of which a product may use fewer.
     k: usize,
     n: usize,
     width: usize,

@@ -47,19 +47,20 @@ impl Tensor {
             return Self::from_data(self.device(), &out_shape, out);
         }
         let master = weight.tensor();
-        let (x, compute) = (self.detach(), weight.compute().to_f32());
+        let (x, compute) = (self.detach(), weight.compute());
         let (x_tracked, w_shape) = (self.tracked(), master.shape().to_vec());
         let w_tracked = master.tracked();
         Self::from_op(&out_shape, out, &[self, master], move |grad| {
             let (exec, g) = (grad.device().exec(), grad.host_data());
             let grad_x = x_tracked.then(|| {
                 let mut out = grad.output(x.len());
-                conv_grad_x(exec, &shape, &g, &compute.host_data(), n, &mut out);
+                let weight = compute.to_device(&compute.device().host());
+                conv_grad_x(exec, &shape, &g, weight.elements(), n, &mut out);
                 x.like(out)
             });
             let grad_w = w_tracked.then(|| {
                 let mut out = grad.output(compute.len());
-                conv_grad_weight(exec, &shape, &x.host_data(), &g, n, &mut out);
+                conv_grad_weight(exec, &shape, &x.host_data(), &g, n, compute.is_bf16(), &mut out);
                 Self::from_data(grad.device(), &w_shape, out)
             });
             vec![grad_x, grad_w]

@@ -3,7 +3,7 @@
 use crate::Tensor;
 use kernels::adamw::{AdamW, adamw};
 use kernels::cuda::{self, muon::Stack};
-use kernels::muon::{Muon, muon};
+use kernels::muon::{Matrix, Muon, muon_each};
 
 impl Tensor {
     /// One step of AdamW, number `step` from 1, against `gradient` times `grad_scale`; `m` and `v`
@@ -55,11 +55,20 @@ impl Tensor {
             cuda::muon::muon_stacks(gpu, settings, matrix, &mut stacks, grad_scale);
             return;
         }
-        for MuonParameter { param, gradient, m } in parameters {
-            let shape = [param.len() / matrix[0] / matrix[1], matrix[0], matrix[1]];
-            let (m, gradient) = (m.data_mut(), gradient.data());
-            muon(device.exec(), settings, shape, param.data_mut(), gradient, grad_scale, m);
+        let size = matrix[0] * matrix[1];
+        if size == 0 {
+            return;
         }
+        let mut matrices = Vec::new();
+        for MuonParameter { param, gradient, m } in parameters {
+            let (param, m) = (param.data_mut(), m.data_mut());
+            let lengths = (param.len(), gradient.len());
+            assert_eq!(lengths, (m.len(), m.len()), "parameter, gradient and average");
+            let parts = param.chunks_exact_mut(size).zip(m.chunks_exact_mut(size));
+            let parts = parts.zip(gradient.data().chunks_exact(size));
+            matrices.extend(parts.map(|((param, m), grad)| Matrix { param, grad, m }));
+        }
+        muon_each(device.exec(), settings, matrix, &mut matrices, grad_scale);
     }
 
     /// Rows and columns of the matrices that this is made of.

@@ -111,9 +111,8 @@ impl Autoencoder {
             space: config.space_factor(),
             time: config.time_factor(),
         };
-        let mut vae = super::model(recipe, path, device, layers, |source| {
-            WanVae::new(config, source)
-        })?;
+        let mut vae =
+            super::model(recipe, path, device, layers, |source| WanVae::new(config, source))?;
         if recipe.start.is_none() {
             let z = vae.config().z_dim;
             vae.for_each_parameter(&mut |name, tensor| {
@@ -126,7 +125,7 @@ impl Autoencoder {
         let (seed, drawn) = (recipe.seed, section.batches.clone());
         let draw = move |step| {
             let mut rng = Rng::stream(seed, step);
-            let due = drawn.iter().filter(|batch| step.is_multiple_of(batch.every));
+            let due = drawn.iter().filter(|batch| batch.is_due(step));
             due.map(|batch| Clips::draw(batch, Split::Train, latents, &mut rng)).collect()
         };
         let batches = Batches::new(section.steps, 1, draw);
@@ -173,6 +172,15 @@ impl Autoencoder {
         sum / HELD_OUT as f64
     }
 
+    /// The longest scenes that the last step reads.
+    fn last_scenes(&self) -> Option<&ClipBatch> {
+        let Section { steps, batches, .. } = &self.section;
+        let is_read = |batch: &&ClipBatch| {
+            batch.of == ClipsOf::Scenes && batch.every == 1 && batch.is_due(*steps)
+        };
+        batches.iter().filter(is_read).max_by_key(|batch| batch.frames)
+    }
+
     /// Clips that no step has, the same in each run.
     fn clips(
         &self,
@@ -191,7 +199,7 @@ impl Autoencoder {
     fn measure_latents(&mut self) {
         let z = self.vae.config().z_dim;
         let (mut count, mut sums) = (0usize, vec![[0.0f64; 2]; z]);
-        let batch = &self.section.batches[0];
+        let Some(batch) = self.last_scenes() else { return };
         for clips in self.clips(batch, STATISTICS, Split::Train) {
             let x = Tensor::new(&self.device, &clips.shape, clips.pixels);
             let mean = self.vae.encode_by(&x, clips.shape[2].next_multiple_of(4)).mean;
@@ -242,14 +250,16 @@ impl Objective for Autoencoder {
             divergence += kl;
             latents += count;
         }
-        done.metrics = vec![("loss", loss / done.weight.max(1.0)), ("kl", divergence / f64::max(latents, 1.0))];
+        done.metrics = vec![
+            ("loss", loss / done.weight.max(1.0)),
+            ("kl", divergence / f64::max(latents, 1.0)),
+        ];
         done
     }
 
     fn validate(&mut self) -> Measured {
-        let of = |kind: ClipsOf| self.section.batches.iter().find(|batch| batch.of == kind);
-        let [clips, pictures] = [ClipsOf::Scenes, ClipsOf::References].map(of);
-        let clips = clips.map(|batch| ("psnr", self.psnr(batch)));
+        let pictures = self.section.batches.iter().find(|batch| batch.of == ClipsOf::References);
+        let clips = self.last_scenes().map(|batch| ("psnr", self.psnr(batch)));
         let pictures = pictures.map(|batch| ("picture", self.psnr(batch)));
         clips.into_iter().chain(pictures).collect()
     }

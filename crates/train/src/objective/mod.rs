@@ -16,6 +16,7 @@
 //! calls `backward` on each, and returns the sum of the `w_i` as `weight`;
 //! [`validate`](Objective::validate) measures the same loss on held-out clips at fixed noise.
 
+mod autoencoder;
 mod flow;
 mod lookup;
 
@@ -113,6 +114,7 @@ pub(crate) fn new(
     }
     Ok(match recipe.objective {
         Kind::Lookup => Box::new(lookup::Lookup::new(recipe, path, device)?),
+        Kind::Autoencoder => Box::new(autoencoder::Autoencoder::new(recipe, path, device)?),
         Kind::Flow => Box::new(flow::FlowMatching::new(recipe, path, device)?),
     })
 }

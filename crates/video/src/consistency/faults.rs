@@ -93,10 +93,10 @@ impl Default for Thresholds {
             spike: 6.0,
             periodic: 30.0,
             hue: 0.3,
-            shape: 0.1,
+            shape: 0.08,
             freeze: 2.0,
-            jump: 0.6,
-            drift: 0.15,
+            jump: 0.8,
+            drift: 0.1,
         }
     }
 }
@@ -274,7 +274,7 @@ fn beyond(axis: &[f64], i: usize) -> f64 {
     let against = |sign: f64| others.iter().any(|&j| axis[j] * sign > 0.5);
     let swings = against(1.0) && (against(-1.0) || own < -0.5) || against(-1.0) && own > 0.5;
     let usual = if swings {
-        1.5 * others.iter().map(|&j| axis[j].abs()).fold(0.0, f64::max)
+        1.3 * others.iter().map(|&j| axis[j].abs()).fold(0.0, f64::max)
     } else {
         let mut lengths: Vec<f64> = others.iter().map(|&j| axis[j].abs()).collect();
         let place = others.iter().filter(|&&j| j < i).count();

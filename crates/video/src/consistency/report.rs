@@ -8,6 +8,7 @@ use super::repair::Photometric;
 use super::series;
 use super::track::Track;
 use media::Clip;
+use media::timeline::{self, Threshold, Timeline};
 use serde::Serialize;
 use std::fmt::Write as _;
 
@@ -287,7 +288,7 @@ impl Report {
         text
     }
 
-    /// What is wrong with each frame, in a word; empty for nothing. For a timeline.
+    /// What is wrong with each frame, in a word; empty for nothing.
     pub fn faults(&self) -> Vec<String> {
         let mut words = vec![String::new(); self.frames.len()];
         for flag in &self.flags {
@@ -296,34 +297,26 @@ impl Report {
         words
     }
 
-    /// What is shown below the frames of a timeline.
-    pub fn rows(&self) -> Vec<Row> {
-        let row = |name, above, of: &dyn Fn(&FrameScores) -> Option<f64>| Row {
-            name,
-            values: self.frames.iter().map(|f| of(f).unwrap_or(f64::NAN)).collect(),
-            above,
-        };
-        let mut rows = vec![
-            row("fault", Some(1.0), &|f| Some(f.severity.min(3.0))),
+    /// The clip with its faults marked and its scores below, to be drawn.
+    pub fn timeline<'a>(&self, clip: &'a Clip, title: &'a str) -> Timeline<'a> {
+        let row =
+            |name: &str, threshold, of: &dyn Fn(&FrameScores) -> Option<f64>| timeline::Scores {
+                name: name.to_owned(),
+                values: self.frames.iter().map(|f| of(f).unwrap_or(f64::NAN)).collect(),
+                threshold,
+            };
+        // Scores far above a threshold would make all others look like nothing.
+        let fault = |f: &FrameScores| Some(f.severity.min(3.0));
+        let mut scores = vec![
+            row("fault", Some(Threshold::Above(1.0)), &fault),
             row("consistency", None, &|f| Some(f.consistency)),
             row("motion", None, &|f| f.flow),
         ];
         if self.summary.reference.is_some() {
-            rows.push(row("reference", None, &|f| f.reference));
+            scores.push(row("reference", None, &|f| f.reference));
         }
-        rows
+        Timeline { clip, title, faults: self.faults(), scores }
     }
-}
-
-/// A measure of all frames, for a timeline.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Row {
-    /// What is measured.
-    pub name: &'static str,
-    /// Of each frame; NaN where there is none.
-    pub values: Vec<f64>,
-    /// Frames above are flagged.
-    pub above: Option<f64>,
 }
 
 #[cfg(test)]
@@ -391,7 +384,8 @@ mod tests {
                 let clip = Clip { frames, height, width, rate: 6.0, rgb };
                 let report = check(&clip, &Options { chunk: Some(4), ..Options::default() });
                 assert_eq!(report.frames.len(), frames);
-                assert!(report.rows().iter().all(|row| row.values.len() == frames));
+                let picture = report.timeline(&clip, "a clip").svg();
+                assert_eq!(picture.is_ok(), frames == 0 || height * width > 0);
                 assert!(report.rank().is_finite());
                 let json = serde_json::to_string(&report.summary).unwrap();
                 let missing = json.matches("null").count();

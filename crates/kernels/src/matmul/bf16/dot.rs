@@ -65,7 +65,7 @@ pub(super) unsafe fn block(
         let kept = kept.as_mut_ptr().cast::<f32>();
         for panel in panels {
             let columns = WIDTH.min(b.n - panel * WIDTH);
-            let b = &b.lines[panel * steps * STEP..(panel + 1) * steps * STEP];
+            let b = b.steps(panel, 0..steps);
             for i in 0..blocks {
                 let part = i * BLOCK_STEPS..steps.min((i + 1) * BLOCK_STEPS);
                 for first in (0..a.rows).step_by(pair) {

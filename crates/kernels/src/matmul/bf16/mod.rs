@@ -19,6 +19,7 @@
 //! either is read line by line.
 
 mod avx512;
+pub(crate) mod correlate;
 mod dot;
 mod tiled;
 pub(crate) mod tiles;
@@ -62,9 +63,29 @@ struct Sums([f32; 16]);
 /// B in the layout above.
 #[derive(Clone, Copy)]
 pub(super) struct Pairs<'a> {
-    pub(super) lines: &'a [Line],
-    pub(super) k: usize,
-    pub(super) n: usize,
+    lines: &'a [Line],
+    k: usize,
+    n: usize,
+    /// Lines from one panel to the next.
+    per_panel: usize,
+}
+
+impl<'a> Pairs<'a> {
+    /// All of a packed B.
+    pub(super) fn new(lines: &'a [Line], k: usize, n: usize) -> Self {
+        Self { lines, k, n, per_panel: steps(k) * STEP }
+    }
+
+    /// Some rows of it, which start at a step.
+    pub(super) fn part(self, rows: Range<usize>) -> Self {
+        Self { lines: &self.lines[rows.start / STEP * STEP..], k: rows.len(), ..self }
+    }
+
+    /// Lines of steps `range` of panel `panel`.
+    fn steps(&self, panel: usize, range: Range<usize>) -> &'a [Line] {
+        let first = panel * self.per_panel;
+        &self.lines[first + range.start * STEP..first + range.end * STEP]
+    }
 }
 
 /// Rows of A in the layout above.
@@ -142,7 +163,7 @@ pub(super) fn pack_rows(b: &[Bf16], k: usize, n: usize) -> Vec<Line> {
 /// `depth` rows of a panel from row `first_k` on as f32, `[depth, 32]`: what levels and arithmetics
 /// without the unit multiply.
 pub(super) fn widen(b: Pairs<'_>, panel: usize, first_k: usize, out: &mut [f32]) {
-    let lines = &b.lines[panel * steps(b.k) * STEP..];
+    let lines = &b.lines[panel * b.per_panel..];
     for (k, out) in out.chunks_exact_mut(WIDTH).enumerate() {
         let k = first_k + k;
         for (half, out) in out.chunks_exact_mut(16).enumerate() {
@@ -334,6 +355,7 @@ fn lines_of(rows: usize, steps: usize) -> usize {
 ///
 /// As for [`product`].
 pub(super) unsafe fn serial(
+    buffers: &Buffers,
     unit: Bf16Unit,
     a: Mat<'_>,
     b: Pairs<'_>,
@@ -341,9 +363,8 @@ pub(super) unsafe fn serial(
     stride: usize,
     accumulate: bool,
 ) {
-    let buffers = Buffers::default();
     let steps = steps(b.k);
-    with_lines(&buffers, lines_of(a.rows, steps), |lines| {
+    with_lines(buffers, lines_of(a.rows, steps), |lines| {
         let tiles = pieces(0..a.rows, TILE_ROWS, TILE_ROWS);
         for (rows, lines) in tiles.zip(lines.chunks_exact_mut((TILE_ROWS * steps).max(1))) {
             round_rows(unit, a.row_range(rows.start, rows.len()), lines);
@@ -355,7 +376,7 @@ pub(super) unsafe fn serial(
             let a = Rounded { lines, rows: rows.len() };
             let to = To { c: c.wrapping_add(rows.start * stride), stride, accumulate };
             // SAFETY: the caller's promise, passed on.
-            unsafe { block(&buffers, unit, a, b, panels, to, &[]) };
+            unsafe { block(buffers, unit, a, b, panels, to, &[]) };
         }
     });
 }

@@ -87,7 +87,7 @@ unsafe fn few(token: AmxBf16, a: Rounded<'_>, b: Pairs<'_>, panels: Range<usize>
         for first in (0..steps).step_by(PART_STEPS) {
             let range = first..steps.min(first + PART_STEPS);
             let a_part = &a.lines[range.start * TILE_ROWS..range.end * TILE_ROWS];
-            let b_part = &b.lines[(panel * steps + range.start) * STEP..][..range.len() * STEP];
+            let b_part = b.steps(panel, range);
             // SAFETY: `part` has 16 rows of 32.
             unsafe { tiles.single(a_part, b_part, part.as_mut_ptr().cast()) };
             for (sums, part) in sums[..a.rows].iter_mut().zip(&*part) {
@@ -131,12 +131,13 @@ unsafe fn many(
             // What is read after this block: of each panel the next steps, or of the next panels the
             // first ones.
             let after = |i: usize| -> &[Line] {
-                let (lines, first) = match block.end < steps {
-                    true => (b.lines, (panels.start + i) * steps + block.end),
-                    false => (next, i * steps),
-                };
-                let end = lines.len().min((first + BLOCK_STEPS.min(steps)) * STEP);
-                lines.get(first * STEP..end).unwrap_or(&[])
+                if block.end < steps {
+                    let end = steps.min(block.end + BLOCK_STEPS);
+                    return b.steps(panels.start + i, block.end..end);
+                }
+                let first = i * steps * STEP;
+                let end = next.len().min(first + BLOCK_STEPS.min(steps) * STEP);
+                next.get(first..end).unwrap_or(&[])
             };
             let passes = pairs * block.len().div_ceil(PART_STEPS);
             let mut pass = 0;
@@ -150,8 +151,7 @@ unsafe fn many(
                     };
                     for panel in panels.clone() {
                         let i = panel - panels.start;
-                        let b_part = (panel * steps + part.start) * STEP;
-                        let b_part = &b.lines[b_part..b_part + part.len() * STEP];
+                        let b_part = b.steps(panel, part.clone());
                         let sums = hot.wrapping_add(calls % 2).cast::<f32>();
                         calls += 1;
                         // SAFETY: `sums` is a block, and another one than `pending` has; tiles have

@@ -1,0 +1,133 @@
+//! Products whose depth is positions, one side shifted against the other: gradients of the weights of
+//! convolutions.
+//!
+//! ```text
+//! out[i][j] = sum_p g[p][i] x[p + shift][j]
+//! ```
+//!
+//! Each side is rounded and laid out once for all shifts: g with positions along its rows, as A; x in
+//! pairs of positions, as B, once from the even positions and once from the odd ones, so that each
+//! shift begins with a pair.
+
+use super::{
+    Line, Pairs, Rounded, STEP, TILE_ROWS, To, WIDTH, block, lines_of, pieces, round_rows, steps,
+};
+use crate::Exec;
+use crate::cpu::Bf16Unit;
+use crate::half::f32_to_bf16;
+use crate::matmul::Mat;
+use crate::matmul::lines::with_lines;
+
+/// Vectors in groups of as many positions.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Vectors<'a> {
+    /// `[groups, positions, width]`.
+    pub(crate) data: &'a [f32],
+    pub(crate) positions: usize,
+    pub(crate) width: usize,
+}
+
+impl<'a> Vectors<'a> {
+    fn group_len(&self) -> usize {
+        (self.positions * self.width).max(1)
+    }
+
+    fn groups(&self) -> usize {
+        self.data.len() / self.group_len()
+    }
+
+    fn group(&self, i: usize) -> &'a [f32] {
+        &self.data[i * self.group_len()..(i + 1) * self.group_len()]
+    }
+}
+
+/// A term of a sum: groups of both sides, and how many positions later x begins.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Term {
+    pub(crate) g: usize,
+    pub(crate) x: usize,
+    pub(crate) shift: usize,
+}
+
+/// Sums of terms over the first `depth` positions of groups of g: `out` is `[sums, g.width, x.width]`,
+/// written; `terms` gives those of each sum. Subnormal numbers count as zero, as the units have it.
+///
+/// # Panics
+///
+/// If a term reads positions that x does not have.
+pub(crate) fn correlate<I: Iterator<Item = Term>>(
+    exec: &Exec,
+    unit: Bf16Unit,
+    [g, x]: [Vectors<'_>; 2],
+    depth: usize,
+    terms: impl Fn(usize) -> I + Sync,
+    out: &mut [f32],
+) {
+    assert!(depth <= g.positions, "{depth} of {} positions", g.positions);
+    let steps = steps(depth);
+    let (rows, panels) = (g.width, x.width.div_ceil(WIDTH));
+    // Beyond the last position there are zeros as far as a step reaches.
+    let pairs = (x.positions + STEP).div_ceil(2) + 1;
+    let (per_g, per_panel) = (lines_of(rows, steps), 2 * pairs);
+    let per_x = 2 * panels * per_panel;
+    with_lines(&exec.buffers, g.groups() * per_g, |a: &mut [Line]| {
+        exec.threads.for_each_chunk(a, per_g.max(1), |group, lines| {
+            let whole = Mat::new(g.group(group), depth, rows, rows, 1).t();
+            let tiles = pieces(0..rows, TILE_ROWS, TILE_ROWS);
+            for (rows, lines) in tiles.zip(lines.chunks_exact_mut((TILE_ROWS * steps).max(1))) {
+                round_rows(unit, whole.row_range(rows.start, rows.len()), lines);
+            }
+        });
+        let a = &*a;
+        with_lines(&exec.buffers, x.groups() * per_x, |b: &mut [Line]| {
+            exec.threads.for_each_chunk(b, per_x.max(1), |group, lines| {
+                for (i, lines) in lines.chunks_exact_mut(per_panel).enumerate() {
+                    pack(x.group(group), x.width, i / panels, i % panels, lines);
+                }
+            });
+            let b = &*b;
+            exec.threads.for_each_chunk(out, (rows * x.width).max(1), |sum, out| {
+                out.fill(0.0);
+                for Term { g: left, x: right, shift } in terms(sum) {
+                    assert!(shift + depth <= x.positions, "{depth} positions from {shift} on");
+                    let lines = &b[right * per_x..(right + 1) * per_x];
+                    let lines = &lines[shift % 2 * panels * per_panel..];
+                    let lines = &lines[shift / 2 * 2..];
+                    let b = Pairs { lines, k: depth, n: x.width, per_panel };
+                    let a = Rounded { lines: &a[left * per_g..(left + 1) * per_g], rows };
+                    let to = To { c: out.as_mut_ptr(), stride: x.width, accumulate: true };
+                    // SAFETY: `out` has `rows` rows of `x.width` elements and is borrowed mutably.
+                    unsafe { block(&exec.buffers, unit, a, b, 0..panels, to, &[]) };
+                }
+            });
+        });
+    });
+}
+
+/// Columns of a panel as pairs of positions, from position 0 or 1 on, zeros where there is nothing.
+fn pack(x: &[f32], width: usize, odd: usize, panel: usize, lines: &mut [Line]) {
+    let first = panel * WIDTH;
+    let columns = WIDTH.min(width - first);
+    let row = |position: usize| -> &[f32] {
+        x.get(position * width..(position + 1) * width)
+            .map_or(&[], |row| &row[first..first + columns])
+    };
+    for (pair, lines) in lines.chunks_exact_mut(2).enumerate() {
+        let position = 2 * pair + odd;
+        let (low, high) = (row(position), row(position + 1));
+        for (half, line) in lines.iter_mut().enumerate() {
+            let part = |row: &[f32]| -> [f32; 16] {
+                let mut part = [0.0; 16];
+                let row = row.get(half * 16..).unwrap_or(&[]);
+                let len = row.len().min(16);
+                part[..len].copy_from_slice(&row[..len]);
+                part
+            };
+            let (low, high) = (part(low), part(high));
+            for (out, (low, high)) in line.0.chunks_exact_mut(2).zip(low.iter().zip(&high)) {
+                out[0] = f32_to_bf16(*low);
+                out[1] = f32_to_bf16(*high);
+            }
+        }
+    }
+}
