@@ -3,6 +3,8 @@
 //! stdout is data, stderr is everything else.
 #![expect(clippy::print_stderr, reason = "progress and errors are for the one at the terminal")]
 
+mod clip_store;
+mod clips;
 mod commands;
 mod embedded;
 mod failure;

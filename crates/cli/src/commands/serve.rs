@@ -1,15 +1,21 @@
 //! `fulgurite serve`: a model over HTTP.
 
+use crate::clip_store::ClipStore;
+use crate::clips::ClipMaker;
+use crate::commands::video::model::Model;
+use crate::embedded;
 use crate::failure::{Failed, Misuse};
 use crate::served::{Options, Plan, gibibytes};
-use crate::sessions::FileSessions;
+use crate::sessions::{FileSessions, home};
 use crate::spill::Spill;
+use anyhow::Context as _;
 use indicatif::HumanBytes;
+use server::video::Queue;
 use server::{App, Keys, Settings};
 use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tensor::Device;
@@ -45,6 +51,9 @@ pub(crate) struct Arguments {
     /// Most connections at a time
     #[arg(long, env = "FULGURITE_CONNECTIONS", default_value = "4096")]
     connections: NonZeroUsize,
+    /// The folder of a model that makes clips; the embedded one, if there is one, unless set
+    #[arg(long, env = "FULGURITE_VIDEO_MODEL")]
+    video_model: Option<PathBuf>,
     /// Seconds that answers may go on once the server is to stop
     #[arg(long, env = "FULGURITE_GRACE", default_value_t = 30)]
     grace: u64,
@@ -104,7 +113,12 @@ pub(crate) fn run(arguments: &Arguments, device: &Device) -> anyhow::Result<()> 
         _ = writeln!(std::io::stderr(), "serving `{name}` at http://{address}");
     };
     let device = device.clone();
+    let clips = (arguments.video_model.is_some() || embedded::VIDEO.is_some())
+        .then(|| arguments.video_model.clone());
     let load = move |app: &App| {
+        if let Some(folder) = clips {
+            app.add_video(line_of_clips(folder.as_deref(), &device).map_err(Failed)?);
+        }
         let room = plan.room();
         let served = plan.load(&device).map_err(Failed)?;
         _ = writeln!(
@@ -121,4 +135,13 @@ pub(crate) fn run(arguments: &Arguments, device: &Device) -> anyhow::Result<()> 
         ended.wait();
     }
     Ok(ran?)
+}
+
+/// The line of clips that the model of `folder`, or else the embedded one, makes.
+fn line_of_clips(folder: Option<&Path>, device: &Device) -> anyhow::Result<Arc<Queue>> {
+    let maker = ClipMaker::new(Model::open(folder, device)?);
+    let home = home();
+    let store = ClipStore::new(&home);
+    let line = Queue::start(Arc::new(maker), Arc::new(store), server::video::Limits::default());
+    line.with_context(|| format!("cannot read the clips in `{}`", home.display()))
 }
