@@ -35,6 +35,9 @@ pub(crate) enum DoesNotFit {
     /// A context that the model does not have.
     #[error("--context {context} is above {most}, expected at most that, the model's context")]
     Context { context: usize, most: usize },
+    /// A clip that takes more than the machine holds.
+    #[error(transparent)]
+    Clip(video::Error),
     /// More than the model's context.
     #[error(
         "up to `{}` the files have more than {most} bytes, expected at most that for the model's \
