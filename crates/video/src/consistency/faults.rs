@@ -92,7 +92,7 @@ impl Default for Thresholds {
         Self {
             spike: 6.0,
             periodic: 30.0,
-            hue: 0.15,
+            hue: 0.2,
             shape: 0.06,
             freeze: 2.0,
             jump: 0.8,
