@@ -3,6 +3,7 @@
 
 pub mod files;
 pub mod mutate;
+mod session;
 
 use engine::{Refused, Stats};
 use files::{Folder, open_gguf, open_header};
@@ -27,11 +28,13 @@ use text::{Detokenizer, GgufTokenizer, Specials, StopStrings, Tokenizer};
 use text::{Grammar, Vocabulary};
 use train::Recipe;
 
+pub use session::session;
+
 /// What takes any bytes.
 pub type Target = fn(&[u8]);
 
 /// All targets by name.
-pub const TARGETS: [(&str, Target); 14] = [
+pub const TARGETS: [(&str, Target); 15] = [
     ("config", config),
     ("safetensors_header", safetensors_header),
     ("index", index),
@@ -46,6 +49,7 @@ pub const TARGETS: [(&str, Target); 14] = [
     ("sound", sound),
     ("clip", clip),
     ("tower", tower),
+    ("session", session),
 ];
 
 /// Special tokens of the byte-level tokenizer that targets use.

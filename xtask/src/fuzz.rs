@@ -9,7 +9,7 @@ use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 /// As named in `fuzz/Cargo.toml`; a test compares.
-const TARGETS: [&str; 14] = [
+const TARGETS: [&str; 15] = [
     "config",
     "safetensors_header",
     "index",
@@ -24,6 +24,7 @@ const TARGETS: [&str; 14] = [
     "sound",
     "clip",
     "tower",
+    "session",
 ];
 
 /// How long a process may run beyond its time: others may use the machine.

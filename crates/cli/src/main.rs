@@ -3,6 +3,8 @@
 //! stdout is data, stderr is everything else.
 #![expect(clippy::print_stderr, reason = "progress and errors are for the one at the terminal")]
 
+mod clip_store;
+mod clips;
 mod commands;
 mod embedded;
 mod failure;
@@ -14,6 +16,7 @@ mod prompt;
 mod quantized;
 mod served;
 mod sessions;
+mod spill;
 mod table;
 mod talk;
 

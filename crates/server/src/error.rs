@@ -29,6 +29,8 @@ pub enum Kind {
     Invalid,
     /// Prompt and answer are longer than the model's context.
     ContextLength,
+    /// They need more memory than there is, whoever else waits.
+    Memory,
     /// No key, or a wrong one.
     Unauthorized,
     /// A name of a host that this server is not.
@@ -60,7 +62,7 @@ pub enum Kind {
 impl Kind {
     fn status(self) -> StatusCode {
         match self {
-            Self::Invalid | Self::ContextLength => StatusCode::BAD_REQUEST,
+            Self::Invalid | Self::ContextLength | Self::Memory => StatusCode::BAD_REQUEST,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::Forbidden => StatusCode::FORBIDDEN,
             Self::ModelNotFound | Self::NotFound => StatusCode::NOT_FOUND,
@@ -92,6 +94,7 @@ impl Kind {
     fn code(self) -> Option<&'static str> {
         match self {
             Self::ContextLength => Some("context_length_exceeded"),
+            Self::Memory => Some("memory_exceeded"),
             Self::Unauthorized => Some("invalid_api_key"),
             Self::ModelNotFound => Some("model_not_found"),
             Self::NotFound => Some("not_found"),

@@ -136,6 +136,7 @@ impl Lines for [u8] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use serde_json::json;
 
     fn read(body: &str) -> Result<Value, String> {
@@ -202,5 +203,19 @@ mod tests {
             .map(|i| format!("{}\r\n", head.replace("\"a\"", &format!("\"{i}\""))))
             .collect();
         assert!(read(&format!("{many}--XX--")).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn any_form_is_read_or_refused(
+            pieces in prop::collection::vec(prop::sample::select(vec![
+                "--XX", "\r\n", "--", "\r\n--XX", "content-disposition: form-data", "; name=", "\"a\"",
+                "; filename=x", "\r\n\r\n", ":", "=", ";", "\"", "b", "\0", "é",
+            ]), 0..40),
+        ) {
+            if let Err(message) = read(&pieces.concat()) {
+                prop_assert!(message.len() < 200, "{}", message);
+            }
+        }
     }
 }

@@ -245,10 +245,10 @@ impl<'a> Run<'a> {
         self.samples.truncate(1);
     }
 
-    /// The number of the first step after which the level is at most `level`.
+    /// The number of the first step after which the level is at most `level`, but for rounding.
     pub fn steps_to(&self, level: f64) -> usize {
         let sigmas = &self.course.sigmas;
-        (1..sigmas.len()).find(|&i| sigmas[i] <= level).unwrap_or(sigmas.len() - 1)
+        (1..sigmas.len()).find(|&i| sigmas[i] <= level + 1e-9).unwrap_or(sigmas.len() - 1)
     }
 
     /// Steps until `until` of them are made; so many samples are predicted at once.

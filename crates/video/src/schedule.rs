@@ -28,10 +28,11 @@ impl NoiseSchedule {
         assert!(k > 0.0 && k.is_finite(), "shift {k}");
         assert!(start > 0.0 && start <= 1.0, "start {start}");
         assert!(steps > 0, "0 steps");
-        // The inverse of the shift has the shift 1 / k.
-        let shifted = |k: f64, t: f64| k * t / (1.0 + (k - 1.0) * t);
-        let t = shifted(1.0 / k, start);
-        let level = |i: usize| shifted(k, t * (steps - i) as f64 / steps as f64);
+        let t = start / (k - (k - 1.0) * start);
+        let level = |i: usize| {
+            let t = t * (steps - i) as f64 / steps as f64;
+            k * t / (1.0 + (k - 1.0) * t)
+        };
         [start].into_iter().chain((1..=steps).map(level)).collect()
     }
 }

@@ -11,7 +11,11 @@ use support::{Toy, toy, words};
 use video::consistency::repair::Photometric;
 use video::consistency::report::Repair;
 use video::consistency::{self, Fault, Flag, Options, Report};
-use video::{Consistency, Error, Guidance, Judge, Outcome, Pipeline, Request, Sampler};
+use video::denoise::{Canvas, Conditions, Course, Part, Run};
+use video::noise::{Place, Use, of_clip};
+use video::{
+    Consistency, Denoiser as _, Error, Guidance, Judge, Outcome, Pipeline, Request, Sampler,
+};
 
 /// Finds wrong what the test says.
 #[derive(Default)]
@@ -139,13 +143,39 @@ fn wrong_frames_are_made_again() {
         assert!(call.levels[6..].iter().all(|s| *s > 0.0 && *s <= 0.45));
     }
     assert_eq!(calls[8].levels[17], 0.45);
-    // The values go on from what they were: a part of them is still there.
-    let distance = |a: &Clip, b: &Clip| {
-        a.rgb.iter().zip(&b.rgb).map(|(a, b)| f64::from(a.abs_diff(*b))).sum::<f64>()
+}
+
+/// What is made again goes on from what it was: noise is added to it, and what is given has none.
+#[test]
+fn a_repair_begins_with_what_there_is() {
+    let model = toy();
+    let text = model.encode_prompts(&[vec![1]]);
+    let conditions = Conditions {
+        prompt: text.clone(),
+        negative: text,
+        subject: None,
+        guidance: Guidance::NONE,
     };
-    let other = Request { seed: 99, ..request(Consistency::Off) };
-    let other = generate(&toy(), &other, &Said::default()).unwrap().clip;
-    assert!(distance(&outcome.clip, &plain) < 0.8 * distance(&other, &plain));
+    let course = Course {
+        sampler: Sampler::ODE,
+        sigmas: vec![0.45, 0.0],
+        uses: [Use::Repair, Use::RepairStep],
+        part: Part { block: 0, blocks: 1, repair: 1 },
+        step_offset: 77,
+    };
+    let mut canvas = Canvas::free([12, 2, 2, 2], 3);
+    canvas.given.iter_mut().enumerate().for_each(|(i, x)| *x = i as f32 / 10.0);
+    let clean = canvas.given.clone();
+    canvas.keep_but(&[1]);
+    let run = Run::new(&model, &conditions, &course, [(5, canvas)]);
+    let place = Place { seed: 5, of: Use::Repair, step: 77, frame: 3 };
+    let noise = of_clip(place, [12, 2, 4]);
+    for (i, x) in run.samples()[0].latents().iter().enumerate() {
+        let s = if i / 4 % 2 == 1 { 0.45 } else { 0.0 };
+        let expected = (1.0 - s) * clean[i] + s * noise[i];
+        assert!((x - expected).abs() < 1e-6, "{i}: {x} {expected}");
+        assert!(s > 0.0 || *x == clean[i]);
+    }
 }
 
 #[test]

@@ -3,6 +3,7 @@
 #![expect(clippy::print_stderr, reason = "a skip is visible")]
 
 mod bench;
+mod clips;
 mod commands;
 mod convert;
 mod forward_video;

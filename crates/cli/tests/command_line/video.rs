@@ -11,9 +11,9 @@ use tensor::{Device, Precision, Rng, Tensor, safetensors};
 use text::words::Words;
 
 /// A folder with a model of 16 x 24 pixels and five frames.
-struct Folder(tempfile::TempDir);
+pub(super) struct Folder(pub(super) tempfile::TempDir);
 
-fn folder() -> Folder {
+pub(super) fn folder() -> Folder {
     let folder = tempfile::tempdir().unwrap();
     let config = json!({
         "model_type": "fulgurite_video", "prediction": "velocity",

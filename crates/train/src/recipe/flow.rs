@@ -12,8 +12,10 @@ pub struct Flow {
     pub steps: u64,
     /// The folder of the autoencoder, from where the recipe is; latents are pixels if not set.
     pub autoencoder: Option<PathBuf>,
-    /// Clips that are drawn from: the latents of each are made once.
+    /// Clips that a step draws from: the latents of each are made once.
     pub pool: usize,
+    /// Clips that come into the pool with each step; as many go, the oldest first.
+    pub fresh: usize,
     /// Clips of a step.
     pub clips: usize,
     /// Clips that are computed at once, at most.
@@ -43,6 +45,7 @@ impl Flow {
         for (field, found, least, most) in [
             ("steps", self.steps, 1, MAX_STEPS),
             ("pool", self.pool as u64, 1, 1 << 32),
+            ("fresh", self.fresh as u64, 0, 1 << 16),
             ("clips", self.clips as u64, 1, 1 << 16),
             ("clips_at_once", self.clips_at_once as u64, 1, 1 << 16),
             ("prompts", self.prompts as u64, 0, 1 << 16),

@@ -1,11 +1,13 @@
 //! `fulgurite video`: a clip and its frame report.
 
 pub(crate) mod model;
-mod output;
+pub(crate) mod output;
 mod pictures;
 
+use crate::clips::timeline;
 use crate::failure::{Interrupted, Misuse};
 use crate::fit::{self, DoesNotFit};
+use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressStyle};
 use model::Model;
 use std::io::Write as _;
@@ -15,6 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 use tensor::Device;
+use tensor::atomic::atomic_write_bytes;
 use video::{
     Consistency, Denoiser as _, Error, Guidance, Pipeline, Progress, Request, Sampler, Shape,
     request,
@@ -94,6 +97,9 @@ pub(crate) struct Arguments {
     /// prompt and the seed unless set
     #[arg(short, long, env = "FULGURITE_OUTPUT")]
     output: Option<PathBuf>,
+    /// Draw the frames in a row with their scores and faults, as SVG, into this file
+    #[arg(long, env = "FULGURITE_TIMELINE")]
+    timeline: Option<PathBuf>,
     /// Print the frame report as JSON
     #[arg(long)]
     json: bool,
@@ -148,6 +154,11 @@ fn size(text: &str) -> Result<[usize; 2], String> {
 
 pub(crate) fn run(arguments: &Arguments, device: &Device) -> anyhow::Result<()> {
     let place = output::Place::of(arguments.output.as_deref())?;
+    if arguments.timeline.is_some() && arguments.consistency == Some(Mode::Off) {
+        let message =
+            "--timeline shows what was found in frames, which --consistency off does not look for";
+        return Err(Misuse(message.to_owned()).into());
+    }
     let model = Model::open(arguments.model.as_deref(), device)?;
     let request = arguments.request(model.nano.shape())?;
     let pipeline =
@@ -173,6 +184,11 @@ pub(crate) fn run(arguments: &Arguments, device: &Device) -> anyhow::Result<()> 
     let seconds = start.elapsed().as_secs_f64();
     let facts = output::Facts { request: &request, model: &model.name, made: &made };
     let (path, written) = place.write(&facts)?;
+    if let (Some(file), Some(report)) = (&arguments.timeline, &made.report) {
+        let svg = timeline(&request.prompt, &made, report).svg()?;
+        let cannot = || format!("cannot write `{}`", file.display());
+        atomic_write_bytes(file, svg.as_bytes()).with_context(cannot)?;
+    }
     let mut out = std::io::stdout().lock();
     if !arguments.json {
         eprintln!("{}", facts.summary(seconds));

@@ -46,16 +46,16 @@ impl Place {
 }
 
 /// What is known of a clip.
-pub(super) struct Facts<'a> {
-    pub(super) request: &'a Request,
+pub(crate) struct Facts<'a> {
+    pub(crate) request: &'a Request,
     /// What `--model` calls the model.
-    pub(super) model: &'a str,
-    pub(super) made: &'a Outcome,
+    pub(crate) model: &'a str,
+    pub(crate) made: &'a Outcome,
 }
 
 impl Facts<'_> {
     /// What makes the clip again.
-    fn about(&self) -> Value {
+    pub(crate) fn about(&self) -> Value {
         let request = self.request;
         let (sampler, eta) = match request.sampler {
             Sampler::Euler { eta } => ("euler", Some(eta)),
@@ -94,7 +94,7 @@ impl Facts<'_> {
     }
 
     /// All of it.
-    pub(super) fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         let mut value = self.about();
         value["rate"] = self.made.clip.rate.into();
         value["seeds"] = self.made.seeds.clone().into();

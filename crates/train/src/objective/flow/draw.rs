@@ -62,17 +62,22 @@ impl Drawing {
 
     /// The samples of a step.
     pub(super) fn step(&self, step: u64) -> Vec<Sample> {
-        self.samples(self.section.clips, step)
+        self.samples(self.section.clips, step, self.oldest(step))
     }
 
-    /// `count` samples of a stream of numbers.
-    pub(super) fn samples(&self, count: usize, stream: u64) -> Vec<Sample> {
+    /// The first clip of the pool of a step.
+    pub(super) fn oldest(&self, step: u64) -> usize {
+        self.section.fresh * step as usize
+    }
+
+    /// `count` samples of a stream of numbers, of clips from number `oldest` on.
+    pub(super) fn samples(&self, count: usize, stream: u64, oldest: usize) -> Vec<Sample> {
         let mut rng = Rng::stream(self.seed, stream);
-        (0..count).map(|_| self.sample(&mut rng)).collect()
+        (0..count).map(|_| self.sample(oldest, &mut rng)).collect()
     }
 
-    fn sample(&self, rng: &mut Rng) -> Sample {
-        let index = rng.below(self.section.pool);
+    fn sample(&self, oldest: usize, rng: &mut Rng) -> Sample {
+        let index = oldest + rng.below(self.section.pool);
         let (is_subject, scene) = scene(self.seed, index);
         let task = loop {
             let task = Task::draw(rng);

@@ -6,9 +6,12 @@
 //!
 //! One model for all tasks. What is given, be it the first frame, the last, or a reference, has level
 //! 0 and no loss. Some clips have a level for each latent frame (arXiv:2407.01392), or some frames
-//! without noise: so that frames can be repaired and clips gone on with. The autoencoder is not
-//! trained, and latents of a pool of clips are made once, when a step first draws them; captions,
-//! tasks, levels and noise are drawn anew.
+//! without noise: so that frames can be repaired and clips gone on with.
+//!
+//! The autoencoder is not trained. Encoding costs as much as a step of the transformer, so a clip stays
+//! in a pool while it is drawn a few times, each time with another caption, task, level and noise; some
+//! clips come into the pool with each step and as many go. A pool that stays is learned by heart:
+//! with 8 000 clips the loss of held-out ones stopped falling after five rounds.
 
 mod draw;
 mod examine;
@@ -168,6 +171,7 @@ impl Objective for FlowMatching {
 
     fn accumulate(&mut self, step: u64, gradients: &mut Gradients) -> Accumulated {
         let samples = self.batches.take(step);
+        self.pool.forget_before(self.drawing.oldest(step));
         self.pool.prepare(&self.model, &self.device, &samples);
         let items = samples.len() as u64;
         let (mut sum, mut weight) = (0.0, 0.0);
@@ -181,7 +185,7 @@ impl Objective for FlowMatching {
     }
 
     fn validate(&mut self) -> Measured {
-        let samples = self.drawing.samples(HELD_OUT, HELD_OUT_STEP);
+        let samples = self.drawing.samples(HELD_OUT, HELD_OUT_STEP, 0);
         self.held_out.prepare(&self.model, &self.device, &samples);
         let (mut sum, mut weight) = (0.0, 0.0);
         for samples in self.runs(samples) {

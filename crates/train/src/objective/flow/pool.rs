@@ -66,6 +66,13 @@ impl Pool {
         self.reference_size
     }
 
+    /// Drops clips with smaller numbers.
+    pub(super) fn forget_before(&mut self, oldest: usize) {
+        for known in [&mut self.clips, &mut self.last, &mut self.references] {
+            known.retain(|index, _| *index >= oldest);
+        }
+    }
+
     /// Makes what `samples` need and is not there yet.
     pub(super) fn prepare(&mut self, model: &NanoVideo, device: &Device, samples: &[Sample]) {
         let (seed, size, frames) = (self.seed, self.size, self.frames);
