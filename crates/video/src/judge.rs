@@ -3,7 +3,7 @@
 use crate::consistency::frames::Frame;
 use crate::consistency::latent::LatentScores;
 use crate::consistency::repair::{self, Photometric};
-use crate::consistency::{Options, Report, check};
+use crate::consistency::{Options, Report, Thresholds, check};
 use crate::request::Request;
 use media::Clip;
 
@@ -44,7 +44,10 @@ impl Checks {
 
 impl Judge for Checks {
     fn check(&self, clip: &Clip, chunk: Option<usize>) -> Report {
-        check(clip, &Options { chunk, reference: self.reference.as_ref(), ..Options::default() })
+        // Clips come from a decoder, which is not as steady as what is rendered.
+        let thresholds = Thresholds::decoded();
+        let reference = self.reference.as_ref();
+        check(clip, &Options { chunk, reference, thresholds, ..Options::default() })
     }
 
     /// What is unsteady in the latents, less the rank of what they decode to.

@@ -3,6 +3,7 @@
 
 use super::frames::{self, Frame, Means};
 use super::region::{self, Region};
+use super::series;
 use media::Clip;
 
 /// A step from one frame to the next of what stands out, in pixels of the frames that regions are found
@@ -52,8 +53,10 @@ impl Track {
             0 => 0.0,
             i => frames::difference(clip.frame(i), clip.frame(i - 1)),
         };
-        let step =
-            |i: usize| Some(step(regions.get(i.checked_sub(1)?)?.as_ref()?, regions[i].as_ref()?));
+        let order = symmetry(&regions);
+        let step = |i: usize| {
+            Some(step(regions.get(i.checked_sub(1)?)?.as_ref()?, regions[i].as_ref()?, order))
+        };
         Self {
             means: (0..clip.frames).map(|i| Means::of(clip.frame(i))).collect(),
             differences: (0..clip.frames).map(difference).collect(),
@@ -71,15 +74,15 @@ impl Track {
     }
 }
 
-/// From `before` to `after`.
-pub(super) fn step(before: &Region, after: &Region) -> Step {
+/// From `before` to `after`; turns are told by the symmetry of this order less 2, if there is one.
+pub(super) fn step(before: &Region, after: &Region, order: Option<usize>) -> Step {
     let radius = 0.5 * (before.radius() + after.radius());
     Step {
         moves: [
             after.centre[0] - before.centre[0],
             after.centre[1] - before.centre[1],
             after.radius() - before.radius(),
-            radius * turn(before, after),
+            radius * order.map_or(0.0, |order| turn(before, after, order)),
         ],
         hue: region::hue_distance(&before.hues, &after.hues),
         shape: region::shape_distance(&before.shape, &after.shape),
@@ -87,21 +90,29 @@ pub(super) fn step(before: &Region, after: &Region) -> Step {
 }
 
 /// Weakest symmetry by which a turn can be seen.
-const SYMMETRIC: f64 = 0.08;
+const SYMMETRIC: f64 = 0.1;
 
-/// Radians from `before` to `after`, by the symmetry that is strongest in both; 0 for discs.
+/// The order less 2 of the symmetry that is strongest in most regions: that by which turns are told. `None`
+/// for discs.
+fn symmetry(regions: &[Option<Region>]) -> Option<usize> {
+    let strength = |k: usize| {
+        series::median(&regions.iter().flatten().map(|r| r.shape[2 + k]).collect::<Vec<_>>())
+    };
+    let strongest = (0..5).max_by(|&a, &b| strength(a).total_cmp(&strength(b)))?;
+    (strength(strongest) >= SYMMETRIC).then_some(strongest)
+}
+
+/// Radians from `before` to `after` by one symmetry; 0 if either has not enough of it.
 ///
 /// After a turn by one part in `m` a symmetry of order `m` looks the same, so the turn is the smallest
 /// of those that look so.
-fn turn(before: &Region, after: &Region) -> f64 {
+fn turn(before: &Region, after: &Region, order: usize) -> f64 {
     use std::f64::consts::{PI, TAU};
-    let strength = |k: usize| before.shape[2 + k].min(after.shape[2 + k]);
-    let strongest = (0..5).max_by(|&a, &b| strength(a).total_cmp(&strength(b))).unwrap_or(0);
-    if strength(strongest) < SYMMETRIC {
+    if before.shape[2 + order].min(after.shape[2 + order]) < 0.5 * SYMMETRIC {
         return 0.0;
     }
-    let turned = after.phases[strongest] - before.phases[strongest];
-    ((turned + PI).rem_euclid(TAU) - PI) / (strongest + 2) as f64
+    let turned = after.phases[order] - before.phases[order];
+    ((turned + PI).rem_euclid(TAU) - PI) / (order + 2) as f64
 }
 
 /// Brighter or darker by more than this is not rounding.

@@ -118,7 +118,7 @@ fn a_thing_that_is_gone() {
 fn saturation_that_fades() {
     let mut things = moving(9, 2.0);
     for (i, thing) in things.iter_mut().enumerate() {
-        let fade = i as f32 / 12.0;
+        let fade = i as f32 / 16.0;
         thing.rgb = thing.rgb.map(|v| v + (0.5 - v) * fade);
     }
     check(&things, &[(8, Fault::Drift)]);

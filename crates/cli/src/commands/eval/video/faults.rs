@@ -103,7 +103,10 @@ pub(super) fn measure(maker: &Maker<'_>) -> anyhow::Result<Vec<Measured>> {
 }
 
 fn of(maker: &Maker<'_>, seen: Seen) -> anyhow::Result<(Measured, Measured)> {
-    let thresholds = Thresholds::default();
+    let thresholds = match seen {
+        Seen::Coded => Thresholds::decoded(),
+        Seen::AsRendered | Seen::Softened => Thresholds::default(),
+    };
     let scene = |rng: &mut Rng| match rng.chance(SUBJECTS) {
         true => Scene::draw_subject(rng, Split::Train),
         false => Scene::draw(rng, Split::Train),

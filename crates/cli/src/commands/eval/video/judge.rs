@@ -4,7 +4,7 @@ use super::measured::{Cell, Count};
 use media::Clip;
 use std::collections::BTreeMap;
 use train::clips::{Scene, detect};
-use video::consistency::{Options, check, faults::Scores, track::Track};
+use video::consistency::{Options, Thresholds, check, faults::Scores, track::Track};
 
 /// What is right of clips.
 #[derive(Clone, Debug, Default)]
@@ -16,7 +16,7 @@ pub(super) struct Score {
     pub(super) all: Count,
     /// The object has the same colours and shape in all frames.
     pub(super) same: Count,
-    /// No frame is flagged by the check of frames.
+    /// No frame is flagged by the check of frames, with the thresholds for decoded clips.
     pub(super) unflagged: Count,
     /// Which words are right how often.
     pub(super) words: BTreeMap<(&'static str, &'static str), Count>,
@@ -42,7 +42,7 @@ impl Score {
         self.motion.add(motion);
         self.all.add(colour && shape && motion);
         self.same.add(found.is_some_and(|found| found.is_same_in_all_frames()));
-        let flags = Scores::of(&Track::of(clip), None).flags(&Options::default().thresholds);
+        let flags = Scores::of(&Track::of(clip), None).flags(&Thresholds::decoded());
         self.unflagged.add(flags.is_empty());
         let mut word = |kind, name, right| self.words.entry((kind, name)).or_default().add(right);
         if let Some(named) = scene.colour() {
