@@ -54,7 +54,7 @@ fn code_of(error: &anyhow::Error) -> u8 {
         return MISUSE;
     }
     if error.chain().any(|cause| cause.is::<Interrupted>()) {
-        return ExitCode::from(INTERRUPTED);
+        return INTERRUPTED;
     }
     let too_large = error.chain().any(|cause| {
         let refused = cause.downcast_ref();

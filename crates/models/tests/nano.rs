@@ -22,7 +22,7 @@ fn json() -> Value {
             "layer_types": ["linear_attention", "full_attention"], "gated_attention": true,
             "pooled_text": true, "patch_size": [1, 8, 8],
             "place_embedding": true, "rope_axes_dim": [4, 2, 2],
-            "rope_theta": 100.0, "max_position_embeddings": 64,
+            "rope_theta": 100.0, "row_spacing": [1.0, 0.5, 0.5], "max_position_embeddings": 64,
         },
     })
 }

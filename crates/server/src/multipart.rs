@@ -181,7 +181,7 @@ mod tests {
             (format!("{head}b"), "the form ends before its boundary"),
             (
                 format!("{head}b\r\n--XX\r\n{}--XX--", &head[6..]),
-                "the form ends before its boundary",
+                "the form has a field without an empty line before its value",
             ),
             (format!("{head}b\r\n{head}c\r\n--XX--"), "the form has `a` twice"),
             ("--XX\r\n\r\nb\r\n--XX--".to_owned(), "the form has a field without a name"),

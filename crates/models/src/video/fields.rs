@@ -69,6 +69,7 @@ pub(super) fn rope(fields: &Fields<'_>, head_dim: usize) -> Result<RopeConfig, E
         dims: [head_dim - 2 * side, side, side],
         theta: 1e4,
         pairing: Pairing::Interleaved,
+        spacing: [1.0; 3],
         max_positions: size(fields, "rope_max_seq_len", 1 << 24, 1024)?,
     })
 }

@@ -79,7 +79,9 @@ pub struct RopeConfig {
     pub theta: f64,
     /// Which features are turned together.
     pub pairing: Pairing,
-    /// Positions along an axis, at most.
+    /// Positions from a row of latents to the next, along each axis.
+    pub spacing: [f64; 3],
+    /// Rows along an axis, at most.
     pub max_positions: usize,
 }
 

@@ -147,7 +147,7 @@ impl VideoDit {
     /// Rows with what their places add.
     fn placed(&self, x: &Tensor, rows: &Rows, batch: usize) -> Tensor {
         let d = self.config.hidden_size;
-        let places = rows.places(x.device(), d);
+        let places = rows.places(x.device(), &self.config);
         let text = Tensor::zeros(x.device(), &[rows.len() - places.rows(), d]);
         let one = Tensor::cat(&[&text, &places], 0);
         let all: Vec<&Tensor> = std::iter::repeat_n(&one, batch).collect();

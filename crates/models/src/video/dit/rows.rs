@@ -80,11 +80,8 @@ impl Rows {
     /// The prompt's rows stand along the first axis, at the origin of the others; reference and clip
     /// are grids that come after them in time.
     pub(super) fn angles(&self, rope: &RopeConfig) -> Angles {
-        let text = (0..self.text).map(|row| [row, 0, 0]);
-        let grid = |start: usize, [frames, height, width]: [usize; 3]| {
-            (0..frames * height * width)
-                .map(move |i| [start + i / width / height, i / width % height, i % width])
-        };
+        let text = (0..self.text).map(|row| [row as f64, 0.0, 0.0]);
+        let grid = |start: usize, grid| places(start as f64, grid, rope.spacing);
         let positions =
             text.chain(grid(self.text, self.reference)).chain(grid(self.start, self.grid));
         let angles = positions.flat_map(|position| {
@@ -92,7 +89,7 @@ impl Rows {
                 let dim = rope.dims[axis];
                 (0..dim / 2).map(move |i| {
                     let frequency = 1.0 / rope.theta.powf(2.0 * i as f64 / dim as f64);
-                    position[axis] as f64 * frequency
+                    position[axis] * frequency
                 })
             })
         });
@@ -101,16 +98,9 @@ impl Rows {
 
     /// What the places of the rows of latents add to them, `[reference and clip, hidden_size]`: along
     /// each axis sines and cosines in a third of the features; the clip begins at 0.
-    pub(super) fn places(&self, device: &Device, hidden_size: usize) -> Tensor {
-        let grid = |start: f64, [frames, height, width]: [usize; 3]| {
-            (0..frames * height * width).map(move |i| {
-                [
-                    start + (i / width / height) as f64,
-                    (i / width % height) as f64,
-                    (i % width) as f64,
-                ]
-            })
-        };
+    pub(super) fn places(&self, device: &Device, config: &DitConfig) -> Tensor {
+        let hidden_size = config.hidden_size;
+        let grid = |start: f64, grid| places(start, grid, config.rope.spacing);
         let pairs = hidden_size / 6;
         let data = grid(-1.0, self.reference).chain(grid(0.0, self.grid)).flat_map(|place| {
             (0..hidden_size).map(move |feature| {
@@ -156,4 +146,16 @@ impl Rows {
             _ => 0,
         }
     }
+}
+
+/// Where the rows of a grid stand that begins at `start` in time.
+fn places(
+    start: f64,
+    [frames, height, width]: [usize; 3],
+    [time, down, right]: [f64; 3],
+) -> impl Iterator<Item = [f64; 3]> {
+    (0..frames * height * width).map(move |i| {
+        let (frame, row, column) = (i / width / height, i / width % height, i % width);
+        [start + frame as f64 * time, row as f64 * down, column as f64 * right]
+    })
 }

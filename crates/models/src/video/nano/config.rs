@@ -46,6 +46,7 @@ const TRANSFORMER: &[&str] = &[
     "place_embedding",
     "rope_axes_dim",
     "rope_theta",
+    "row_spacing",
     "max_position_embeddings",
 ];
 
@@ -287,6 +288,15 @@ fn rope(fields: &Fields<'_>, head_dim: usize) -> Result<RopeConfig, Error> {
         dims,
         theta: theta.ok_or_else(|| fields.missing("rope_theta"))?,
         pairing: Pairing::Half,
+        spacing: spacing(fields)?,
         max_positions: fields.size(&["max_position_embeddings"], 1 << 24)?,
     })
+}
+
+/// Positions from a row to the next.
+fn spacing(fields: &Fields<'_>) -> Result<[f64; 3], Error> {
+    let expected = "a list of three numbers above 0, 100 at most";
+    let read = |value: &serde_json::Value| value.as_f64().filter(|x| *x > 0.0 && *x <= 100.0);
+    let Some(spacing) = list(fields, "row_spacing", expected, read)? else { return Ok([1.0; 3]) };
+    spacing.try_into().map_err(|_| fields.wrong("row_spacing", expected))
 }

@@ -12,14 +12,16 @@
 
 pub mod config;
 mod initial;
+mod patches;
 mod text;
 
 use super::dit::{DitInput, VideoDit};
 use super::vae::WanVae;
 use crate::Error;
-use crate::weights::{Part, Policy, taps_innermost, taps_outermost};
+use crate::weights::{Part, Policy, taps_innermost};
 use config::{NanoConfig, Prediction};
 use initial::Initial;
+use patches::{PATCHES, Patches};
 use std::collections::BTreeMap;
 use std::path::Path;
 use tensor::{Checkpoint, Device, Precision, Saved, Tensor};
@@ -36,9 +38,6 @@ const LEAST_NOISE: f32 = 0.05;
 const VAE: &str = "vae.";
 const TRANSFORMER: &str = "transformer.";
 const TEXT: &str = "text.";
-
-/// The matrix of patches: a filter in files.
-const PATCHES: &str = "transformer.patch_embedding.weight";
 
 /// The model with its weights.
 #[derive(Debug)]
@@ -258,26 +257,18 @@ impl NanoVideo {
             .for_each_parameter(&mut |name, tensor| visit(&format!("{TRANSFORMER}{name}"), tensor));
     }
 
-    /// Takes the weights that are trained from a checkpoint of the same shape.
+    /// Takes the weights that are trained from a checkpoint of the same shape, whose patches may be
+    /// larger: of what is read and predicted at the places of a patch the mean is taken.
     ///
     /// # Errors
     ///
-    /// If one is missing or of another shape.
+    /// If one is missing or of another shape, or patches are not whole numbers of ours.
     pub fn start_from(&mut self, checkpoint: &Checkpoint) -> Result<(), Error> {
-        let patches = self.config.transformer.patch_size;
+        let mut patches = Patches::new(&self.config, checkpoint)?;
         let mut result = Ok(());
-        self.for_each_parameter(&mut |name, tensor| {
-            let read = match name == PATCHES {
-                true => checkpoint.load(tensor.device(), name, &filter_shape(tensor, patches)),
-                false => checkpoint.load(tensor.device(), name, tensor.shape()),
-            };
-            match read {
-                Ok(read) if name == PATCHES => {
-                    *tensor = taps_outermost(&read).to_f32().into_parameter()
-                }
-                Ok(read) => *tensor = read.to_f32().into_parameter(),
-                Err(error) => result = Err(error.into()),
-            }
+        self.for_each_parameter(&mut |name, tensor| match patches.read(checkpoint, name, tensor) {
+            Ok(read) => *tensor = read.to_f32().into_parameter(),
+            Err(error) => result = Err(error),
         });
         result
     }
@@ -306,10 +297,4 @@ impl NanoVideo {
             vae.freeze();
         }
     }
-}
-
-/// `[out, in, taps…]` of a matrix `[out, taps * in]`.
-fn filter_shape(matrix: &Tensor, patches: [usize; 3]) -> Vec<usize> {
-    let channels = matrix.last_dim() / patches.iter().product::<usize>();
-    [&[matrix.rows(), channels], &patches[..]].concat()
 }
