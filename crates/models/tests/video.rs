@@ -226,7 +226,7 @@ fn own() -> DitConfig {
             dims: [4, 2, 2],
             theta: 100.0,
             pairing: Pairing::Half,
-            spacing: [1.0, 0.5, 1.0],
+            spacing: [1.0; 3],
             max_positions: 64,
         },
         places: true,

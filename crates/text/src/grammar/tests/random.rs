@@ -49,7 +49,7 @@ fn schema(random: &mut Random, depth: usize) -> Value {
             let values: Vec<Value> = (0..1 + random.below(4)).map(|_| value(random)).collect();
             if random.chance(3) { json!({"const": values[0]}) } else { json!({"enum": values}) }
         }
-        5 => json!({"type": [["null", "boolean"], ["boolean", "integer"]][random.below(2)]}),
+        5 => json!({"type": ([["null", "boolean"], ["boolean", "integer"]][random.below(2)])}),
         6 => {
             let (items, least) = (self::schema(random, depth - 1), random.below(3));
             json!({"type": "array", "items": items, "minItems": least, "maxItems": least + random.below(3)})
