@@ -6,13 +6,11 @@ use crate::fit;
 use crate::sessions::now;
 use media::clip::{Format, Options, encode};
 use media::picture::{self, Limits};
-use media::timeline::{Scores, Threshold, Timeline};
 use models::vision::pixels::Rgb;
 use server::video::{Facts, Failed, Made, Maker, Order, Part, Pictures, Progress, Refused, Watch};
 use std::path::Path;
 use std::time::{Duration, Instant};
-use video::consistency::Report;
-use video::{Consistency, Error, Guidance, Outcome, Pipeline, Request, Sampler};
+use video::{Consistency, Denoiser as _, Error, Guidance, Outcome, Pipeline, Request, Sampler};
 
 /// Parts of a clip that progress is told in.
 const PARTS: usize = 1000;
@@ -185,7 +183,7 @@ impl ClipMaker {
             files.push((Part::Report, facts.json().to_string().into_bytes()));
             files.push((
                 Part::Timeline,
-                timeline(&request.prompt, made, report).svg()?.into_bytes(),
+                report.timeline(clip, &request.prompt).svg()?.into_bytes(),
             ));
             flagged = report.flags.iter().map(|flag| flag.frame).collect();
             let again = report.repairs.iter().filter(|repair| repair.accepted);
@@ -206,16 +204,6 @@ impl ClipMaker {
         };
         Ok(Made { facts, files })
     }
-}
-
-/// The frames of a clip in a row, with what its report says of them.
-pub(crate) fn timeline<'a>(title: &'a str, made: &'a Outcome, report: &Report) -> Timeline<'a> {
-    let scores = report.rows().into_iter().map(|row| Scores {
-        name: row.name.to_owned(),
-        values: row.values,
-        threshold: row.above.map(Threshold::Above),
-    });
-    Timeline { clip: &made.clip, title, faults: report.faults(), scores: scores.collect() }
 }
 
 /// A clip as browsers show it in the place of a picture.

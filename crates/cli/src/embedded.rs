@@ -10,8 +10,12 @@ pub(crate) const WEIGHTS: &[u8] = include_bytes!("../nano-text/model.safetensors
 
 /// What `--model` calls the model that makes clips.
 pub(crate) const VIDEO_NAME: &str = "nano-video";
-/// Its files, if the program has them.
-pub(crate) const VIDEO: Option<VideoFiles> = None;
+/// Its files.
+pub(crate) const VIDEO: VideoFiles = VideoFiles {
+    config: include_bytes!("../nano-video/config.json"),
+    words: include_str!("../nano-video/words.json"),
+    weights: include_bytes!("../nano-video/model.safetensors"),
+};
 
 /// The files of a model that makes clips.
 pub(crate) struct VideoFiles {

@@ -3,7 +3,6 @@
 use crate::clip_store::ClipStore;
 use crate::clips::ClipMaker;
 use crate::commands::video::model::Model;
-use crate::embedded;
 use crate::failure::{Failed, Misuse};
 use crate::served::{Options, Plan, gibibytes};
 use crate::sessions::{FileSessions, home};
@@ -51,7 +50,7 @@ pub(crate) struct Arguments {
     /// Most connections at a time
     #[arg(long, env = "FULGURITE_CONNECTIONS", default_value = "4096")]
     connections: NonZeroUsize,
-    /// The folder of a model that makes clips; the embedded one, if there is one, unless set
+    /// The folder of a model that makes clips; the embedded one unless set
     #[arg(long, env = "FULGURITE_VIDEO_MODEL")]
     video_model: Option<PathBuf>,
     /// Seconds that answers may go on once the server is to stop
@@ -113,12 +112,9 @@ pub(crate) fn run(arguments: &Arguments, device: &Device) -> anyhow::Result<()> 
         _ = writeln!(std::io::stderr(), "serving `{name}` at http://{address}");
     };
     let device = device.clone();
-    let clips = (arguments.video_model.is_some() || embedded::VIDEO.is_some())
-        .then(|| arguments.video_model.clone());
+    let video_model = arguments.video_model.clone();
     let load = move |app: &App| {
-        if let Some(folder) = clips {
-            app.add_video(line_of_clips(folder.as_deref(), &device).map_err(Failed)?);
-        }
+        app.add_video(line_of_clips(video_model.as_deref(), &device).map_err(Failed)?);
         let room = plan.room();
         let served = plan.load(&device).map_err(Failed)?;
         _ = writeln!(

@@ -4,7 +4,6 @@ pub(crate) mod model;
 pub(crate) mod output;
 mod pictures;
 
-use crate::clips::timeline;
 use crate::failure::{Interrupted, Misuse};
 use crate::fit::{self, DoesNotFit};
 use anyhow::Context as _;
@@ -185,7 +184,7 @@ pub(crate) fn run(arguments: &Arguments, device: &Device) -> anyhow::Result<()> 
     let facts = output::Facts { request: &request, model: &model.name, made: &made };
     let (path, written) = place.write(&facts)?;
     if let (Some(file), Some(report)) = (&arguments.timeline, &made.report) {
-        let svg = timeline(&request.prompt, &made, report).svg()?;
+        let svg = report.timeline(&made.clip, &request.prompt).svg()?;
         let cannot = || format!("cannot write `{}`", file.display());
         atomic_write_bytes(file, svg.as_bytes()).with_context(cannot)?;
     }

@@ -39,8 +39,7 @@ impl Model {
 
     fn embedded(device: &Device) -> anyhow::Result<Self> {
         let name = embedded::VIDEO_NAME;
-        let files =
-            embedded::VIDEO.context("this program has no video model, expected `--model`")?;
+        let files = embedded::VIDEO;
         let path = Path::new(name);
         let config = NanoConfig::from_json(files.config, &path.join("config.json"))?;
         let words = words(files.words, &path.join(WORDS))?;

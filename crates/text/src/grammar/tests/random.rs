@@ -51,22 +51,22 @@ fn schema(random: &mut Random, depth: usize) -> Value {
         }
         5 => json!({"type": ([["null", "boolean"], ["boolean", "integer"]][random.below(2)])}),
         6 => {
-            let (items, least) = (self::schema(random, depth - 1), random.below(3));
+            let (items, least) = (schema(random, depth - 1), random.below(3));
             json!({"type": "array", "items": items, "minItems": least, "maxItems": least + random.below(3)})
         }
         7 => {
             let first: Vec<Value> =
-                (0..1 + random.below(2)).map(|_| self::schema(random, depth - 1)).collect();
+                (0..1 + random.below(2)).map(|_| schema(random, depth - 1)).collect();
             json!({"type": "array", "prefixItems": first, "items": false, "minItems": first.len()})
         }
         8 => object(random, depth - 1),
         9 => {
             let word = ["anyOf", "oneOf"][random.below(2)];
             let each: Vec<Value> =
-                (0..2 + random.below(2)).map(|_| self::schema(random, depth - 1)).collect();
+                (0..2 + random.below(2)).map(|_| schema(random, depth - 1)).collect();
             json!({word: each})
         }
-        _ => json!({"allOf": [self::schema(random, depth - 1), bounded(random, "number")]}),
+        _ => json!({"allOf": [schema(random, depth - 1), bounded(random, "number")]}),
     };
     if random.chance(30) {
         let (word, says) = OTHERS[random.below(OTHERS.len())];
