@@ -3,6 +3,7 @@
 
 pub mod files;
 pub mod mutate;
+mod session;
 
 use engine::{Refused, Stats};
 use files::{Folder, open_gguf, open_header};
@@ -27,11 +28,13 @@ use text::{Detokenizer, GgufTokenizer, Specials, StopStrings, Tokenizer};
 use text::{Grammar, Vocabulary};
 use train::Recipe;
 
+pub use session::session;
+
 /// What takes any bytes.
 pub type Target = fn(&[u8]);
 
 /// All targets by name.
-pub const TARGETS: [(&str, Target); 13] = [
+pub const TARGETS: [(&str, Target); 15] = [
     ("config", config),
     ("safetensors_header", safetensors_header),
     ("index", index),
@@ -44,7 +47,9 @@ pub const TARGETS: [(&str, Target); 13] = [
     ("request", request),
     ("picture", picture),
     ("sound", sound),
+    ("clip", clip),
     ("tower", tower),
+    ("session", session),
 ];
 
 /// Special tokens of the byte-level tokenizer that targets use.
@@ -358,6 +363,30 @@ pub fn picture(bytes: &[u8]) {
     assert!(picture.width * picture.height <= 1 << 16 && picture.width * picture.height > 0);
     assert_eq!(picture.rgb.len(), picture.width * picture.height * 3);
     Tiling::published().plan(picture.height, picture.width);
+}
+
+/// A clip, and that again in all formats.
+pub fn clip(bytes: &[u8]) {
+    use media::clip::{Chroma, Format, Limits, Options, decode, encode};
+    let limits = Limits { bytes: 1 << 20, side: 256, frames: 16, pixels: 1 << 15 };
+    let Ok(recording) = decode(bytes, &limits) else { return };
+    let clip = &recording.clip;
+    assert_eq!(clip.rgb.len(), clip.frames * clip.height * clip.width * 3);
+    assert!(clip.rgb.len() <= 3 << 15 && !clip.rgb.is_empty() && clip.rate > 0.0);
+    let about = recording.about.as_deref().unwrap_or_default();
+    for format in [Format::Mp4, Format::Gif, Format::Y4m(Chroma::Full)] {
+        let Ok((bytes, written)) = encode(clip, format, &Options { scale: None, about }) else {
+            continue;
+        };
+        let again = decode(&bytes, &Limits::default());
+        let again = again.unwrap_or_else(|error| panic!("what was written is refused: {error}"));
+        assert_eq!((again.clip.frames, again.scale), (clip.frames, written.scale));
+        assert_eq!((again.clip.width, again.clip.height), (clip.width, clip.height));
+        assert_eq!(
+            again.about.as_deref().unwrap_or_default(),
+            if written.with_about { about } else { "" }
+        );
+    }
 }
 
 /// A sound: none longer than allowed, of numbers only.

@@ -23,12 +23,13 @@ export const end = [
  * Starts one before `address`. `script(chat)` is called for each chat: `chat.body` is the request,
  * `chat.send(…pieces)` writes, `chat.done()` ends the stream as it should be, `chat.cut()` breaks the
  * connection, `chat.refuse(status, error)` answers with an error, and `chat.gone` is a promise of the
- * client's leaving.
+ * client's leaving. `other(from, to)` may answer other requests; whether it does.
  */
-export async function before(address, script) {
+export async function before(address, script, other = async () => false) {
   const target = new URL(address);
-  const server = createServer((from, to) => {
+  const server = createServer(async (from, to) => {
     if (from.url === "/v1/chat/completions") return scripted(from, to, script);
+    if (await other(from, to)) return;
     const options = {
       host: target.hostname,
       port: target.port,

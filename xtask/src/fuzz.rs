@@ -9,7 +9,7 @@ use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 /// As named in `fuzz/Cargo.toml`; a test compares.
-const TARGETS: [&str; 13] = [
+const TARGETS: [&str; 15] = [
     "config",
     "safetensors_header",
     "index",
@@ -22,7 +22,9 @@ const TARGETS: [&str; 13] = [
     "request",
     "picture",
     "sound",
+    "clip",
     "tower",
+    "session",
 ];
 
 /// How long a process may run beyond its time: others may use the machine.

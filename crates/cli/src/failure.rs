@@ -11,6 +11,11 @@ use std::process::ExitCode;
 #[error("{0}")]
 pub(crate) struct Misuse(pub(crate) String);
 
+/// Work that was ended from the terminal.
+#[derive(Debug, thiserror::Error)]
+#[error("interrupted: nothing was written")]
+pub(crate) struct Interrupted;
+
 /// A failure with all its causes, for those that want an error of one type.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
@@ -24,6 +29,8 @@ const MISUSE: u8 = 2;
 const INVALID_MODEL: u8 = 3;
 /// 4: the request is larger than the model's context or the machine's memory.
 const DOES_NOT_FIT: u8 = 4;
+/// 130: ended by an interrupt.
+const INTERRUPTED: u8 = 130;
 
 /// Prints `error` and chooses the exit code by what it is.
 pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
@@ -39,26 +46,34 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
     }
     // Nobody is left to tell if stderr is closed.
     _ = writeln!(std::io::stderr(), "error: {message}");
+    ExitCode::from(code_of(error))
+}
+
+fn code_of(error: &anyhow::Error) -> u8 {
     if error.chain().any(|cause| cause.is::<Misuse>()) {
-        return ExitCode::from(MISUSE);
+        return MISUSE;
+    }
+    if error.chain().any(|cause| cause.is::<Interrupted>()) {
+        return INTERRUPTED;
     }
     let too_large = error.chain().any(|cause| {
         let refused = cause.downcast_ref();
         cause.is::<DoesNotFit>()
             || matches!(refused, Some(Refused::TooLong { .. } | Refused::TooLarge { .. }))
             || matches!(cause.downcast_ref(), Some(AskError::Refused { code: Some(code), .. })
-                if code == "context_length_exceeded")
+                if ["context_length_exceeded", "memory_exceeded"].contains(&&code[..]))
     });
     if too_large {
-        return ExitCode::from(DOES_NOT_FIT);
+        return DOES_NOT_FIT;
     }
     let model = error.chain().any(|cause| {
         let of_model = |error: &models::Error| !matches!(error, models::Error::Input { .. });
         cause.downcast_ref().is_some_and(of_model)
             || cause.is::<text::Error>()
+            || cause.is::<text::words::InvalidWords>()
             || cause.downcast_ref::<tensor::Error>().is_some_and(|error| !error.is_write())
     });
-    ExitCode::from(if model { INVALID_MODEL } else { FAILED })
+    if model { INVALID_MODEL } else { FAILED }
 }
 
 /// Whoever reads stdout has seen enough, as `head` does: no failure. Nothing else is written to
@@ -68,4 +83,23 @@ fn stdout_is_closed(error: &anyhow::Error) -> bool {
         let io = cause.downcast_ref::<std::io::Error>();
         io.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a session's question is refused with has the exit code that it has without a session.
+    #[test]
+    fn what_does_not_fit_has_one_code() {
+        let refused = |code: Option<&str>| {
+            let (message, code) = (String::new(), code.map(str::to_owned));
+            code_of(&AskError::Refused { message, code }.into())
+        };
+        assert_eq!(refused(Some("memory_exceeded")), DOES_NOT_FIT);
+        assert_eq!(refused(Some("context_length_exceeded")), DOES_NOT_FIT);
+        assert_eq!([refused(Some("not_found")), refused(None)], [FAILED; 2]);
+        let (prompt, answer, context) = (1, 2, 2);
+        assert_eq!(code_of(&Refused::TooLong { prompt, answer, context }.into()), DOES_NOT_FIT);
+    }
 }

@@ -35,6 +35,9 @@ pub(crate) enum DoesNotFit {
     /// A context that the model does not have.
     #[error("--context {context} is above {most}, expected at most that, the model's context")]
     Context { context: usize, most: usize },
+    /// A clip that takes more than the machine holds.
+    #[error(transparent)]
+    Clip(video::Error),
     /// More than the model's context.
     #[error(
         "up to `{}` the files have more than {most} bytes, expected at most that for the model's \
@@ -180,6 +183,11 @@ fn cached_bytes(stat: &Path) -> u64 {
 /// The memory that this process holds, where the system tells.
 pub(crate) fn rss_bytes() -> Option<u64> {
     kib_in("/proc/self/status", "VmRSS:")
+}
+
+/// The same of the process with the number `id`.
+pub(crate) fn rss_bytes_of(id: u32) -> Option<u64> {
+    kib_in(&format!("/proc/{id}/status"), "VmRSS:")
 }
 
 /// The most memory this process has held, since [`forget_peak_rss`] if that was called, where the

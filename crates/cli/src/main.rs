@@ -3,6 +3,8 @@
 //! stdout is data, stderr is everything else.
 #![expect(clippy::print_stderr, reason = "progress and errors are for the one at the terminal")]
 
+mod clip_store;
+mod clips;
 mod commands;
 mod embedded;
 mod failure;
@@ -14,12 +16,14 @@ mod prompt;
 mod quantized;
 mod served;
 mod sessions;
+mod spill;
 mod table;
 mod talk;
 
 use clap::{Parser, Subcommand};
 use commands::{
     bench, chat, convert, doctor, eval, init, inspect, plan, quantize, run, serve, session, train,
+    video,
 };
 use std::process::ExitCode;
 
@@ -42,6 +46,8 @@ enum Command {
     Serve(Box<serve::Arguments>),
     /// Talk with a model
     Chat(chat::Arguments),
+    /// Make a clip of a prompt, of its first or last frame, or of a picture of a subject
+    Video(Box<video::Arguments>),
     /// Conversations that are kept
     #[command(subcommand)]
     Session(session::What),
@@ -75,6 +81,7 @@ fn main() -> ExitCode {
         Command::Run(arguments) => run::run(&arguments, &device()),
         Command::Serve(arguments) => serve::run(&arguments, &device()),
         Command::Chat(arguments) => chat::run(&arguments, &device()),
+        Command::Video(arguments) => video::run(&arguments, &device()),
         Command::Session(what) => session::run(&what),
         Command::Bench(arguments) => bench::run(&arguments, &device()),
         Command::Init(arguments) => init::run(&arguments, &device()),

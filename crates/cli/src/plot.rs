@@ -41,6 +41,73 @@ pub(crate) fn bars(title: &str, groups: &[Group]) -> anyhow::Result<String> {
     Ok(svg)
 }
 
+/// A curve through points.
+pub(crate) struct Line {
+    pub(crate) name: String,
+    pub(crate) points: Vec<(f64, f64)>,
+}
+
+/// What a chart of lines says beside them.
+pub(crate) struct Axes<'a> {
+    pub(crate) title: &'a str,
+    pub(crate) x: &'a str,
+    pub(crate) y: &'a str,
+    /// Whether equal ways along both axes are equal factors; coordinates are above 0 then.
+    pub(crate) logarithmic: bool,
+}
+
+/// Lines with a dot at each point, as SVG.
+pub(crate) fn lines(axes: &Axes<'_>, lines: &[Line]) -> anyhow::Result<String> {
+    let mut svg = String::new();
+    // Drawn as logarithms, so that one kind of chart does for both.
+    let at = |v: f64| if axes.logarithmic { v.max(1e-12).log2() } else { v };
+    let label = |v: &f64| match axes.logarithmic {
+        true => format!("{:.0}", v.exp2()),
+        false => format!("{v:.2}"),
+    };
+    let all = || lines.iter().flat_map(|line| &line.points);
+    let range = |of: fn(&(f64, f64)) -> f64, from: f64| {
+        let low = all().map(|p| at(of(p))).fold(from, f64::min);
+        let high = all().map(|p| at(of(p))).fold(f64::NEG_INFINITY, f64::max).max(low + 1e-9);
+        low..high + 0.05 * (high - low)
+    };
+    let base = if axes.logarithmic { f64::INFINITY } else { 0.0 };
+    let draw = |svg: &mut String| -> Result<(), Box<dyn std::error::Error>> {
+        let root = SVGBackend::with_string(svg, (800, 420)).into_drawing_area();
+        root.fill(&WHITE)?;
+        let mut chart = ChartBuilder::on(&root)
+            .margin(12)
+            .caption(axes.title, ("sans-serif", 16))
+            .x_label_area_size(40)
+            .y_label_area_size(60)
+            .build_cartesian_2d(range(|p| p.0, base), range(|p| p.1, base))?;
+        chart
+            .configure_mesh()
+            .x_desc(axes.x)
+            .y_desc(axes.y)
+            .x_label_formatter(&label)
+            .y_label_formatter(&label)
+            .light_line_style(TRANSPARENT)
+            .draw()?;
+        for (line, color) in lines.iter().zip([RED, BLUE, BLACK, MAGENTA].iter().cycle()) {
+            let points: Vec<_> = line.points.iter().map(|(x, y)| (at(*x), at(*y))).collect();
+            chart
+                .draw_series(LineSeries::new(points, color.filled()).point_size(3))?
+                .label(&line.name)
+                .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], *color));
+        }
+        chart
+            .configure_series_labels()
+            .position(SeriesLabelPosition::UpperLeft)
+            .background_style(WHITE)
+            .border_style(BLACK)
+            .draw()?;
+        Ok(root.present()?)
+    };
+    draw(&mut svg).map_err(|error| anyhow::anyhow!("cannot draw the lines: {error}"))?;
+    Ok(svg)
+}
+
 /// Metrics by step on a logarithmic scale, as SVG.
 pub(crate) fn curve(history: &[Step], metrics: &[Metric]) -> anyhow::Result<String> {
     /// Heights below are drawn here.

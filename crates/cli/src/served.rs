@@ -4,6 +4,7 @@ use crate::failure::Misuse;
 use crate::fit::{self, DoesNotFit, Need};
 use crate::model::{Kv, Place, Weights, read_to_string};
 use crate::sessions::now;
+use crate::spill::Spill;
 use crate::talk::Facts;
 use engine::{Draft, Engine, Event, Flow, Limits, Lm, Model as _, Request, Worker};
 use models::Config;
@@ -82,6 +83,8 @@ pub(crate) struct Plan {
     context: usize,
     limits: Limits,
     draft: Draft,
+    /// Where snapshots go that give way.
+    pub(crate) spill: Option<Spill>,
 }
 
 impl Plan {
@@ -134,6 +137,7 @@ impl Plan {
             kv,
             context,
             limits,
+            spill: None,
         })
     }
 
@@ -162,7 +166,11 @@ impl Plan {
             .with_vocab_size(self.tokenizer.vocab_size())
             .with_context(self.context);
         let vocab_size = model.vocab_size();
-        let (handle, _) = Worker::spawn(Engine::new(Arc::new(model), self.limits));
+        let mut engine = Engine::new(Arc::new(model), self.limits);
+        if let Some(spill) = self.spill {
+            engine.set_tier(Box::new(spill));
+        }
+        let (handle, _) = Worker::spawn(engine);
         let (sender, warm) = std::sync::mpsc::channel();
         handle.submit(Request::new([0], 1), move |event| {
             if let Event::Done { .. } = event {
@@ -231,20 +239,19 @@ fn defaults(place: &Place, form: &Form) -> anyhow::Result<Defaults> {
     })
 }
 
-/// Program, model and how it is kept in a word: what was read by one fits no other. Of the weights
-/// the names, types, shapes and sizes count, not the values, which may be hundreds of gigabytes.
+/// Most bytes of weights that are looked at to tell them from others: a tenth of a second's work. Of
+/// larger models pieces of every tensor are.
+const DIGESTED: usize = 1 << 30;
+
+/// Program, model and how it is kept in a word: what was read by one fits no other.
 fn fingerprint(
     config: &Config,
     checkpoint: &Checkpoint,
     weights: Option<Weights>,
     kv: KvType,
 ) -> String {
-    let mut text = format!("{} {kv:?} {weights:?} {}", env!("CARGO_PKG_VERSION"), config.to_json());
-    for name in checkpoint.names() {
-        let (shape, dtype) = (checkpoint.shape(name), checkpoint.dtype(name));
-        text.push_str(&format!("{name} {shape:?} {dtype:?}\n"));
-    }
-    text.push_str(&checkpoint.total_bytes().to_string());
+    let (version, digest) = (env!("CARGO_PKG_VERSION"), checkpoint.digest(DIGESTED));
+    let text = format!("{version} {kv:?} {weights:?} {} {digest:032x}", config.to_json());
     // FNV-1a, which is the same everywhere.
     let hash = text.bytes().fold(0xCBF2_9CE4_8422_2325, |hash: u64, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3)

@@ -6,7 +6,9 @@
 //! ```
 //!
 //! A file is what `models::sequence` writes, with an entry of metadata about the session. It is written
-//! beside the old one and renamed, so there is always a whole one. The last points of a sequence are
+//! beside the old one and renamed, so there is always a whole one. Whoever changes a session, here or in
+//! another process, holds one of the folder's locks from reading what it was to the renaming, so that no
+//! change is lost: see [`Locks`]. The last points of a sequence are
 //! kept, each the end of an answer, so that going back does not mean reading all of it again.
 
 use models::{Cache, Config, sequence};
@@ -14,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use server::Client;
 use server::backend::Point;
 use server::sessions::{Export, NewSession, Notes, Saved, SessionError, SessionInfo, Sessions};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -106,17 +108,33 @@ impl FileSessions {
         Ok(names.into_iter().map(info).collect())
     }
 
+    /// Waits until nobody else changes these sessions of a client, or makes them.
+    fn lock(&self, client: Client, names: &[&str]) -> io::Result<Locks> {
+        let folder = self.folder(client);
+        fs::create_dir_all(&folder)?;
+        Locks::of(&folder, names)
+    }
+
     /// What a file says of its session, the rest not read.
     fn about(&self, client: Client, name: &str) -> Result<(About, u64), SessionError> {
         let path = self.path(client, name);
         let file = Checkpoint::open(&path).map_err(|error| of_tensor(error, name))?;
         let about = about(&file, &path)?;
-        if about.expires.is_some_and(|expires| expires <= now()) {
-            // Whoever looks first takes it away.
-            _ = fs::remove_file(&path);
+        if about.has_expired() {
+            self.take_away(client, name);
             return Err(SessionError::NotFound(name.to_owned()));
         }
         Ok((about, fs::metadata(&path)?.len()))
+    }
+
+    /// Deletes a session that has expired, unless somebody is changing it, which may be making it anew.
+    fn take_away(&self, client: Client, name: &str) {
+        let path = self.path(client, name);
+        let Some(_lock) = Locks::at_once(&self.folder(client), name) else { return };
+        let found = Checkpoint::open(&path).ok().and_then(|file| about(&file, &path).ok());
+        if found.is_some_and(|about| about.has_expired()) {
+            _ = fs::remove_file(&path);
+        }
     }
 
     /// Keeps a session that was exported to a file.
@@ -126,6 +144,7 @@ impl FileSessions {
         name: &str,
         file: &Path,
     ) -> Result<SessionInfo, SessionError> {
+        let _lock = self.lock(client, &[name])?;
         let target = self.path(client, name);
         if target.exists() {
             return Err(SessionError::Exists(name.to_owned()));
@@ -146,6 +165,7 @@ impl FileSessions {
 
     /// Gives a session another name.
     pub(crate) fn rename(&self, client: Client, name: &str, to: &str) -> Result<(), SessionError> {
+        let _lock = self.lock(client, &[name, to])?;
         self.about(client, name)?;
         let [from, target] = [name, to].map(|name| self.path(client, name));
         if target.exists() {
@@ -244,6 +264,7 @@ impl Sessions for FileSessions {
         name: &str,
         new: NewSession,
     ) -> Result<SessionInfo, SessionError> {
+        let _lock = self.lock(client, &[name])?;
         // One that is damaged is as good as none: it is replaced.
         let old = self.about(client, name).ok().map(|(about, _)| about);
         let (created, parent, label) = match old {
@@ -276,6 +297,7 @@ impl Sessions for FileSessions {
         to: &str,
         label: Option<String>,
     ) -> Result<SessionInfo, SessionError> {
+        let _lock = self.lock(client, &[name, to])?;
         self.about(client, name)?;
         let [from, target] = [name, to].map(|name| self.path(client, name));
         if target.exists() {
@@ -293,6 +315,7 @@ impl Sessions for FileSessions {
     }
 
     fn label(&self, client: Client, name: &str, label: &str) -> Result<SessionInfo, SessionError> {
+        let _lock = self.lock(client, &[name])?;
         self.about(client, name)?;
         let path = self.path(client, name);
         let label = Some(label.to_owned()).filter(|label| !label.is_empty());
@@ -306,6 +329,7 @@ impl Sessions for FileSessions {
         tokens: u64,
         notes: Notes,
     ) -> Result<SessionInfo, SessionError> {
+        let _lock = self.lock(client, &[name])?;
         let (saved, mut about) = self.open(client, name)?;
         let length = saved.tokens.len();
         let Some(left) = usize::try_from(tokens).ok().and_then(|n| saved.tokens.get(..n)) else {
@@ -345,12 +369,64 @@ impl Sessions for FileSessions {
     }
 
     fn delete(&self, client: Client, name: &str) -> Result<(), SessionError> {
+        let _lock = self.lock(client, &[name])?;
         match fs::remove_file(self.path(client, name)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 Err(SessionError::NotFound(name.to_owned()))
             }
             other => Ok(other?),
         }
+    }
+}
+
+impl About {
+    fn has_expired(&self) -> bool {
+        self.expires.is_some_and(|expires| expires <= now())
+    }
+}
+
+/// Locks of sessions of one folder, held until this is dropped.
+///
+/// A name has one of a few files, `.lock-0` to `.lock-f`, which stay: a file of its own could not be
+/// deleted without somebody waiting for what is no longer there. Names that share a lock wait for each
+/// other.
+#[derive(Debug)]
+struct Locks {
+    _files: Vec<File>,
+}
+
+impl Locks {
+    /// Waits for them.
+    fn of(folder: &Path, names: &[&str]) -> io::Result<Self> {
+        // In one order, and each once, so that nobody waits for who waits for them.
+        let numbers: BTreeSet<u8> = names.iter().map(|name| Self::number(name)).collect();
+        let lock = |number| {
+            let file = Self::file(folder, number)?;
+            match file.lock() {
+                // Some file systems have no locks.
+                Err(error) if error.kind() == io::ErrorKind::Unsupported => Ok(file),
+                locked => locked.map(|()| file),
+            }
+        };
+        Ok(Self { _files: numbers.into_iter().map(lock).collect::<io::Result<_>>()? })
+    }
+
+    /// That of `name`, if nobody holds it.
+    fn at_once(folder: &Path, name: &str) -> Option<Self> {
+        let file = Self::file(folder, Self::number(name)).ok()?;
+        file.try_lock().ok()?;
+        Some(Self { _files: vec![file] })
+    }
+
+    fn file(folder: &Path, number: u8) -> io::Result<File> {
+        let path = folder.join(format!(".lock-{number:x}"));
+        File::options().create(true).truncate(false).write(true).open(path)
+    }
+
+    fn number(name: &str) -> u8 {
+        // FNV-1a, in four bits.
+        let hash = |hash: u32, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
+        (name.bytes().fold(0x811C_9DC5, hash) >> 28) as u8
     }
 }
 
@@ -408,4 +484,67 @@ fn unnamed(error: tensor::Error) -> String {
 /// Seconds since 1970.
 pub(crate) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::thread;
+
+    fn talk(label: Option<&str>) -> NewSession {
+        NewSession {
+            tokens: [1, 2, 3].into(),
+            points: Vec::new(),
+            notes: Notes { messages: 0, bytes: Vec::new() },
+            label: label.map(str::to_owned),
+            parent: None,
+            expires: None,
+            model: "m".to_owned(),
+            fingerprint: "fp".to_owned(),
+        }
+    }
+
+    /// A save read the old label, and put it back after it had been changed.
+    #[test]
+    fn a_label_that_changes_while_an_answer_is_saved_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let sessions = FileSessions { folder: folder.path().to_owned(), config: None };
+        sessions.save(LOCAL, "talk", talk(Some("0"))).unwrap();
+        let done = AtomicBool::new(false);
+        let lost = thread::scope(|scope| {
+            let saves = scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    sessions.save(LOCAL, "talk", talk(None))?;
+                }
+                Ok::<_, SessionError>(())
+            });
+            let change = |i: u32| {
+                let before = sessions.show(LOCAL, "talk")?.label;
+                sessions.label(LOCAL, "talk", &(i + 1).to_string())?;
+                Ok::<_, SessionError>(before != Some(i.to_string()))
+            };
+            let lost: Result<Vec<bool>, _> = (0..100).map(change).collect();
+            done.store(true, Ordering::Relaxed);
+            saves.join().unwrap().unwrap();
+            lost.unwrap().into_iter().filter(|lost| *lost).count()
+        });
+        assert_eq!(lost, 0);
+    }
+
+    /// Whoever looks at a session that has expired does not delete what takes its place.
+    #[test]
+    fn an_expired_session_makes_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let sessions = FileSessions { folder: folder.path().to_owned(), config: None };
+        let old = NewSession { expires: Some(1), ..talk(Some("old")) };
+        sessions.save(LOCAL, "talk", old).unwrap();
+        let path = sessions.path(LOCAL, "talk");
+        let lock = sessions.lock(LOCAL, &["talk"]).unwrap();
+        assert!(matches!(sessions.show(LOCAL, "talk"), Err(SessionError::NotFound(_))));
+        assert!(path.exists(), "somebody is changing it");
+        drop(lock);
+        assert!(matches!(sessions.show(LOCAL, "talk"), Err(SessionError::NotFound(_))));
+        assert!(!path.exists());
+    }
 }

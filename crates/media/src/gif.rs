@@ -1,4 +1,5 @@
-//! Whether a GIF is an animation, without decoding it.
+//! What the blocks of a GIF are, without decoding its pictures: whether it is an animation, and its
+//! comment.
 
 /// Whether there is a second picture in the file: blocks are passed over, nothing is decoded.
 /// (GIF89a specification, W3C.)
@@ -30,6 +31,26 @@ fn count_pictures(bytes: &[u8]) -> Option<usize> {
         }
     }
     Some(pictures)
+}
+
+/// The first comment before the first picture.
+pub(crate) fn comment(bytes: &[u8]) -> Option<Vec<u8>> {
+    let mut at = 13 + color_table(*bytes.get(10)?);
+    while *bytes.get(at)? == 0x21 {
+        let end = after_sub_blocks(bytes, at + 2)?;
+        if *bytes.get(at + 1)? == 0xfe {
+            let mut text = Vec::with_capacity(end - at);
+            let mut block = at + 2;
+            while block + 1 < end {
+                let next = block + 1 + usize::from(bytes[block]);
+                text.extend_from_slice(&bytes[block + 1..next]);
+                block = next;
+            }
+            return Some(text);
+        }
+        at = end;
+    }
+    None
 }
 
 /// Bytes of the table of colors that `flags` announce.

@@ -1,4 +1,4 @@
-//! Pictures and sounds as people send them: files of which everything is doubted.
+//! Pictures, sounds and clips as people send them: files of which everything is doubted; and clips to files.
 //!
 //! Limits are checked before anything is decoded, so memory is bounded by them and not by what a file
 //! says of itself. What decoders say of a damaged file stays here.
@@ -8,6 +8,7 @@ mod error;
 mod gif;
 pub mod picture;
 pub mod sound;
+pub mod timeline;
 
 pub use clip::Clip;
 pub use error::Error;

@@ -88,6 +88,42 @@ pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Picture, Error> {
     })
 }
 
+/// `rgb`, `[height, width, 3]`, as a PNG.
+///
+/// # Errors
+///
+/// If there are no pixels.
+///
+/// # Panics
+///
+/// If `rgb` has another length.
+pub fn to_png(rgb: &[u8], width: usize, height: usize) -> Result<Vec<u8>, Error> {
+    to_png_with(rgb, width, height, &[])
+}
+
+/// [`to_png`] with texts by name.
+pub(crate) fn to_png_with(
+    rgb: &[u8],
+    width: usize,
+    height: usize,
+    texts: &[(&str, &str)],
+) -> Result<Vec<u8>, Error> {
+    assert_eq!(rgb.len(), width * height * 3, "rgb must be [height, width, 3]");
+    let impossible =
+        |error: png::EncodingError| Error::Encoder { kind: "PNG", cause: error.to_string() };
+    let mut out = Vec::new();
+    let mut encoder = png::Encoder::new(&mut out, width as u32, height as u32);
+    encoder.set_color(png::ColorType::Rgb);
+    encoder.set_depth(png::BitDepth::Eight);
+    for (name, text) in texts {
+        encoder.add_itxt_chunk((*name).to_owned(), (*text).to_owned()).map_err(impossible)?;
+    }
+    let mut writer = encoder.write_header().map_err(impossible)?;
+    writer.write_image_data(rgb).map_err(impossible)?;
+    writer.finish().map_err(impossible)?;
+    Ok(out)
+}
+
 fn is_animated(format: ImageFormat, bytes: &[u8]) -> bool {
     let bytes_read = Cursor::new(bytes);
     match format {

@@ -5,10 +5,13 @@
 //!
 //! ```text
 //! __metadata__           "fulgurite.sequence": a JSON object, see [`Head`], and the caller's notes
-//! tokens                 U32 [tokens]: what was read
 //! layers.L.kv            U8  [pages, bytes of a page]: of each softmax layer
 //! points.P.layers.L      F32 [elements]: of each lightning layer at each point
+//! tokens                 U32 [tokens]: what was read
 //! ```
+//!
+//! Pages and states are whole lines of 64 bytes and come first, so they lie in the file as they do in
+//! memory, and pages are used where they are mapped.
 //!
 //! Points are places that the sequence can go on from, in ascending order; tokens behind the last one
 //! are yet to be read. They share the pages of keys and values, of which there are as many as the last
@@ -25,7 +28,7 @@ use tensor::{Checkpoint, KvPages, KvType, LightningState, PAGE_TOKENS};
 /// The entry of a file's metadata that is ours.
 const HEAD: &str = "fulgurite.sequence";
 /// Changes when the layout of anything here does.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Most points of a file.
 const MAX_POINTS: usize = 1 << 16;
 
@@ -92,7 +95,7 @@ pub fn save(
             .map(|point| Point { tokens: point.tokens(), relevant_from: point.relevant_from })
             .collect(),
     };
-    let mut parts = vec![Part::ids("tokens", tokens)];
+    let mut parts = Vec::new();
     for (i, layer) in whole.into_iter().flat_map(|point| point.layers()).enumerate() {
         if let LayerCache::Kv(kv) = layer {
             let pages = kv.pages().iter().map(|page| page.bytes());
@@ -107,6 +110,7 @@ pub fn save(
             }
         }
     }
+    parts.push(Part::ids("tokens", tokens));
     let mut all = notes.clone();
     all.insert(HEAD.to_owned(), serde_json::json!(head).to_string());
     Ok(sealed::save(path, &parts, &all)?)
@@ -145,9 +149,9 @@ pub fn open(path: &Path, config: &Config) -> Result<SavedSequence, Error> {
     expect("page_tokens", head.page_tokens.to_string(), PAGE_TOKENS.to_string())?;
     let kv = KvType::ALL.into_iter().find(|kind| kind.name() == head.kv);
     let kv = kv.ok_or_else(|| wrong("kv", head.kv.clone(), "f32, bf16 or q8".to_owned()))?;
-    let tokens: Vec<u32> =
-        file.load_ids("tokens")?.into_iter().filter_map(|id| u32::try_from(id).ok()).collect();
-    expect("tokens", format!("{:?}", file.shape("tokens")), format!("{:?}", Some([tokens.len()])))?;
+    let count = file.shape("tokens").unwrap_or_default().iter().product();
+    let tokens = file.raw("tokens", "U32", &[count])?.as_chunks().0;
+    let tokens: Vec<u32> = tokens.iter().map(|&id| u32::from_le_bytes(id)).collect();
     if let Some(id) = tokens.iter().find(|&&id| id as usize >= config.vocab_size) {
         let expected = format!("below {}, the vocabulary's size", config.vocab_size);
         return Err(wrong("tokens", id.to_string(), expected));
@@ -181,8 +185,8 @@ impl Reader<'_> {
         let count = tokens.div_ceil(PAGE_TOKENS);
         let of_layer = |i: usize| {
             let name = format!("layers.{i}.kv");
-            let bytes = self.file.raw(&name, "U8", &[count, page])?;
-            let pages = bytes.chunks_exact(page);
+            let bytes = self.file.shared(&name, "U8", &[count, page])?;
+            let pages = (0..count).map(|i| bytes.slice(i * page..(i + 1) * page));
             KvPages::from_pages(self.kv, heads, tokens, pages).map_err(|error| Error::Sequence {
                 path: self.path.to_owned(),
                 field: name,
@@ -206,8 +210,8 @@ impl Reader<'_> {
                 let name = format!("points.{p}.layers.{i}");
                 let shape = self.config.lightning();
                 let len = (shape.state_bytes() / 4) as usize;
-                let bytes = self.file.raw(&name, "F32", &[len])?;
-                let elements = bytes.as_chunks().0.iter().map(|&x| f32::from_le_bytes(x));
+                let bytes = self.file.raw(&name, "F32", &[len])?.as_chunks().0;
+                let elements = bytes.iter().map(|&x| f32::from_le_bytes(x));
                 let state = LightningState::from_elements(&shape, elements);
                 Ok(LayerCache::State(state.expect("as many elements as the shape has")))
             }

@@ -353,11 +353,19 @@ impl Source for FromCheckpoint<'_> {
     }
 
     fn conv(&mut self, name: &str, shape: &[usize], role: Role) -> Result<Weight, Error> {
-        let tensor = self.load(name, shape)?;
-        // Never in blocks: there are few of these, and their rows are short.
+        let own = self.own(name);
+        // Blocks are widened: there are few of these weights, and activations in blocks are for rows.
+        let tensor = match own {
+            DType::Blocks(_) => {
+                let rows = [shape[0], shape[1..].iter().product()];
+                let tensor = self.load(name, &rows)?;
+                if tensor.shape() == rows { tensor.reshape(shape) } else { tensor }
+            }
+            _ => self.load(name, shape)?,
+        };
         let precision = match self.policy {
             Some(Policy::F32) => Precision::F32,
-            None if self.own(name) != DType::Bf16 => Precision::F32,
+            None if !matches!(own, DType::Bf16 | DType::Blocks(_)) => Precision::F32,
             _ => precision_of(role, Precision::Bf16),
         };
         Ok(Weight::new(taps_outermost(&tensor), precision))
@@ -480,6 +488,33 @@ pub fn saved(model: &mut MiniMaxText01, precision: Precision) -> BTreeMap<String
         insert(&mut saved, name, tensor);
     });
     saved
+}
+
+/// Matrices named `….weight` that `chosen` says yes to, in blocks of Q8_0 if their rows are whole
+/// blocks; those of convolutions as the rows of their filters. All other tensors as they are, but f32
+/// becomes bf16.
+///
+/// # Panics
+///
+/// If a number is not finite.
+pub fn in_8_bits(
+    saved: BTreeMap<String, Saved>,
+    chosen: impl Fn(&str) -> bool,
+) -> BTreeMap<String, Saved> {
+    let format = Format::Q8_0;
+    let narrow = |(name, saved): (String, Saved)| {
+        let Saved::Tensor(tensor) = saved else { return (name, saved) };
+        let rows = tensor.shape().first().copied().unwrap_or(1).max(1);
+        let k = tensor.len() / rows;
+        let fits = tensor.shape().len() > 1 && k > 0 && k.is_multiple_of(format.block_len());
+        if !fits || !name.ends_with(".weight") || !chosen(&name) {
+            return (name, Saved::Tensor(tensor.to_bf16()));
+        }
+        let blocks = tensor.to_blocks(format, 0..tensor.len()).expect("weights are finite");
+        let kind = format.name().to_ascii_lowercase();
+        (format!("{name}.{kind}"), Saved::Bytes([rows, blocks.len() / rows], blocks))
+    };
+    saved.into_iter().map(narrow).collect()
 }
 
 /// Adds a tensor under its name, stacked experts one by one.

@@ -9,6 +9,7 @@ use crate::metrics::Metrics;
 use crate::routes;
 use crate::sessions::Sessions;
 use crate::stored::Stored;
+use crate::video::Queue;
 use axum::Router;
 use axum::http::{HeaderName, HeaderValue};
 use engine::Draft;
@@ -137,6 +138,8 @@ pub struct App {
     /// How the server behaves.
     pub settings: Settings,
     pub(crate) models: RwLock<Vec<Model>>,
+    /// The line of clips, if there is a model that makes them.
+    video: RwLock<Option<Arc<Queue>>>,
     pub(crate) sessions: Arc<dyn Sessions>,
     /// Responses that can be gone on from.
     pub(crate) stored: Stored,
@@ -157,6 +160,7 @@ impl App {
         Arc::new(Self {
             settings,
             models: RwLock::default(),
+            video: RwLock::default(),
             sessions,
             stored: Stored::default(),
             ids: Ids::new(),
@@ -170,6 +174,11 @@ impl App {
         self.models.write().unwrap_or_else(PoisonError::into_inner).push(model);
     }
 
+    /// Makes clips too.
+    pub fn add_video(&self, queue: Arc<Queue>) {
+        *self.video.write().unwrap_or_else(PoisonError::into_inner) = Some(queue);
+    }
+
     /// Takes no more work; what was taken goes on.
     pub fn drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
@@ -179,17 +188,22 @@ impl App {
     pub fn stop(&self) {
         self.drain();
         self.models().iter().for_each(|model| model.served.backend.stop());
+        self.queue().iter().for_each(|queue| queue.stop());
     }
 
     pub(crate) fn models(&self) -> Vec<Model> {
         self.models.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    pub(crate) fn queue(&self) -> Option<Arc<Queue>> {
+        self.video.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     pub(crate) fn phase(&self) -> Phase {
         let models = self.models();
         if self.draining.load(Ordering::Relaxed) {
             Phase::Draining
-        } else if models.is_empty() {
+        } else if models.is_empty() && self.queue().is_none() {
             Phase::Loading
         } else if models.iter().all(|model| model.served.backend.is_healthy()) {
             Phase::Ready
@@ -204,27 +218,50 @@ impl App {
     ///
     /// If there is no such model, or not at this time.
     pub(crate) fn model(&self, name: Option<&str>) -> Result<Model, Error> {
-        let unavailable = |message: &str, seconds| {
-            let error = Error::new(Kind::Unavailable, message);
-            Err(error.retry_after(Duration::from_secs(seconds)))
-        };
-        match self.phase() {
-            Phase::Loading => return unavailable("the model is being loaded", 5),
-            Phase::Draining => return unavailable("the server is about to stop", 30),
-            Phase::Failing => return unavailable("the engine fails", 30),
-            Phase::Ready => {}
-        }
+        self.check_ready()?;
         let models = self.models();
         let found = match name {
             Some(name) => models.iter().find(|model| model.served.name == name),
             None => models.first(),
         };
-        found.cloned().ok_or_else(|| {
-            let names: Vec<_> = models.iter().map(|m| format!("`{}`", m.served.name)).collect();
-            let name: String = name.unwrap_or("").chars().take(200).collect();
-            let message = format!("there is no model `{name}`, expected {}", names.join(" or "));
-            Error { param: Some("model".to_owned()), ..Error::new(Kind::ModelNotFound, message) }
+        found.cloned().ok_or_else(|| match (models.first(), self.queue()) {
+            (None, Some(queue)) => {
+                let name = queue.maker().name();
+                let message = format!("this server has no model for text, only `{name}` for clips");
+                Error::new(Kind::ModelNotFound, message)
+            }
+            _ => no_model(name, models.iter().map(|model| &model.served.name[..])),
         })
+    }
+
+    /// The line of clips, if a request names its model or none.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such model, or not at this time.
+    pub(crate) fn video(&self, name: Option<&str>) -> Result<Arc<Queue>, Error> {
+        self.check_ready()?;
+        let queue = self.queue().ok_or_else(|| {
+            let message = "this server makes no clips: it has no model for them";
+            Error::new(Kind::ModelNotFound, message)
+        })?;
+        match name {
+            Some(name) if name != queue.maker().name() => {
+                Err(no_model(Some(name), [queue.maker().name()].into_iter()))
+            }
+            _ => Ok(queue),
+        }
+    }
+
+    /// Whether anything is answered at this time.
+    fn check_ready(&self) -> Result<(), Error> {
+        let (message, seconds) = match self.phase() {
+            Phase::Loading => ("the model is being loaded", 5),
+            Phase::Draining => ("the server is about to stop", 30),
+            Phase::Failing => ("the engine fails", 30),
+            Phase::Ready => return Ok(()),
+        };
+        Err(Error::new(Kind::Unavailable, message).retry_after(Duration::from_secs(seconds)))
     }
 
     /// All routes, with everything around them; for [`serve`](crate::serve), and for tests.
@@ -237,6 +274,13 @@ impl App {
             None => router,
         }
     }
+}
+
+fn no_model<'a>(name: Option<&str>, served: impl Iterator<Item = &'a str>) -> Error {
+    let names: Vec<_> = served.map(|name| format!("`{name}`")).collect();
+    let name: String = name.unwrap_or("").chars().take(200).collect();
+    let message = format!("there is no model `{name}`, expected {}", names.join(" or "));
+    Error { param: Some("model".to_owned()), ..Error::new(Kind::ModelNotFound, message) }
 }
 
 /// A fault in a handler ends its request only.

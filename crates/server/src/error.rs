@@ -29,6 +29,8 @@ pub enum Kind {
     Invalid,
     /// Prompt and answer are longer than the model's context.
     ContextLength,
+    /// They need more memory than there is, whoever else waits.
+    Memory,
     /// No key, or a wrong one.
     Unauthorized,
     /// A name of a host that this server is not.
@@ -60,7 +62,7 @@ pub enum Kind {
 impl Kind {
     fn status(self) -> StatusCode {
         match self {
-            Self::Invalid | Self::ContextLength => StatusCode::BAD_REQUEST,
+            Self::Invalid | Self::ContextLength | Self::Memory => StatusCode::BAD_REQUEST,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::Forbidden => StatusCode::FORBIDDEN,
             Self::ModelNotFound | Self::NotFound => StatusCode::NOT_FOUND,
@@ -92,6 +94,7 @@ impl Kind {
     fn code(self) -> Option<&'static str> {
         match self {
             Self::ContextLength => Some("context_length_exceeded"),
+            Self::Memory => Some("memory_exceeded"),
             Self::Unauthorized => Some("invalid_api_key"),
             Self::ModelNotFound => Some("model_not_found"),
             Self::NotFound => Some("not_found"),
@@ -105,6 +108,17 @@ impl Kind {
             Self::Server => Some("internal_error"),
             Self::Unavailable => Some("unavailable"),
             Self::Invalid | Self::Forbidden => None,
+        }
+    }
+
+    /// `status_code` of MiniMax's envelope, as its list of errors has them.
+    fn minimax(self) -> u32 {
+        match self {
+            Self::Unauthorized => 1004,
+            Self::Busy => 1002,
+            Self::RequestTimeout => 1001,
+            Self::Server | Self::Unavailable => 1000,
+            _ => 2013,
         }
     }
 
@@ -129,14 +143,22 @@ impl Kind {
 pub(crate) enum Dialect {
     OpenAi,
     Anthropic,
+    MiniMax,
 }
 
 impl Dialect {
     /// The one spoken below `path`.
     pub(crate) fn of(path: &str) -> Self {
         let rest = path.strip_prefix("/v1/messages");
-        let anthropic = rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-        if anthropic { Self::Anthropic } else { Self::OpenAi }
+        if rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/')) {
+            return Self::Anthropic;
+        }
+        match path {
+            "/v1/video_generation" | "/v1/query/video_generation" | "/v1/files/retrieve" => {
+                Self::MiniMax
+            }
+            _ => Self::OpenAi,
+        }
     }
 }
 
@@ -190,6 +212,10 @@ impl Error {
                     "request_id": id,
                 })
             }
+            Dialect::MiniMax => serde_json::json!({"base_resp": {
+                "status_code": self.kind.minimax(),
+                "status_msg": self.message,
+            }}),
         }
     }
 

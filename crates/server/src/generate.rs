@@ -92,9 +92,8 @@ fn refused(refused: Refused) -> Error {
             Error::new(Kind::Unavailable, message).retry_after(Duration::from_secs(30))
         }
         Refused::Invalid { field, .. } => Error::invalid(field, message),
-        Refused::Empty | Refused::UnknownToken { .. } | Refused::TooLarge { .. } => {
-            Error::new(Kind::Invalid, message)
-        }
+        Refused::TooLarge { .. } => Error::new(Kind::Memory, message),
+        Refused::Empty | Refused::UnknownToken { .. } => Error::new(Kind::Invalid, message),
     }
 }
 

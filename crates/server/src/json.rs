@@ -3,6 +3,7 @@
 use crate::app::App;
 use crate::error::{Error, Kind};
 use crate::guard::Notes;
+use crate::multipart::{boundary, to_json};
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, header};
 use bytes::{Bytes, BytesMut};
@@ -35,6 +36,30 @@ impl<T: DeserializeOwned + Send + 'static> FromRequest<Arc<App>> for Json<T> {
         } else {
             from_slice(&bytes)?
         };
+        if let Some(notes) = notes {
+            notes.ignored(&unknown);
+        }
+        Ok(Self(value))
+    }
+}
+
+/// A request's body as a `T`, in JSON or as a form.
+#[derive(Debug)]
+pub(crate) struct JsonOrForm<T>(pub(crate) T);
+
+impl<T: DeserializeOwned + Send + 'static> FromRequest<Arc<App>> for JsonOrForm<T> {
+    type Rejection = Error;
+
+    async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Error> {
+        let said = request.headers().get(header::CONTENT_TYPE);
+        let Some(boundary) = said.and_then(|kind| boundary(kind.to_str().ok()?)) else {
+            return Json::from_request(request, app).await.map(|Json(value)| Self(value));
+        };
+        let notes = request.extensions().get::<Notes>().cloned();
+        let bytes = read(request, app.settings.max_body_bytes).await?;
+        let parse = move || from_slice(to_json(&bytes, &boundary)?.to_string().as_bytes());
+        let (value, unknown) =
+            tokio::task::spawn_blocking(parse).await.map_err(Error::internal)??;
         if let Some(notes) = notes {
             notes.ignored(&unknown);
         }

@@ -1,4 +1,5 @@
-//! The server: the HTTP interfaces of OpenAI and Anthropic over the engine.
+//! The server: the HTTP interfaces of OpenAI and Anthropic over the engine, and those of OpenAI and
+//! MiniMax for clips.
 //!
 //! The only crate that knows HTTP, the JSON of these interfaces and tokio. Routes parse, convert,
 //! submit and stream; what waits on a model, a template, a tokenizer or a disk does so off the
@@ -19,13 +20,16 @@ mod guard;
 mod json;
 mod kept;
 mod likely;
+pub mod load;
 mod metrics;
+mod multipart;
 mod openapi;
 mod routes;
 mod serve;
 pub mod sessions;
 mod sse;
 mod stored;
+pub mod video;
 pub mod wire;
 mod writer;
 

@@ -1,7 +1,8 @@
 //! `/openapi.json`: made from the wire types and the table of routes, so that it says what is.
 
+use crate::error::Dialect;
 use crate::routes;
-use crate::wire::{chat, completions, info, messages, responses, sessions};
+use crate::wire::{chat, completions, info, messages, minimax, responses, sessions, videos};
 use axum::response::Response;
 use schemars::generate::{SchemaGenerator, SchemaSettings};
 use schemars::{JsonSchema, Schema};
@@ -20,6 +21,8 @@ struct Operation {
     path: &'static str,
     about: &'static str,
     body: Option<Schema>,
+    /// The query, as an object of its fields.
+    query: Option<Schema>,
     /// Media type and schema of what is answered.
     answers: Vec<(&'static str, Schema)>,
     errors: &'static [u16],
@@ -31,6 +34,9 @@ const EVENTS: &str = "text/event-stream";
 const WITH_BODY: &[u16] = &[400, 401, 403, 404, 408, 413, 415, 429, 431, 500, 503];
 /// Errors of others.
 const WITHOUT: &[u16] = &[400, 401, 403, 404, 431, 500];
+
+/// Errors of routes that ask for clips without a body.
+const VIDEO: &[u16] = &[400, 401, 403, 404, 429, 431, 500, 503];
 
 /// The document, in OpenAPI 3.1.
 pub fn document() -> Value {
@@ -71,13 +77,14 @@ pub fn document() -> Value {
     }
     schemas.insert("ErrorEnvelope".to_owned(), openai_error());
     schemas.insert("AnthropicError".to_owned(), anthropic_error());
+    schemas.insert("MiniMaxError".to_owned(), minimax_error());
     json!({
         "openapi": "3.1.0",
         "info": {
             "title": "Fulgurite",
             "version": env!("CARGO_PKG_VERSION"),
             "description": "The interfaces of OpenAI and Anthropic over a model that keeps what it \
-                            has read.",
+                            has read, and those of OpenAI and MiniMax for clips.",
         },
         "paths": paths,
         "components": {
@@ -118,6 +125,7 @@ fn operations(asked: &mut SchemaGenerator, told: &mut SchemaGenerator) -> Vec<Op
         path,
         about,
         body: None,
+        query: None,
         answers: vec![(JSON, answer)],
         errors: WITHOUT,
     };
@@ -126,6 +134,7 @@ fn operations(asked: &mut SchemaGenerator, told: &mut SchemaGenerator) -> Vec<Op
         path,
         about,
         body: Some(body),
+        query: None,
         answers: vec![(JSON, answer)],
         errors: WITH_BODY,
     };
@@ -228,8 +237,57 @@ fn operations(asked: &mut SchemaGenerator, told: &mut SchemaGenerator) -> Vec<Op
             path: "/v1/sessions/{name}/import",
             about: "Keeps a session's file.",
             body: None,
+            query: None,
             answers: vec![(JSON, of::<sessions::Session>(told))],
             errors: &[400, 401, 403, 404, 408, 409, 413, 431, 500],
+        },
+        Operation {
+            query: Some(videos::ListQuery::json_schema(asked)),
+            errors: VIDEO,
+            ..get("/v1/videos", "Clips that were ordered.", of::<videos::VideoList>(told))
+        },
+        post(
+            "/v1/videos",
+            "Orders a clip.",
+            of::<videos::VideoRequest>(asked),
+            of::<videos::Video>(told),
+        ),
+        Operation {
+            errors: VIDEO,
+            ..get("/v1/videos/{id}", "A clip, there or on its way.", of::<videos::Video>(told))
+        },
+        Operation {
+            method: "delete",
+            errors: VIDEO,
+            ..get("/v1/videos/{id}", "Ends and forgets it.", of::<sessions::Deleted>(told))
+        },
+        Operation {
+            query: Some(videos::ContentQuery::json_schema(asked)),
+            answers: ["video/mp4", "image/gif", "image/png", "image/svg+xml", JSON]
+                .map(|kind| (kind, raw()))
+                .into(),
+            errors: VIDEO,
+            ..get("/v1/videos/{id}/content", "A file of it.", raw())
+        },
+        post(
+            "/v1/video_generation",
+            "Orders a clip, in MiniMax's words.",
+            of::<minimax::GenerationRequest>(asked),
+            of::<minimax::GenerationResponse>(told),
+        ),
+        Operation {
+            query: Some(minimax::TaskQuery::json_schema(asked)),
+            errors: VIDEO,
+            ..get(
+                "/v1/query/video_generation",
+                "Where it stands.",
+                of::<minimax::QueryResponse>(told),
+            )
+        },
+        Operation {
+            query: Some(minimax::FileQuery::json_schema(asked)),
+            errors: VIDEO,
+            ..get("/v1/files/retrieve", "Where its file is.", of::<minimax::FileResponse>(told))
         },
         post(
             "/tokenize",
@@ -261,6 +319,18 @@ fn operations(asked: &mut SchemaGenerator, told: &mut SchemaGenerator) -> Vec<Op
 }
 
 impl Operation {
+    /// The fields of the query as parameters.
+    fn query_parameters(&self) -> Vec<Value> {
+        let Some(query) = self.query.as_ref().map(|query| json!(query)) else { return Vec::new() };
+        let required = query["required"].as_array().cloned().unwrap_or_default();
+        let fields = query["properties"].as_object().cloned().unwrap_or_default();
+        let parameter = |(name, schema): (String, Value)| {
+            let required = required.contains(&json!(name));
+            json!({"name": name, "in": "query", "required": required, "schema": schema})
+        };
+        fields.into_iter().map(parameter).collect()
+    }
+
     fn to_value(&self) -> Value {
         let content = self.answers.iter().map(|(kind, schema)| {
             // What is described of a stream is one event, whose data is text: JSON, but for the end.
@@ -282,9 +352,10 @@ impl Operation {
         let content: Map<_, _> = content.collect();
         let mut responses = Map::new();
         responses.insert("200".to_owned(), json!({"description": "Done.", "content": content}));
-        let envelope = match self.path.starts_with("/v1/messages") {
-            true => "#/components/schemas/AnthropicError",
-            false => "#/components/schemas/ErrorEnvelope",
+        let envelope = match Dialect::of(self.path) {
+            Dialect::Anthropic => "#/components/schemas/AnthropicError",
+            Dialect::MiniMax => "#/components/schemas/MiniMaxError",
+            Dialect::OpenAi => "#/components/schemas/ErrorEnvelope",
         };
         for status in self.errors {
             // Health is told in the same words whether it is good or bad.
@@ -297,11 +368,10 @@ impl Operation {
             responses.insert(status.to_string(), error);
         }
         let parameters = self.path.split('{').skip(1).filter_map(|rest| rest.split('}').next());
-        let parameters: Vec<_> = parameters
-            .map(|name| {
-                json!({"name": name, "in": "path", "required": true, "schema": {"type": "string"}})
-            })
-            .collect();
+        let parameters = parameters.map(|name| {
+            json!({"name": name, "in": "path", "required": true, "schema": {"type": "string"}})
+        });
+        let parameters: Vec<_> = parameters.chain(self.query_parameters()).collect();
         let mut value = json!({
             "summary": self.about,
             "operationId": format!("{} {}", self.method, self.path),
@@ -311,7 +381,10 @@ impl Operation {
             value["parameters"] = parameters.into();
         }
         if let Some(body) = &self.body {
-            let content = json!({"application/json": {"schema": body}});
+            let mut content = json!({"application/json": {"schema": body}});
+            if self.path == "/v1/videos" {
+                content["multipart/form-data"] = json!({"schema": body});
+            }
             value["requestBody"] = json!({"required": true, "content": content});
         } else if self.path.ends_with("/import") {
             let content = json!({"application/octet-stream": {"schema": {"type": "string"}}});
@@ -335,6 +408,23 @@ fn openai_error() -> Value {
                 "type": {"type": "string"},
                 "param": {"type": ["string", "null"]},
                 "code": {"type": ["string", "null"]},
+            },
+        }},
+    })
+}
+
+fn minimax_error() -> Value {
+    json!({
+        "type": "object",
+        "required": ["base_resp"],
+        "additionalProperties": false,
+        "properties": {"base_resp": {
+            "type": "object",
+            "required": ["status_code", "status_msg"],
+            "additionalProperties": false,
+            "properties": {
+                "status_code": {"type": "integer"},
+                "status_msg": {"type": "string"},
             },
         }},
     })

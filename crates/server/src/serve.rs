@@ -1,6 +1,6 @@
 //! Connections: accepted up to a limit, timed out when nothing comes or goes, drained at the end.
 
-use crate::app::{App, Served};
+use crate::app::App;
 use crate::guard::MAX_HEADER_BYTES;
 use axum::Router;
 use hyper::server::conn::http1;
@@ -50,17 +50,17 @@ pub enum ServeError<E: std::error::Error + 'static> {
 /// Listens at `address` and serves `app` until the process is told to end (SIGTERM, Ctrl-C), then
 /// drains; a second signal ends it at once.
 ///
-/// `listening` is told the address. The model is loaded by `load` meanwhile, and requests are told
-/// so.
+/// `listening` is told the address. Models are loaded by `load` meanwhile, which adds them to the app,
+/// and requests are told so.
 ///
 /// # Errors
 ///
-/// If the address is taken, or the model cannot be loaded.
+/// If the address is taken, or a model cannot be loaded.
 pub fn run<E: std::error::Error + Send + 'static>(
     address: SocketAddr,
     app: &Arc<App>,
     listening: impl FnOnce(SocketAddr),
-    load: impl FnOnce() -> Result<Served, E> + Send + 'static,
+    load: impl FnOnce(&App) -> Result<(), E> + Send + 'static,
 ) -> Result<(), ServeError<E>> {
     // Connections cost little, and the cores are for the model.
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -75,9 +75,10 @@ pub fn run<E: std::error::Error + Send + 'static>(
         let (failed, failure) = tokio::sync::oneshot::channel();
         let loading = Arc::clone(app);
         // Not one of the blocking threads: loading ends when the process does.
-        std::thread::spawn(move || match load() {
-            Ok(served) => loading.add(served),
-            Err(error) => _ = failed.send(error),
+        std::thread::spawn(move || {
+            if let Err(error) = load(&loading) {
+                _ = failed.send(error);
+            }
         });
         let failure = async {
             match failure.await {

@@ -282,7 +282,10 @@ async function back() {
 
 /** Says which model answers. */
 async function model() {
-  const [served] = (await asking("/v1/models")).data;
+  const { data } = await asking("/v1/models");
+  // Models for clips do not say how much they read.
+  const served = data.find((card) => card.max_model_len !== undefined);
+  byId("to-clips").hidden = data.every((card) => card.max_model_len !== undefined);
   byId("model").textContent = served?.id ?? "";
   byId("model").title = served ? `Context of ${count(served.max_model_len)} tokens` : "";
 }

@@ -65,7 +65,7 @@ export function miss(reason) {
 
 /** What to do about an error with this status and code. */
 function advice(status, code) {
-  if (code === "context_length_exceeded") return "Use a shorter text.";
+  if (["context_length_exceeded", "memory_exceeded"].includes(code)) return "Use a shorter text.";
   switch (status) {
     case 404:
       return "Choose another session, or begin a new chat.";

@@ -5,11 +5,13 @@
 //! assumption: nobody cuts a file short while it is open (the system would stop the process).
 #![expect(unsafe_code, reason = "a memory map is a promise about other processes")]
 
+mod digest;
 mod header;
 
 use crate::atomic::atomic_write;
 use crate::gguf::{self, DType};
 use crate::{Device, Error, Tensor};
+use bytes::Bytes;
 use header::{parse_index, read_header};
 use kernels::half::f16_to_f32;
 use memmap2::Mmap;
@@ -45,12 +47,8 @@ pub struct Checkpoint {
 
 struct Opened {
     path: PathBuf,
+    /// A memory map, or part of the program.
     bytes: Bytes,
-}
-
-enum Bytes {
-    Mapped(Mmap),
-    Static(&'static [u8]),
 }
 
 struct Entry {
@@ -89,7 +87,7 @@ impl Checkpoint {
         if !path.is_dir() {
             let bytes = map(path)?;
             let named = path.extension().is_some_and(|extension| extension == "gguf");
-            if named || bytes.all().starts_with(&gguf::MAGIC) {
+            if named || bytes.starts_with(&gguf::MAGIC) {
                 checkpoint.add_gguf(path, bytes)?;
             } else {
                 checkpoint.add(path.to_owned(), bytes)?;
@@ -118,7 +116,7 @@ impl Checkpoint {
     pub fn from_static(name: &str, bytes: &'static [u8]) -> Result<Self, Error> {
         let path = PathBuf::from(name);
         let mut checkpoint = Self::empty(&path);
-        checkpoint.add(path, Bytes::Static(bytes))?;
+        checkpoint.add(path, Bytes::from_static(bytes))?;
         Ok(checkpoint)
     }
 
@@ -262,6 +260,20 @@ impl Checkpoint {
         Ok(self.bytes(entry))
     }
 
+    /// The same bytes, for whoever needs them longer than the checkpoint is there: the file stays
+    /// mapped as long. On Windows, where a mapped file could not be replaced, a copy.
+    ///
+    /// # Errors
+    ///
+    /// As [`raw`](Self::raw).
+    pub fn shared(&self, name: &str, dtype: &'static str, shape: &[usize]) -> Result<Bytes, Error> {
+        let bytes = self.raw(name, dtype, shape)?;
+        if cfg!(windows) {
+            return Ok(Bytes::copy_from_slice(bytes));
+        }
+        Ok(self.files[self.entry(name)?.file].bytes.slice_ref(bytes))
+    }
+
     /// All tensors as they are stored, in the order of their bytes: name, dtype, shape, bytes.
     pub(crate) fn raw_parts(&self) -> impl Iterator<Item = (&str, String, &[usize], &[u8])> {
         let mut entries: Vec<_> = self.entries.iter().collect();
@@ -273,7 +285,7 @@ impl Checkpoint {
 
     /// All of the only file.
     pub(crate) fn whole(&self) -> &[u8] {
-        self.files.first().map_or(&[], |file| file.bytes.all())
+        self.files.first().map_or(&[], |file| &file.bytes)
     }
 
     fn shaped(&self, name: &str, shape: &[usize]) -> Result<&Entry, Error> {
@@ -297,7 +309,7 @@ impl Checkpoint {
     }
 
     fn bytes(&self, entry: &Entry) -> &[u8] {
-        &self.files[entry.file].bytes.all()[entry.range.clone()]
+        &self.files[entry.file].bytes[entry.range.clone()]
     }
 
     fn wrong_dtype(&self, name: &str, entry: &Entry, expected: &'static str) -> Error {
@@ -311,7 +323,7 @@ impl Checkpoint {
 
     /// Adds the tensors of one file.
     fn add(&mut self, path: PathBuf, bytes: Bytes) -> Result<(), Error> {
-        let (header, notes) = read_header(&path, bytes.all())?;
+        let (header, notes) = read_header(&path, &bytes)?;
         self.notes.extend(notes);
         for (name, info, range) in header {
             let (name, dtype, shape) = match blocks_of(&name, &info) {
@@ -332,7 +344,7 @@ impl Checkpoint {
 
     /// Takes over a GGUF file.
     fn add_gguf(&mut self, path: &Path, bytes: Bytes) -> Result<(), Error> {
-        let header = gguf::parse(bytes.all()).map_err(|wrong| wrong.into_error(path.to_owned()))?;
+        let header = gguf::parse(&bytes).map_err(|wrong| wrong.into_error(path.to_owned()))?;
         let entry = |gguf::Entry { name, shape, dtype, range }| {
             let (dtype, read) = (Stored::Gguf(dtype), AtomicBool::new(false));
             (name, Entry { file: 0, dtype, shape, range, read })
@@ -388,22 +400,13 @@ impl fmt::Debug for Checkpoint {
     }
 }
 
-impl Bytes {
-    fn all(&self) -> &[u8] {
-        match self {
-            Self::Mapped(map) => map,
-            Self::Static(bytes) => bytes,
-        }
-    }
-}
-
 fn map(path: &Path) -> Result<Bytes, Error> {
     let error = |source| Error::Io { action: "read", path: path.to_owned(), source };
     let file = File::open(path).map_err(error)?;
     // SAFETY: the map is read-only and private; that no other process cuts the file short while
     // it is open is the assumption stated at the top.
     let map = unsafe { Mmap::map(&file) }.map_err(error)?;
-    Ok(Bytes::Mapped(map))
+    Ok(Bytes::from_owner(map))
 }
 
 /// What is written under one name.

@@ -1,12 +1,13 @@
-//! Safetensors files that tell whether they are whole: their last tensor is a checksum of all that
-//! is before it.
+//! Safetensors files that tell whether they are whole: their last tensors are checksums of all that
+//! is before them, piece by piece, so that all processors look at once.
 //!
 //! ```text
 //! 8 bytes   length of the header
 //! header    JSON, as in every file of the format; padded with spaces so that tensors start at a
 //!           multiple of 64
 //! tensors   in the order of the header
-//! seal      U8 [16]: XXH3, 128 bits, big endian, of every byte before
+//! sums      U8 [pieces, 16]: XXH3, 128 bits, big endian, of each MiB before; the last may be shorter
+//! seal      U8 [16]: the same of `sums`
 //! ```
 //!
 //! Any program that reads safetensors reads these. The checksum finds what disks, copies and crashes
@@ -21,12 +22,18 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
 use twox_hash::XxHash3_128;
 
-/// Name of the checksum.
+/// Name of the checksums of pieces.
+const SUMS: &str = "sums";
+/// Name of their checksum.
 const SEAL: &str = "seal";
-/// Bytes of the checksum.
-const SEAL_BYTES: usize = 16;
+/// Bytes of a checksum.
+const SUM_BYTES: usize = 16;
+/// Bytes of a piece.
+const PIECE: usize = 1 << 20;
 /// Where tensors start.
 const ALIGNMENT: usize = 64;
 
@@ -99,16 +106,18 @@ pub fn save(
 ) -> Result<(), Error> {
     let header = header(parts, notes);
     let written = atomic_write(path, |temp| {
-        let mut file =
-            Hashing { file: BufWriter::new(File::create(temp)?), hash: XxHash3_128::new() };
+        let mut file = Summing {
+            file: BufWriter::new(File::create(temp)?),
+            hash: XxHash3_128::new(),
+            hashed: 0,
+            sums: Vec::new(),
+        };
         file.write_all(&(header.len() as u64).to_le_bytes())?;
         file.write_all(header.as_bytes())?;
         for piece in parts.iter().flat_map(|part| &part.bytes) {
             file.write_all(piece)?;
         }
-        let seal = file.hash.finish_128();
-        file.write_all(&seal.to_be_bytes())?;
-        file.flush()
+        file.finish()
     });
     written.map_err(|source| Error::Io { action: "write", path: path.to_owned(), source })
 }
@@ -127,15 +136,62 @@ pub fn open(path: &Path) -> Result<Checkpoint, Error> {
     if !file.contains(SEAL) {
         return Err(wrong("it has no tensor `seal`, a checksum, at its end"));
     }
-    let seal = file.raw(SEAL, "U8", &[SEAL_BYTES])?;
-    // The format has no gaps and no order: the header may place it elsewhere.
-    let Some((before, last)) = file.whole().split_last_chunk::<SEAL_BYTES>() else {
-        return Err(wrong("it is too short for a checksum"));
-    };
-    if seal != last || XxHash3_128::oneshot(before).to_be_bytes() != *last {
-        return Err(wrong("its checksum does not match: the file is damaged"));
+    if !file.contains(SUMS) {
+        return Err(wrong(
+            "it has a tensor `seal` and no tensor `sums`: an earlier version wrote it",
+        ));
+    }
+    if !is_whole(&file) {
+        return Err(wrong("its checksums do not match: the file is damaged"));
     }
     Ok(file)
+}
+
+/// Whether all bytes are those that were written.
+fn is_whole(file: &Checkpoint) -> bool {
+    // The format has no gaps and no order: a header may say of any bytes that they are these tensors.
+    let of = |name: &str, shape: &[usize]| file.raw(name, "U8", shape).ok();
+    let Some((before, seal)) = file.whole().split_last_chunk::<SUM_BYTES>() else { return false };
+    let Some(&[pieces, SUM_BYTES]) = file.shape(SUMS) else { return false };
+    let Some(start) = before.len().checked_sub(pieces * SUM_BYTES) else { return false };
+    let (before, sums) = before.split_at(start);
+    if of(SEAL, &[SUM_BYTES]) != Some(&seal[..]) || of(SUMS, &[pieces, SUM_BYTES]) != Some(sums) {
+        return false;
+    }
+    let (sums, rest) = sums.as_chunks::<SUM_BYTES>();
+    let right = before.len().div_ceil(PIECE) == pieces
+        && rest.is_empty()
+        && sum(sums.as_flattened()) == *seal;
+    right && all_match(before, sums)
+}
+
+/// Whether each piece of `bytes` has its sum, as fast as memory and all processors are: for who reads
+/// a mapped file this is also when it comes into memory.
+fn all_match(bytes: &[u8], sums: &[[u8; SUM_BYTES]]) -> bool {
+    let (next, fine) = (AtomicUsize::new(0), AtomicBool::new(true));
+    let look = || {
+        while fine.load(Ordering::Relaxed) {
+            let i = next.fetch_add(1, Ordering::Relaxed);
+            let Some(expected) = sums.get(i) else { return };
+            let piece = &bytes[i * PIECE..bytes.len().min((i + 1) * PIECE)];
+            if sum(piece) != *expected {
+                fine.store(false, Ordering::Relaxed);
+            }
+        }
+    };
+    let threads = thread::available_parallelism().map_or(1, |n| n.get()).min(sums.len());
+    thread::scope(|scope| {
+        for _ in 1..threads {
+            // Without more threads this one does it all.
+            _ = thread::Builder::new().spawn_scoped(scope, look);
+        }
+        look();
+    });
+    fine.into_inner()
+}
+
+fn sum(bytes: &[u8]) -> [u8; SUM_BYTES] {
+    XxHash3_128::oneshot(bytes).to_be_bytes()
 }
 
 /// Writes what the file at `from` holds to `to`, with its notes as `change` leaves them.
@@ -153,7 +209,7 @@ pub fn rewrite(
     change(&mut notes);
     let parts: Vec<Part<'_>> = file
         .raw_parts()
-        .filter(|(name, ..)| *name != SEAL)
+        .filter(|(name, ..)| ![SUMS, SEAL].contains(name))
         .map(|(name, dtype, shape, bytes)| Part {
             name: name.to_owned(),
             dtype: dtype.into(),
@@ -164,8 +220,22 @@ pub fn rewrite(
     save(to, &parts, &notes)
 }
 
-/// The header, with the seal as its last tensor.
+/// The header, with the checksums as its last tensors.
 fn header(parts: &[Part<'_>], notes: &BTreeMap<String, String>) -> String {
+    let tensors: usize = parts.iter().map(Part::len).sum();
+    // The number of pieces depends on the length of the header, in which it is written.
+    let mut pieces = 0;
+    loop {
+        let header = header_with(parts, notes, pieces);
+        let needed = (8 + header.len() + tensors).div_ceil(PIECE);
+        if needed == pieces {
+            return header;
+        }
+        pieces = needed;
+    }
+}
+
+fn header_with(parts: &[Part<'_>], notes: &BTreeMap<String, String>, pieces: usize) -> String {
     let mut tensors = Map::new();
     if !notes.is_empty() {
         tensors.insert("__metadata__".to_owned(), json!(notes));
@@ -181,23 +251,45 @@ fn header(parts: &[Part<'_>], notes: &BTreeMap<String, String>) -> String {
     for part in parts {
         add(&part.name, &part.dtype, &part.shape, part.len());
     }
-    add(SEAL, "U8", &[SEAL_BYTES], SEAL_BYTES);
+    add(SUMS, "U8", &[pieces, SUM_BYTES], pieces * SUM_BYTES);
+    add(SEAL, "U8", &[SUM_BYTES], SUM_BYTES);
     let mut text = Value::Object(tensors).to_string();
     let padded = (text.len() + 8).next_multiple_of(ALIGNMENT) - 8;
     text.extend(std::iter::repeat_n(' ', padded - text.len()));
     text
 }
 
-/// Writes and adds to the checksum.
-struct Hashing<W> {
+/// Writes, and sums up what was written.
+struct Summing<W> {
     file: W,
+    /// Of the piece that is being written, and how much of it there is.
     hash: XxHash3_128,
+    hashed: usize,
+    sums: Vec<u8>,
 }
 
-impl<W: Write> Write for Hashing<W> {
+impl<W: Write> Summing<W> {
+    /// Writes the checksums.
+    fn finish(mut self) -> io::Result<()> {
+        if self.hashed > 0 {
+            self.sums.extend(self.hash.finish_128().to_be_bytes());
+        }
+        self.file.write_all(&self.sums)?;
+        self.file.write_all(&sum(&self.sums))?;
+        self.file.flush()
+    }
+}
+
+impl<W: Write> Write for Summing<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let bytes = &bytes[..bytes.len().min(PIECE - self.hashed)];
         let written = self.file.write(bytes)?;
         self.hash.write(&bytes[..written]);
+        self.hashed += written;
+        if self.hashed == PIECE {
+            self.sums.extend(self.hash.finish_128().to_be_bytes());
+            (self.hash, self.hashed) = (XxHash3_128::new(), 0);
+        }
         Ok(written)
     }
 
@@ -272,6 +364,32 @@ mod tests {
         }
         fs::write(&path, [&whole[..], b"x"].concat()).unwrap();
         assert!(open(&path).is_err());
+    }
+
+    /// In each of several pieces, first and last bytes of them included; lengths around whole pieces.
+    #[test]
+    fn damage_is_found_in_every_piece() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.safetensors");
+        for len in [0, PIECE - 2000, 2 * PIECE + 77] {
+            let bytes = vec![7; len];
+            let parts = [Part::bytes("pages", [&bytes[..]])];
+            save(&path, &parts, &BTreeMap::new()).unwrap();
+            let whole = fs::read(&path).unwrap();
+            let file = open(&path).unwrap();
+            assert_eq!(file.raw("pages", "U8", &[1, len]).unwrap(), bytes);
+            let pieces = file.shape(SUMS).unwrap()[0];
+            assert_eq!(pieces, (whole.len() - SUM_BYTES * (pieces + 1)).div_ceil(PIECE));
+            let edges = (1..=pieces).flat_map(|i| [i * PIECE - 1, i * PIECE]);
+            let ends = [1, SUM_BYTES + 1, SUM_BYTES * (pieces + 1) + 1];
+            for at in edges.chain([9]).chain(ends.map(|back| whole.len() - back)) {
+                let mut bytes = whole.clone();
+                let Some(byte) = bytes.get_mut(at) else { continue };
+                *byte ^= 1;
+                fs::write(&path, &bytes).unwrap();
+                assert!(open(&path).is_err(), "byte {at} of {}", whole.len());
+            }
+        }
     }
 
     #[test]

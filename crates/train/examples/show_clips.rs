@@ -1,12 +1,14 @@
 //! Draws clips as they are learned, with their captions: `cargo run -p train --example show_clips --
-//! SHEET.png [seed] [train|held-out|subject]`.
+//! SHEET.png [seed] [train|held-out|subject|faults]`.
 //!
-//! A row of the sheet is a clip; the subject's reference picture stands before it.
+//! A row of the sheet is a clip; the reference picture of its object stands before it. Of clips with
+//! faults the broken frames are written out.
 
 use anyhow::{Context as _, bail};
 use image::{Rgb, RgbImage, imageops};
 use media::Clip;
 use tensor::Rng;
+use train::clips::faults::{Fault, inject};
 use train::clips::{Scene, Split};
 
 const ROWS: u32 = 12;
@@ -24,14 +26,23 @@ fn main() -> anyhow::Result<()> {
     for row in 0..ROWS {
         let mut rng = Rng::stream(seed, row.into());
         let scene = match kind.as_str() {
-            "train" => Scene::draw(&mut rng, Split::Train),
+            "train" | "faults" => Scene::draw(&mut rng, Split::Train),
             "held-out" => Scene::draw(&mut rng, Split::HeldOut),
             "subject" => Scene::draw_subject(&mut rng, Split::Train),
-            _ => bail!("`{kind}` is none of `train`, `held-out`, `subject`"),
+            _ => bail!("`{kind}` is none of `train`, `held-out`, `subject`, `faults`"),
         };
-        println!("{row:>2}  {}", scene.caption(&mut rng));
         paste(&mut sheet, &scene.reference(32), 0, row);
-        paste(&mut sheet, &scene.render(SIZE as usize, FRAMES as usize), 1, row);
+        let (size, frames) = (SIZE as usize, FRAMES as usize);
+        if kind == "faults" {
+            let fault = Fault::ALL[row as usize % Fault::ALL.len()];
+            if let Some(broken) = inject(fault, &scene, size, frames, &mut rng) {
+                println!("{row:>2}  {} at {:?}", fault.name(), broken.frames);
+                paste(&mut sheet, &broken.clip, 1, row);
+            }
+        } else {
+            println!("{row:>2}  {}", scene.caption(&mut rng));
+            paste(&mut sheet, &scene.render(size, frames), 1, row);
+        }
     }
     sheet.save(&path).with_context(|| format!("cannot write `{path}`"))
 }

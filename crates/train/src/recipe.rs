@@ -1,7 +1,9 @@
 //! The file that says how a model is trained.
 
+mod autoencoder;
 mod flow;
 
+pub use autoencoder::{Autoencoder, ClipBatch, ClipsOf};
 pub use flow::Flow;
 
 use crate::Error;
@@ -37,10 +39,10 @@ pub struct Recipe {
     /// What a lookup model reads, stage by stage.
     #[serde(default)]
     pub stages: Vec<Stage>,
-    /// What a video model reads and how.
-    pub flow: Option<Flow>,
     /// What an autoencoder reads and how it is judged.
     pub autoencoder: Option<Autoencoder>,
+    /// What a video model reads and how.
+    pub flow: Option<Flow>,
     /// Steps between two checkpoints.
     pub checkpoint_every: u64,
     /// Steps between two measurements on held-out data; the last step always has one. Never if not
@@ -52,6 +54,9 @@ pub struct Recipe {
     /// Parts of the model that stay as they are: beginnings of parameters' names, up to a dot.
     #[serde(default)]
     pub freeze: Vec<String>,
+    /// Parts whose matrices are written in 8 bits, named like those; the rest is written in bf16.
+    #[serde(default)]
+    pub q8: Vec<String>,
 }
 
 /// What is trained.
@@ -61,10 +66,10 @@ pub enum Kind {
     /// A language model that looks things up in text.
     #[default]
     Lookup,
-    /// A video model, by flow matching.
-    Flow,
     /// A video autoencoder.
     Autoencoder,
+    /// A video model, by flow matching.
+    Flow,
 }
 
 impl Kind {
@@ -127,122 +132,6 @@ pub struct Optimizer {
     pub max_grad_norm: f64,
     /// Weight of the routers' balance loss, of models that have some.
     pub balance_loss: Option<f64>,
-}
-
-/// What an autoencoder reads and how it is judged; see `objective/autoencoder.rs`.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Autoencoder {
-    /// Number of steps.
-    pub steps: u64,
-    /// Differences of pixels, from -1 to 1, below which their squares count.
-    pub smooth: f32,
-    /// Weight of the differences between neighbours.
-    pub gradient_difference: f32,
-    /// Weight of the divergence of latents from the standard normal distribution.
-    pub kl: f32,
-    /// What a step reads: all of these that are due. The clips that are measured are as those that
-    /// the last step reads.
-    pub batches: Vec<ClipBatch>,
-}
-
-/// Clips of one shape.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ClipBatch {
-    /// What they show.
-    pub of: ClipsOf,
-    /// How many of them.
-    pub clips: usize,
-    /// Frames of each.
-    pub frames: usize,
-    /// Pixels along each side.
-    pub size: usize,
-    /// Read at steps that are a multiple of this,
-    #[serde(default = "one")]
-    pub every: u64,
-    /// from this step on
-    #[serde(default = "one")]
-    pub from: u64,
-    /// to this one, or to the last.
-    pub until: Option<u64>,
-}
-
-/// A number that stands for no choice.
-fn one() -> u64 {
-    1
-}
-
-impl ClipBatch {
-    /// Whether step `step` reads it.
-    pub(crate) fn is_due(&self, step: u64) -> bool {
-        let range = self.from..=self.until.unwrap_or(u64::MAX);
-        range.contains(&step) && step.is_multiple_of(self.every)
-    }
-}
-
-/// What clips show.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "lowercase")]
-pub enum ClipsOf {
-    /// Objects that move.
-    Scenes,
-    /// Pictures of subjects alone.
-    References,
-}
-
-impl Autoencoder {
-    fn check(&self) -> Result<(), String> {
-        let wrong = |field: &str, found: String, expected: &str| {
-            Err(format!("`autoencoder.{field}` is {found}, expected {expected}"))
-        };
-        if !(1..=MAX_STEPS).contains(&self.steps) {
-            return wrong("steps", self.steps.to_string(), &format!("1 to {MAX_STEPS}"));
-        }
-        for (field, value, least) in [
-            ("smooth", self.smooth, 1e-6),
-            ("gradient_difference", self.gradient_difference, 0.0),
-            ("kl", self.kl, 0.0),
-        ] {
-            if !(least..=1e6).contains(&value) {
-                return wrong(field, value.to_string(), &format!("a number from {least:e} to 1e6"));
-            }
-        }
-        // Batches of every step, one after the other, have to leave no gap.
-        let mut next = 1;
-        let mut always: Vec<_> = self.batches.iter().filter(|batch| batch.every == 1).collect();
-        always.sort_by_key(|batch| batch.from);
-        for batch in always.iter().filter(|batch| batch.of == ClipsOf::Scenes) {
-            if batch.from <= next {
-                next = next.max(batch.until.unwrap_or(MAX_STEPS).saturating_add(1));
-            }
-        }
-        if next <= self.steps {
-            let found = format!("without scenes of `every = 1` at step {next}");
-            return wrong("batches", found, "some for each step");
-        }
-        for (i, batch) in self.batches.iter().enumerate() {
-            let &ClipBatch { of, clips, frames, size, every, from, until } = batch;
-            for (field, found, most) in [
-                ("clips", clips as u64, 4096),
-                ("frames", frames as u64, 1024),
-                ("size", size as u64, 4096),
-                ("every", every, MAX_STEPS),
-                ("from", from, MAX_STEPS),
-                ("until", until.unwrap_or(1), MAX_STEPS),
-            ] {
-                if !(1..=most).contains(&found) {
-                    let field = format!("batches[{i}].{field}");
-                    return wrong(&field, found.to_string(), &format!("1 to {most}"));
-                }
-            }
-            if of == ClipsOf::References && frames != 1 {
-                let field = format!("batches[{i}].frames");
-                return wrong(&field, frames.to_string(), "1, as references are pictures");
-            }
-        }
-        Ok(())
-    }
 }
 
 impl Optimizer {
@@ -310,6 +199,9 @@ impl Recipe {
         if let Some(ema) = self.ema.filter(|ema| !(0.0..1.0).contains(ema)) {
             return Err(format!("`ema` is {ema}, expected 0 or more and less than 1"));
         }
+        if self.objective == Kind::Lookup && !self.q8.is_empty() {
+            return Err("`q8` is for video models: see `fulgurite quantize`".to_owned());
+        }
         if self.validate_every == Some(0) {
             return Err("`validate_every` is 0, expected 1 or more".to_owned());
         }
@@ -370,6 +262,11 @@ impl Recipe {
         self.freeze.iter().any(|part| is_part(name, part))
     }
 
+    /// Whether the parameter `name` is written in 8 bits, if it is a matrix.
+    pub(crate) fn narrows(&self, name: &str) -> bool {
+        self.q8.iter().any(|part| is_part(name, part))
+    }
+
     /// Whether `freeze` names parts of a model with parameters of these names, and leaves some.
     pub(crate) fn check_freeze(&self, names: &[String], path: &Path) -> Result<(), Error> {
         let wrong = |reason: String| Err(Error::Recipe { path: path.to_owned(), reason });
@@ -398,8 +295,8 @@ impl Recipe {
     pub fn total_steps(&self) -> u64 {
         match self.objective {
             Kind::Lookup => self.stages.iter().map(|stage| stage.steps).sum(),
-            Kind::Flow => self.flow.as_ref().map_or(0, |flow| flow.steps),
             Kind::Autoencoder => self.autoencoder.as_ref().map_or(0, |section| section.steps),
+            Kind::Flow => self.flow.as_ref().map_or(0, |flow| flow.steps),
         }
     }
 }

@@ -6,6 +6,7 @@
 use crate::objective::{self, Measured, Metric, Objective, Role};
 use crate::optimizer::{Memory, Parameter, Update};
 use crate::{Error, Recipe};
+use models::weights::in_8_bits;
 use std::collections::BTreeMap;
 use std::path::Path;
 use tensor::{Checkpoint, Device, Gradients, Precision, Saved, Tensor, atomic, safetensors};
@@ -323,7 +324,10 @@ impl Trainer {
     ///
     /// If a file cannot be written; an older one stays.
     pub fn write_model(&mut self, folder: &Path) -> Result<(), Error> {
-        let weights = self.weights(Precision::Bf16);
+        let weights = match self.recipe.q8.is_empty() {
+            true => self.weights(Precision::Bf16),
+            false => in_8_bits(self.weights(Precision::F32), |name| self.recipe.narrows(name)),
+        };
         safetensors::save(&folder.join(safetensors::WEIGHTS), weights, &BTreeMap::new())?;
         for (name, text) in self.with_final_weights(|objective| objective.files()) {
             let path = folder.join(name);

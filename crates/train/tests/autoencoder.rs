@@ -21,7 +21,7 @@ ema = 0.9
 _class_name = "AutoencoderKLWan"
 base_dim = 4
 z_dim = 2
-dim_mult = [1, 2, 2]
+dim_mult = [1, 2, 8]
 num_res_blocks = 1
 temperal_downsample = [true, true]
 in_channels = 12
@@ -153,6 +153,12 @@ fn frozen_parts_stay() {
     let mut trainer = trainer(&text);
     let before = values(&mut trainer);
     steps(&mut trainer, 2);
+    // What the recipe says of latents stays true.
+    let folder = tempfile::tempdir().unwrap();
+    trainer.write_model(folder.path()).unwrap();
+    let path = folder.path().join("config.json");
+    let config = WanVaeConfig::from_json(&std::fs::read(&path).unwrap(), &path).unwrap();
+    assert_eq!(config.latents_std, [1.0, 1.0]);
     for (name, after) in values(&mut trainer) {
         let frozen = name.starts_with("encoder.") || name.starts_with("quant_conv.");
         let stays = before[&name] == after;
@@ -202,6 +208,23 @@ fn the_folder_is_a_model() {
     let latent = vae.normalize(&vae.encode(&video).mean);
     assert_eq!(latent.shape(), [1, 2, 2, 2, 2]);
     assert!(latent.to_vec().iter().all(|x| x.abs() < 8.0), "{:?}", latent.to_vec());
+    // In 8 bits it is half as large and nearly the same.
+    let small = tempfile::tempdir().unwrap();
+    let mut narrow = self::trainer(&format!("q8 = [\"encoder\", \"decoder\"]\n{RECIPE}"));
+    steps(&mut narrow, 2);
+    narrow.write_model(small.path()).unwrap();
+    let blocks = Checkpoint::open(small.path()).unwrap();
+    assert_eq!(blocks.dtype("decoder.mid_block.resnets.0.conv1.weight").unwrap(), "Q8_0");
+    assert_eq!(blocks.dtype("quant_conv.weight").unwrap(), "BF16");
+    let path = small.path().join("config.json");
+    let config = WanVaeConfig::from_json(&std::fs::read(&path).unwrap(), &path).unwrap();
+    let other = WanVae::load(config, &blocks, &device, None).unwrap();
+    for (a, b) in [(vae.encode(&video).mean, other.encode(&video).mean)] {
+        let largest = a.to_vec().iter().fold(0.0f32, |m, x| m.max(x.abs()));
+        for (a, b) in a.to_vec().iter().zip(b.to_vec()) {
+            assert!((a - b).abs() < 0.05 * largest, "{a} {b}");
+        }
+    }
     // And a run begins with it.
     let start = format!("start = {:?}\n{RECIPE}", folder.path().display().to_string());
     let mut again = self::trainer(&start);

@@ -13,3 +13,4 @@ pub(crate) mod run;
 pub(crate) mod serve;
 pub(crate) mod session;
 pub(crate) mod train;
+pub(crate) mod video;

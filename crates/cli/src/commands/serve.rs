@@ -1,14 +1,21 @@
 //! `fulgurite serve`: a model over HTTP.
 
+use crate::clip_store::ClipStore;
+use crate::clips::ClipMaker;
+use crate::commands::video::model::Model;
+use crate::embedded;
 use crate::failure::{Failed, Misuse};
-use crate::served::{Options, Plan};
-use crate::sessions::FileSessions;
+use crate::served::{Options, Plan, gibibytes};
+use crate::sessions::{FileSessions, home};
+use crate::spill::Spill;
+use anyhow::Context as _;
 use indicatif::HumanBytes;
+use server::video::Queue;
 use server::{App, Keys, Settings};
 use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tensor::Device;
@@ -44,9 +51,19 @@ pub(crate) struct Arguments {
     /// Most connections at a time
     #[arg(long, env = "FULGURITE_CONNECTIONS", default_value = "4096")]
     connections: NonZeroUsize,
+    /// The folder of a model that makes clips; the embedded one, if there is one, unless set
+    #[arg(long, env = "FULGURITE_VIDEO_MODEL")]
+    video_model: Option<PathBuf>,
     /// Seconds that answers may go on once the server is to stop
     #[arg(long, env = "FULGURITE_GRACE", default_value_t = 30)]
     grace: u64,
+    /// A folder for what conversations have read and memory has no room for; it comes back from there
+    /// sooner than it is read again
+    #[arg(long, env = "FULGURITE_SPILL")]
+    spill: Option<PathBuf>,
+    /// Most that is kept there, in GiB
+    #[arg(long, env = "FULGURITE_SPILL_SIZE", value_parser = gibibytes, default_value = "16")]
+    spill_size: u64,
     /// Say each request on stderr
     #[arg(long, short)]
     verbose: bool,
@@ -64,7 +81,7 @@ pub(crate) fn run(arguments: &Arguments, device: &Device) -> anyhow::Result<()> 
         );
         return Err(Misuse(message).into());
     }
-    let plan = Plan::new(&arguments.options, device)?;
+    let mut plan = Plan::new(&arguments.options, device)?;
     let filter = match arguments.verbose {
         true => tracing_subscriber::filter::LevelFilter::INFO,
         false => tracing_subscriber::filter::LevelFilter::WARN,
@@ -82,6 +99,11 @@ pub(crate) fn run(arguments: &Arguments, device: &Device) -> anyhow::Result<()> 
         default_max_tokens: arguments.max_tokens.get(),
         ..Settings::default()
     };
+    let mut ended = None;
+    if let Some(folder) = &arguments.spill {
+        let (spill, end) = Spill::new(folder, arguments.spill_size, plan.config.clone())?;
+        (plan.spill, ended) = (Some(spill), Some(end));
+    }
     let sessions = FileSessions::new(Some(plan.config.clone()));
     let app = App::new(settings, Arc::new(sessions));
     let address = SocketAddr::new(arguments.host, arguments.port);
@@ -91,7 +113,12 @@ pub(crate) fn run(arguments: &Arguments, device: &Device) -> anyhow::Result<()> 
         _ = writeln!(std::io::stderr(), "serving `{name}` at http://{address}");
     };
     let device = device.clone();
-    let load = move || {
+    let clips = (arguments.video_model.is_some() || embedded::VIDEO.is_some())
+        .then(|| arguments.video_model.clone());
+    let load = move |app: &App| {
+        if let Some(folder) = clips {
+            app.add_video(line_of_clips(folder.as_deref(), &device).map_err(Failed)?);
+        }
         let room = plan.room();
         let served = plan.load(&device).map_err(Failed)?;
         _ = writeln!(
@@ -100,7 +127,21 @@ pub(crate) fn run(arguments: &Arguments, device: &Device) -> anyhow::Result<()> 
             served.context,
             HumanBytes(room)
         );
-        Ok(served)
+        app.add(served);
+        Ok(())
     };
-    Ok(server::run::<Failed>(address, &app, listening, load)?)
+    let ran = server::run::<Failed>(address, &app, listening, load);
+    if let Some(ended) = ended {
+        ended.wait();
+    }
+    Ok(ran?)
+}
+
+/// The line of clips that the model of `folder`, or else the embedded one, makes.
+fn line_of_clips(folder: Option<&Path>, device: &Device) -> anyhow::Result<Arc<Queue>> {
+    let maker = ClipMaker::new(Model::open(folder, device)?);
+    let home = home();
+    let store = ClipStore::new(&home);
+    let line = Queue::start(Arc::new(maker), Arc::new(store), server::video::Limits::default());
+    line.with_context(|| format!("cannot read the clips in `{}`", home.display()))
 }

@@ -3,6 +3,7 @@
 #![expect(clippy::print_stderr, reason = "a skip is visible")]
 
 mod bench;
+mod clips;
 mod commands;
 mod convert;
 mod forward_video;
@@ -10,6 +11,7 @@ mod memory;
 mod plan;
 mod quantize;
 mod sessions;
+mod video;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

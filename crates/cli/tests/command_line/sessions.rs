@@ -229,7 +229,7 @@ fn a_session_is_a_safetensors_file() {
     let file = notes(&home);
     home.run("harbour", &["--file", &file, "what is the access code of gate 7?"]);
     let text = succeeds(&["inspect", &home.file("harbour").display().to_string()]);
-    for name in ["tokens", "points.0.layers.0", "layers.4.kv", "seal"] {
+    for name in ["tokens", "points.0.layers.0", "layers.4.kv", "sums", "seal"] {
         assert!(text.lines().any(|line| line.ends_with(name)), "no {name} in {text}");
     }
     let described = std::fs::read_to_string(root().join("docs/sessions.md")).unwrap();

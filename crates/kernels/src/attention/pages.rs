@@ -9,6 +9,7 @@ use crate::Exec;
 use crate::half::Bf16;
 use crate::lanes::prefetch;
 use crate::memory::Filled;
+use bytes::Bytes;
 use std::fmt;
 use std::sync::Arc;
 
@@ -63,9 +64,16 @@ pub(super) fn lines_of(buffer: &mut [f32]) -> &mut [Line] {
 
 /// The memory of [`PAGE_TOKENS`] tokens, keys and values of all heads; zeros where there are none.
 pub struct Page {
-    lines: Filled<Line>,
+    memory: Memory,
     /// From this token on there are zeros.
     written: usize,
+}
+
+/// Where a page is.
+enum Memory {
+    Own(Filled<Line>),
+    /// In somebody else's, such as a mapped file: whole lines, aligned as lines are. It is only read.
+    Shared(Bytes),
 }
 
 /// Keys and values of a sequence in one layer. What is appended is converted once.
@@ -114,21 +122,61 @@ impl std::error::Error for PageError {}
 
 impl Page {
     fn new(bytes: usize) -> Self {
-        Self { lines: Filled::new(ZEROS, bytes / size_of::<Line>()), written: 0 }
+        let lines = Filled::new(ZEROS, bytes / size_of::<Line>());
+        Self { memory: Memory::Own(lines), written: 0 }
+    }
+
+    /// Around `bytes`, whole lines; a copy if lines cannot begin where they begin.
+    fn around(bytes: Bytes) -> Self {
+        let memory = match bytes.as_ptr().cast::<Line>().is_aligned() {
+            true => Memory::Shared(bytes),
+            false => Memory::Own(copied(&bytes)),
+        };
+        Self { memory, written: PAGE_TOKENS }
+    }
+
+    #[inline(always)]
+    fn lines(&self) -> &[Line] {
+        match &self.memory {
+            Memory::Own(lines) => lines,
+            Memory::Shared(bytes) => {
+                // SAFETY: lines are f32 without padding, of which any bits are one.
+                let (_, lines, _) = unsafe { bytes.align_to() };
+                lines
+            }
+        }
+    }
+
+    /// The lines to be written, and up to which token they are; what is somebody else's is copied.
+    fn own(&mut self) -> (&mut [Line], &mut usize) {
+        if let Memory::Shared(bytes) = &self.memory {
+            self.memory = Memory::Own(copied(bytes));
+        }
+        match &mut self.memory {
+            Memory::Own(lines) => (lines, &mut self.written),
+            Memory::Shared(_) => unreachable!("it was copied"),
+        }
     }
 
     /// All of it.
     pub fn bytes(&self) -> &[u8] {
-        elements(&self.lines)
+        match &self.memory {
+            Memory::Own(lines) => elements(lines),
+            Memory::Shared(bytes) => bytes,
+        }
     }
+}
+
+/// Whole lines from anywhere.
+fn copied(bytes: &[u8]) -> Filled<Line> {
+    let mut lines = Filled::new(ZEROS, bytes.len() / size_of::<Line>());
+    elements_mut(&mut lines).copy_from_slice(bytes);
+    lines
 }
 
 impl Clone for Page {
     fn clone(&self) -> Self {
-        let mut page = Self::new(self.bytes().len());
-        page.lines.copy_from_slice(&self.lines);
-        page.written = self.written;
-        page
+        Self { memory: Memory::Own(copied(self.bytes())), written: self.written }
     }
 }
 
@@ -144,31 +192,29 @@ impl KvPages {
         Self { kind, kv_heads, head_dim, tokens: 0, pages: Vec::new() }
     }
 
-    /// Those of `tokens` tokens from the [bytes](Page::bytes) of their pages.
+    /// Those of `tokens` tokens from the [bytes](Page::bytes) of their pages, which are used where they
+    /// are if they begin at a multiple of 64, and copied when they are written to.
     ///
     /// # Errors
     ///
     /// If there are not as many pages, or not of such a size. Any bytes are keys and values.
-    pub fn from_pages<'a>(
+    pub fn from_pages(
         kind: KvType,
         [kv_heads, head_dim]: [usize; 2],
         tokens: usize,
-        pages: impl ExactSizeIterator<Item = &'a [u8]>,
+        pages: impl ExactSizeIterator<Item = Bytes>,
     ) -> Result<Self, PageError> {
         let (found, expected) = (pages.len(), tokens.div_ceil(PAGE_TOKENS));
         if found != expected {
             return Err(PageError::Count { found, expected });
         }
         let expected = kind.page_bytes(kv_heads, head_dim);
-        let page = |(page, bytes): (usize, &[u8])| {
+        let page = |(page, bytes): (usize, Bytes)| {
             let found = bytes.len();
             if found != expected {
                 return Err(PageError::Bytes { page, found, expected });
             }
-            let mut page = Page::new(expected);
-            elements_mut(&mut page.lines).copy_from_slice(bytes);
-            page.written = PAGE_TOKENS;
-            Ok(Arc::new(page))
+            Ok(Arc::new(Page::around(bytes)))
         };
         let pages = pages.enumerate().map(page).collect::<Result<_, _>>()?;
         Ok(Self { kind, kv_heads, head_dim, tokens, pages })
@@ -245,7 +291,7 @@ impl KvPages {
         let tokens = kv[0].len() / (kv_heads * head_dim);
         let layout = self.layout();
         let Some(page) = self.pages.last_mut() else { panic!("a page to write to") };
-        let Page { lines, written } = Arc::make_mut(page);
+        let (lines, written) = Arc::make_mut(page).own();
         let left_over = (first + tokens).min(*written)..*written;
         *written = first + tokens;
         let zeros = vec![0.0; if left_over.is_empty() { 0 } else { head_dim }];
@@ -280,7 +326,7 @@ impl KvPages {
         let page = &self.pages[key / PAGE_TOKENS];
         let tile = head * (PAGE_TOKENS / TILE_KEYS) + key % PAGE_TOKENS / TILE_KEYS;
         let len = self.layout().tile_lines();
-        &page.lines[tile * len..(tile + 1) * len]
+        &page.lines()[tile * len..(tile + 1) * len]
     }
 
     /// How many bytes behind byte `at` of the tile with key `key` lies what should be asked for when
@@ -447,20 +493,38 @@ mod tests {
         let x = random(&mut Rng(3), n * heads * dim);
         for kind in KvType::ALL {
             let pages = appended(kind, shape, &x);
-            let bytes: Vec<Vec<u8>> = pages.pages().iter().map(|p| p.bytes().to_vec()).collect();
-            let page = bytes[0].len();
-            assert_eq!(page, kind.page_bytes(heads, dim));
-            let from = |tokens, bytes: &[Vec<u8>]| {
-                KvPages::from_pages(kind, shape, tokens, bytes.iter().map(|bytes| &bytes[..]))
-            };
-            let again = from(n, &bytes).unwrap();
-            assert_eq!((again.tokens(), again.view().widen()), (n, pages.view().widen()));
-            let error = from(n, &bytes[..1]).unwrap_err();
-            assert_eq!(error.to_string(), "1 pages, expected 2");
-            let short = [bytes[0].clone(), bytes[1][1..].to_vec()];
-            let error = from(n, &short).unwrap_err();
-            let text = format!("page 1 has {} bytes, expected {page}", page - 1);
-            assert_eq!(error.to_string(), text);
+            let page = kind.page_bytes(heads, dim);
+            // Aligned and not: used where they are, or copied.
+            for offset in [0, 4] {
+                let mut all = vec![0; 2 * page + 128];
+                let start = all.as_ptr().align_offset(64) + offset;
+                for (i, page) in pages.pages().iter().enumerate() {
+                    let len = page.bytes().len();
+                    all[start + i * len..][..len].copy_from_slice(page.bytes());
+                }
+                let all = Bytes::from(all);
+                let bytes = [0, 1].map(|i| all.slice(start + i * page..start + (i + 1) * page));
+                let from = |tokens, bytes: &[Bytes]| {
+                    KvPages::from_pages(kind, shape, tokens, bytes.iter().cloned())
+                };
+                let mut again = from(n, &bytes).unwrap();
+                assert_eq!((again.tokens(), again.view().widen()), (n, pages.view().widen()));
+                let in_place = |i: usize| again.pages()[i].bytes().as_ptr() == bytes[i].as_ptr();
+                assert_eq!([0, 1].map(in_place), [offset == 0; 2], "{kind:?}");
+                // Who goes on writes to a page of its own.
+                let mut now = pages.clone();
+                let before = all.to_vec();
+                append(&mut now, &x[..7 * heads * dim]);
+                append(&mut again, &x[..7 * heads * dim]);
+                assert_eq!(again.view().widen(), now.view().widen(), "{kind:?}");
+                assert_eq!(before, all);
+                let error = from(n, &bytes[..1]).unwrap_err();
+                assert_eq!(error.to_string(), "1 pages, expected 2");
+                let short = [bytes[0].clone(), bytes[1].slice(1..)];
+                let error = from(n, &short).unwrap_err();
+                let text = format!("page 1 has {} bytes, expected {page}", page - 1);
+                assert_eq!(error.to_string(), text);
+            }
         }
     }
 }

@@ -22,6 +22,9 @@ use std::ops::Range;
 
 /// Parts of a sum over frames, whatever the number of threads.
 const PARTS: usize = 4;
+/// Elements of x that are copied to have zeros around them, at most: more is left to patches, which
+/// are made a piece at a time.
+const MAX_COPIED: usize = 16 << 20;
 /// Tasks for each thread.
 const TASKS_PER_THREAD: usize = 4;
 
@@ -38,17 +41,20 @@ impl<'a> Padded<'a> {
     fn new(
         exec: &Exec,
         x: &'a [f32],
-        [height, width, channels]: [usize; 3],
+        [frames, height, width, channels]: [usize; 4],
         [above, left]: [[usize; 2]; 2],
     ) -> Self {
         let (high, wide) = (height + above[0] + above[1], width + left[0] + left[1]);
         if [high, wide] == [height, width] {
             return Self { data: x.into(), high, wide, channels };
         }
-        let frames = x.len() / (height * width * channels).max(1);
         let mut data = exec.buffers.take(frames * high * wide * channels);
         let (line, padded) = (width * channels, wide * channels);
-        exec.threads.for_each_chunk(&mut data, (high * padded).max(1), |frame, out| {
+        if x.is_empty() {
+            data.fill(0.0);
+            return Self { data: data.into(), high, wide, channels };
+        }
+        exec.threads.for_each_chunk(&mut data, high * padded, |frame, out| {
             let frame = &x[frame * height * line..(frame + 1) * height * line];
             let (top, rest) = out.split_at_mut(above[0] * padded);
             let (lines, bottom) = rest.split_at_mut(height * padded);
@@ -88,15 +94,20 @@ impl<'a> Padded<'a> {
 /// Whether the forward pass can go here.
 pub(super) fn forward_fits(conv: &Conv, weight: &Packed) -> bool {
     let line = conv.kernel[2] * conv.channels;
-    conv.stride[1..] == [1, 1] && weight.part().is_some_and(|part| line.is_multiple_of(part))
+    let copied =
+        if conv.padding[1..] == [[0; 2]; 2] { 0 } else { conv.input_rows() * conv.channels };
+    conv.stride[1..] == [1, 1]
+        && copied <= MAX_COPIED
+        && weight.part().is_some_and(|part| line.is_multiple_of(part))
 }
 
 /// See [`conv`](super::conv).
 pub(super) fn forward(exec: &Exec, conv: &Conv, x: &[f32], weight: &Packed, out: &mut [f32]) {
-    let [_, time, height, width] = conv.input;
+    let [batch, time, height, width] = conv.input;
     let [_, frames, high, wide] = conv.output();
     let [_, above, left] = conv.padding;
-    let x = Padded::new(exec, x, [height, width, conv.channels], [above, left]);
+    let shape = [batch * time, height, width, conv.channels];
+    let x = Padded::new(exec, x, shape, [above, left]);
     let uses = |target: usize| {
         let (batch, t) = (target / frames, target % frames);
         conv.frames_under(t).map(move |(a, source)| (a, batch * time + source))
@@ -151,7 +162,7 @@ pub(super) fn grad_x(
     grad_x: &mut [f32],
 ) {
     let [_, time, height, width] = conv.input;
-    let [_, frames, high, wide] = conv.output();
+    let [batch, frames, high, wide] = conv.output();
     // Of an input the last tap is under the first output that uses it.
     let around = |axis: usize, input: usize, output: usize| {
         let before = conv.kernel[axis] - 1 - conv.padding[axis][0];
@@ -160,7 +171,7 @@ pub(super) fn grad_x(
     };
     let (above, left) = (around(1, height, high), around(2, width, wide));
     let padding = [[above.0, above.1], [left.0, left.1]];
-    let grad = Padded::new(exec, grad, [high, wide, n], padding);
+    let grad = Padded::new(exec, grad, [batch * frames, high, wide, n], padding);
     let uses = |target: usize| {
         let (batch, t) = (target / time, target % time);
         conv.frames_over(t).map(move |(a, source)| (a, batch * frames + source))
@@ -241,9 +252,11 @@ pub(super) fn grad_weight(
     if grad.is_empty() || x.is_empty() {
         return;
     }
-    let x = Padded::new(exec, x, [height, width, conv.channels], [above, left]);
+    let shape = [batch * time, height, width, conv.channels];
+    let x = Padded::new(exec, x, shape, [above, left]);
     // Lines as long as those of x, so that both go on in step; what x has beyond counts 0.
-    let grad = Padded::new(exec, grad, [high, wide, n], [[0; 2], [0, x.wide - wide]]);
+    let after = [0, x.wide - wide];
+    let grad = Padded::new(exec, grad, [batch * frames, high, wide, n], [[0; 2], after]);
     let outputs = x.outputs(high, wide);
     // Frames of both under time tap `a` in a part of all.
     let uses = |a: usize, part: usize| {

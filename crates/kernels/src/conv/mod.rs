@@ -197,7 +197,8 @@ pub fn conv_grad_x(
     conv.check_input(grad_x);
     let (rows, patch, channels) = (conv.output_rows(), conv.patch_len(), conv.channels);
     assert_eq!((grad.len(), weight.len()), (rows * n, n * patch), "lengths of grad and weight");
-    if grad_x.is_empty() {
+    if grad_x.is_empty() || grad.is_empty() {
+        grad_x.fill(0.0);
         return;
     }
     if direct::grad_x_fits(conv, n) {
@@ -350,6 +351,8 @@ pub(crate) mod tests {
                 ..plain
             },
             Conv { kernel: [5, 1, 1], padding: [[0; 2]; 3], ..plain },
+            Conv { kernel: [1, 5, 1], padding: [[0; 2]; 3], ..plain },
+            Conv { input: [1, 2, 0, 5], ..plain },
             Conv { input: [1, 0, 4, 5], padding: [[0; 2], [1, 1], [1, 1]], ..plain },
         ]
     }

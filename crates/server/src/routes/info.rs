@@ -19,23 +19,34 @@ fn card(model: &crate::app::Model) -> ModelCard {
         object: "model",
         created: model.served.created,
         owned_by: "fulgurite",
-        max_model_len: model.served.context,
+        max_model_len: Some(model.served.context),
     }
 }
 
+/// All models, those for text first.
+fn cards(app: &App) -> Vec<ModelCard> {
+    let video = app.queue().map(|queue| ModelCard {
+        id: queue.maker().name().to_owned(),
+        object: "model",
+        created: queue.maker().created(),
+        owned_by: "fulgurite",
+        max_model_len: None,
+    });
+    app.models().iter().map(card).chain(video).collect()
+}
+
 pub(crate) async fn models(State(app): State<Arc<App>>) -> Response {
-    json(&ModelList { object: "list", data: app.models().iter().map(card).collect() })
+    json(&ModelList { object: "list", data: cards(&app) })
 }
 
 pub(crate) async fn model(
     State(app): State<Arc<App>>,
     Path(id): Path<String>,
 ) -> Result<Response, Error> {
-    let models = app.models();
-    let found = models.iter().find(|model| model.served.name == id);
+    let found = cards(&app).into_iter().find(|card| card.id == id);
     let found =
         found.ok_or_else(|| Error::new(Kind::ModelNotFound, "there is no model of this name"));
-    Ok(json(&card(found?)))
+    Ok(json(&found?))
 }
 
 pub(crate) async fn version() -> Response {

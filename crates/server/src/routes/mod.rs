@@ -4,10 +4,12 @@ mod chat;
 mod completions;
 mod info;
 mod messages;
+mod minimax;
 mod page;
 mod responses;
 mod sessions;
 mod tokenize;
+mod videos;
 
 use crate::app::App;
 use crate::auth::Client;
@@ -44,6 +46,12 @@ pub(crate) fn table() -> Vec<(&'static str, MethodRouter<Arc<App>>)> {
         ("/v1/sessions/{name}/rewind", post(sessions::rewind)),
         ("/v1/sessions/{name}/export", get(sessions::export)),
         ("/v1/sessions/{name}/import", post(sessions::import)),
+        ("/v1/videos", get(videos::list).post(videos::create)),
+        ("/v1/videos/{id}", get(videos::show).delete(videos::delete)),
+        ("/v1/videos/{id}/content", get(videos::content)),
+        ("/v1/video_generation", post(minimax::generate)),
+        ("/v1/query/video_generation", get(minimax::query)),
+        ("/v1/files/retrieve", get(minimax::retrieve)),
         ("/tokenize", post(tokenize::tokenize)),
         ("/detokenize", post(tokenize::detokenize)),
         ("/version", get(info::version)),

@@ -1,4 +1,4 @@
-//! The page: files in the binary, so that nothing is to be set up.
+//! The pages: files in the binary, so that nothing is to be set up.
 
 use crate::app::App;
 use crate::routes::typed;
@@ -20,9 +20,11 @@ macro_rules! file {
 /// Path, media type and text of each file.
 pub(super) const FILES: &[(&str, &str, &str)] = &[
     ("/", HTML, include_str!("../../web/index.html")),
+    ("/video", HTML, include_str!("../../web/video.html")),
     file!("/favicon.svg", "image/svg+xml"),
     file!("/style.css", STYLE),
     file!("/parts.css", STYLE),
+    file!("/video.css", STYLE),
     file!("/app.js", SCRIPT),
     file!("/api.js", SCRIPT),
     file!("/answer.js", SCRIPT),
@@ -30,17 +32,22 @@ pub(super) const FILES: &[(&str, &str, &str)] = &[
     file!("/connection.js", SCRIPT),
     file!("/dialog.js", SCRIPT),
     file!("/dom.js", SCRIPT),
+    file!("/gallery.js", SCRIPT),
     file!("/markdown.js", SCRIPT),
     file!("/meter.js", SCRIPT),
+    file!("/order.js", SCRIPT),
+    file!("/result.js", SCRIPT),
     file!("/sessions.js", SCRIPT),
     file!("/talk.js", SCRIPT),
+    file!("/video.js", SCRIPT),
     file!("/words.js", SCRIPT),
 ];
 
-/// The page gets its own files and asks this server, and nothing else, whatever a model writes.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
-                      connect-src 'self'; form-action 'none'; frame-ancestors 'none'; \
-                      base-uri 'none'";
+/// The pages get their own files and ask this server, and nothing else, whatever a model writes; what
+/// was fetched with a key is shown from memory.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
+                      img-src 'self' blob: data:; media-src blob:; connect-src 'self'; \
+                      form-action 'none'; frame-ancestors 'none'; base-uri 'none'";
 
 /// Its routes.
 pub(crate) fn files() -> Vec<(&'static str, MethodRouter<Arc<App>>)> {

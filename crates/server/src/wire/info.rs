@@ -24,8 +24,9 @@ pub struct ModelCard {
     pub created: u64,
     /// `fulgurite`.
     pub owned_by: &'static str,
-    /// Most tokens of prompt and answer.
-    pub max_model_len: usize,
+    /// Most tokens of prompt and answer; a model for clips has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_model_len: Option<usize>,
 }
 
 /// A text or a conversation to be cut into tokens.

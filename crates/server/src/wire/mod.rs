@@ -7,6 +7,8 @@ pub mod chat;
 pub mod completions;
 pub mod info;
 pub mod messages;
+pub mod minimax;
 pub mod responses;
 pub mod sessions;
 pub mod shared;
+pub mod videos;

@@ -256,6 +256,18 @@ async fn what_is_longer_than_the_context() {
     expect![[r#"{"type":"error","error":{"type":"invalid_request_error","message":"messages: the prompt has 4114 tokens, expected fewer than 4096, the model's context"},"request_id":"req_ID"}"#]].assert_eq(&plain(&got.text));
 }
 
+/// No matter when it is tried again.
+#[tokio::test]
+async fn what_needs_more_memory_than_there_is() {
+    let says = Says { memory: Some(100), ..Says::default() };
+    let api = Api::with(Settings::default(), says);
+    let body = json!({"messages": user("Hi"), "max_tokens": 200});
+    let got = api.post("/v1/chat/completions", body).await;
+    let (status, _, code) = error(&got);
+    assert_eq!((status, code.as_deref()), (400, Some("memory_exceeded")), "{}", got.text);
+    assert!(got.text.contains("bytes of memory") && got.text.contains("100"), "{}", got.text);
+}
+
 /// Case 15.
 #[tokio::test]
 async fn a_full_queue_says_when_to_try_again() {

@@ -45,6 +45,8 @@ pub(crate) struct Says {
     pub(crate) endless: bool,
     /// Requests beyond so many are refused.
     pub(crate) room: usize,
+    /// Bytes that there are, one for each token; all unless set.
+    pub(crate) memory: Option<u64>,
 }
 
 impl Default for Says {
@@ -56,6 +58,7 @@ impl Default for Says {
             fails_after: None,
             endless: false,
             room: 10_000,
+            memory: None,
         }
     }
 }
@@ -84,6 +87,11 @@ impl Backend for Fake {
         let (prompt, answer) = (ask.input_ids.len(), ask.max_tokens);
         if prompt + answer > CONTEXT {
             return Err(Refused::TooLong { prompt, answer, context: CONTEXT });
+        }
+        let needed = (prompt + answer * ask.n) as u64;
+        if let Some(memory) = says.memory.filter(|memory| needed > *memory) {
+            let (n, state, kv, fork) = (ask.n, 0, (prompt + answer) as u64, answer as u64);
+            return Err(Refused::TooLarge { prompt, n, answer, needed, state, kv, fork, memory });
         }
         if self.active.load(SeqCst) >= says.room {
             return Err(Refused::Full { waiting: says.room });

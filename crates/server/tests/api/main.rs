@@ -13,3 +13,4 @@ mod openapi;
 mod real;
 mod responses;
 mod sessions;
+mod videos;

@@ -1,5 +1,6 @@
 mod calls;
 mod limits;
+mod random;
 
 use super::*;
 use crate::{Specials, Tokenizer};

@@ -260,7 +260,9 @@ impl Scene {
         };
         let (does, doing) = weighted(TRAVELS, rng);
         let speed = self.speed().filter(|_| rng.chance(MENTIONS[1]));
+        let speed_first = rng.chance(0.3);
         [does, doing].map(|verb| match speed {
+            Some(speed) if speed_first => [speed, verb, to].join(" "),
             Some(speed) => [verb, to, speed].join(" "),
             None => [verb, to].join(" "),
         })

@@ -24,7 +24,7 @@ pub enum Fault {
     SwappedShape,
     /// From one frame on the object is elsewhere.
     Jump,
-    /// For three frames or more nothing changes; then all is where it should be.
+    /// For three frames or more nothing changes; if the clip goes on, all is then where it should be.
     Freeze,
 }
 

@@ -114,8 +114,8 @@ pub(crate) fn new(
     }
     Ok(match recipe.objective {
         Kind::Lookup => Box::new(lookup::Lookup::new(recipe, path, device)?),
-        Kind::Flow => Box::new(flow::FlowMatching::new(recipe, path, device)?),
         Kind::Autoencoder => Box::new(autoencoder::Autoencoder::new(recipe, path, device)?),
+        Kind::Flow => Box::new(flow::FlowMatching::new(recipe, path, device)?),
     })
 }
 

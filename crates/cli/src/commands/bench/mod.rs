@@ -5,6 +5,7 @@
 
 mod measure;
 mod report;
+mod serve;
 
 use crate::failure::Misuse;
 use crate::fit::Need;
@@ -58,6 +59,8 @@ pub(crate) struct Arguments {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    load: serve::Options,
 }
 
 impl Arguments {
@@ -83,6 +86,9 @@ impl Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments, device: &Device) -> anyhow::Result<()> {
+    if arguments.load.is_asked_for() {
+        return serve::run(arguments, device);
+    }
     let tests = arguments.tests()?;
     check_fits(arguments, &tests, device)?;
     let profile = arguments.profile.then(|| Arc::new(Profile::default()));

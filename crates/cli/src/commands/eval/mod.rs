@@ -4,6 +4,7 @@ mod agreement;
 mod forward;
 mod lookup;
 mod perplexity;
+mod video;
 
 use crate::model::Place;
 use anyhow::Context as _;
@@ -27,6 +28,8 @@ pub(crate) enum What {
     Lookup(lookup::Arguments),
     /// How well a text is foreseen, and how far one kind of weights is from another
     Perplexity(perplexity::Arguments),
+    /// What generated clips show, and what finds faults in clips; over procedural clips
+    Video(video::Arguments),
 }
 
 #[derive(clap::Args)]
@@ -57,6 +60,7 @@ pub(crate) fn run(what: &What, device: &Device) -> anyhow::Result<()> {
         What::Forward(arguments) => forward::run(arguments, device),
         What::Lookup(arguments) => lookup::run(arguments, device),
         What::Perplexity(arguments) => perplexity::run(arguments, device),
+        What::Video(arguments) => video::run(arguments, device),
     }
 }
 

@@ -92,7 +92,7 @@ pub(super) fn outline(object: &Object) -> Option<Outline> {
                 0 => 1,
                 symmetry => ANGLES / symmetry as usize,
             };
-            let (error, turn) = best_turn(turns, |turn| mismatch(&seen, &expected, turn));
+            let (error, turn) = best_turn(&mismatches(&seen, &expected, turns));
             if error < fit.0 {
                 *fit = (error, turn);
             }
@@ -111,10 +111,14 @@ pub(super) fn radius_of(shape: Shape) -> f32 {
 pub(super) fn pattern(object: &Object, outline: &Outline, shape: Shape) -> (Pattern, bool) {
     let [x0, y0] = outline.middle;
     let place = |[x, y]: [f32; 2]| [x0 + x * outline.radius, y0 + y * outline.radius];
-    let covered = points().map(|point| sample(object, &object.cover, place(point)));
-    let weights: Vec<f32> = covered.enumerate().map(|(i, cover)| cover * ring(i)).collect();
-    let seen: Vec<f32> =
-        points().map(|point| sample(object, &object.first, place(point))).collect();
+    // The points that are covered, what they count for, and their share of the first tone.
+    let seen: Vec<(usize, f32, f32)> = points()
+        .map(place)
+        .enumerate()
+        .map(|(i, at)| (i, ring(i) * sample(object, &object.cover, at), at))
+        .filter(|(_, weight, _)| *weight > 0.0)
+        .map(|(i, weight, at)| (i, weight, sample(object, &object.first, at)))
+        .collect();
     let unit = radius_of(shape);
     let mut best = (f32::INFINITY, (Pattern::Halves, true));
     for &pattern in Pattern::ALL {
@@ -133,10 +137,10 @@ pub(super) fn pattern(object: &Object, outline: &Outline, shape: Shape) -> (Patt
         let expected: Vec<f32> = points().map(in_first).collect();
         for turn in 0..turns {
             let [mut straight, mut swapped] = [0.0; 2];
-            for i in (0..POINTS).filter(|&i| weights[i] > 0.0) {
+            for &(i, weight, seen) in &seen {
                 let expected = expected[turned(i, turn)];
-                straight += weights[i] * (seen[i] - expected).abs();
-                swapped += weights[i] * (1.0 - seen[i] - expected).abs();
+                straight += weight * (seen - expected).abs();
+                swapped += weight * (1.0 - seen - expected).abs();
             }
             if straight < best.0 {
                 best = (straight, (pattern, true));
@@ -154,16 +158,34 @@ fn turned(i: usize, turn: usize) -> usize {
     i / ANGLES * ANGLES + (i % ANGLES + ANGLES - turn) % ANGLES
 }
 
-/// Mean squared difference of what is covered, over the area of the disc of radius 1.
-fn mismatch(seen: &[f32], expected: &[f32], turn: usize) -> f32 {
-    let terms = (0..POINTS).map(|i| ring(i) * (seen[i] - expected[turned(i, turn)]).powi(2));
-    terms.sum::<f32>() * STEP * (TAU / ANGLES as f32) / PI
+/// Mean squared differences of what is covered at the first `turns` turns, over the area of the disc of
+/// radius 1.
+fn mismatches(seen: &[f32], expected: &[f32], turns: usize) -> Vec<f32> {
+    let squares = |values: &[f32]| -> f32 {
+        values.iter().enumerate().map(|(i, value)| ring(i) * value * value).sum()
+    };
+    let both = squares(seen) + squares(expected);
+    // Only the products change with the turn. A circle written twice has all its turns as slices.
+    let mut products = vec![0.0; turns];
+    for (circle, (seen, expected)) in seen.chunks(ANGLES).zip(expected.chunks(ANGLES)).enumerate() {
+        if [seen, expected].iter().any(|values| values.iter().all(|value| *value == 0.0)) {
+            continue;
+        }
+        let twice = expected.repeat(2);
+        for (turn, product) in products.iter_mut().enumerate() {
+            let expected = &twice[ANGLES - turn..];
+            let sum: f32 = seen.iter().zip(expected).map(|(a, b)| a * b).sum();
+            *product += ring(circle * ANGLES) * sum;
+        }
+    }
+    let area = STEP * (TAU / ANGLES as f32) / PI;
+    products.into_iter().map(|product| (both - 2.0 * product) * area).collect()
 }
 
-/// The least of the errors at `turns` turns, after which all begins again, and its turn in radians,
-/// between the points by the parabola through its neighbours.
-fn best_turn(turns: usize, error: impl Fn(usize) -> f32) -> (f32, f32) {
-    let errors: Vec<f32> = (0..turns).map(error).collect();
+/// The least of the errors at turns after which all begins again, and its turn in radians, between the
+/// points by the parabola through its neighbours.
+fn best_turn(errors: &[f32]) -> (f32, f32) {
+    let turns = errors.len();
     let best = (0..turns).min_by(|&a, &b| errors[a].total_cmp(&errors[b])).unwrap_or(0);
     let (before, after) = (errors[(best + turns - 1) % turns], errors[(best + 1) % turns]);
     let curve = before - 2.0 * errors[best] + after;

@@ -1,0 +1,260 @@
+//! Clips for the server: what an order says, as the pipeline takes it, and its result as files.
+
+use crate::commands::video::model::Model;
+use crate::commands::video::output;
+use crate::fit;
+use crate::sessions::now;
+use media::clip::{Format, Options, encode};
+use media::picture::{self, Limits};
+use media::timeline::{Scores, Threshold, Timeline};
+use models::vision::pixels::Rgb;
+use server::video::{Facts, Failed, Made, Maker, Order, Part, Pictures, Progress, Refused, Watch};
+use std::path::Path;
+use std::time::{Duration, Instant};
+use video::consistency::Report;
+use video::{Consistency, Error, Guidance, Outcome, Pipeline, Request, Sampler};
+
+/// Parts of a clip that progress is told in.
+const PARTS: usize = 1000;
+/// Time between two previews: they take time that the clip could be made in.
+const PREVIEW: Duration = Duration::from_secs(1);
+/// Candidates that are selected from unless so many are asked for.
+const CANDIDATES: usize = 4;
+
+/// A model that makes clips.
+pub(crate) struct ClipMaker {
+    model: Model,
+    name: String,
+    created: u64,
+}
+
+impl std::fmt::Debug for ClipMaker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ClipMaker").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl ClipMaker {
+    /// With a model that is loaded.
+    pub(crate) fn new(model: Model) -> Self {
+        let name = Path::new(&model.name).file_name();
+        let name =
+            name.map_or_else(|| model.name.clone(), |name| name.to_string_lossy().into_owned());
+        Self { name, model, created: now() }
+    }
+
+    fn pipeline(&self) -> Pipeline<'_> {
+        Pipeline {
+            model: &self.model.nano,
+            words: &self.model.words,
+            free_bytes: fit::free_bytes(),
+        }
+    }
+
+    /// What an order says to the pipeline.
+    fn request(&self, order: &Order, pictures: &Pictures) -> Result<Request, Refused> {
+        let shape = self.model.nano.shape();
+        let eta = order.eta.unwrap_or(0.0);
+        let sampler = match order.sampler.as_deref() {
+            Some("dpm") => Sampler::DpmSolver,
+            Some("dpm_sde") => Sampler::SdeDpmSolver,
+            _ => Sampler::Euler { eta },
+        };
+        if eta != 0.0 && !matches!(sampler, Sampler::Euler { .. }) {
+            return Err(refused(
+                "eta",
+                format!("`eta` is {eta}, expected 0 or the sampler `euler`"),
+            ));
+        }
+        let consistency = match (order.consistency.as_deref(), order.candidates) {
+            (Some("off"), _) => Consistency::Off,
+            (Some("select"), _) | (None, Some(2..)) => Consistency::Select,
+            (Some("repair"), _) => Consistency::Repair,
+            _ => Consistency::Report,
+        };
+        let candidates = if consistency == Consistency::Select { CANDIDATES } else { 1 };
+        let size = order.size.map_or(shape.size, |(width, height)| [height, width]);
+        let frames = order.frames.or(order.seconds.map(|seconds| {
+            // The nearest that there is: one frame, then some more at a time.
+            let more = (seconds * shape.rate - 1.0) / shape.time as f64;
+            shape.frames_of(1 + more.round().max(0.0) as usize)
+        }));
+        let mut request = Request {
+            negative_prompt: order.negative_prompt.clone().unwrap_or_default(),
+            seed: order.seed,
+            frames: frames.unwrap_or(shape.frames),
+            size,
+            sampler,
+            candidates: order.candidates.unwrap_or(candidates),
+            consistency,
+            first_frame: decoded(&pictures.first, size, "input_reference")?,
+            last_frame: decoded(&pictures.last, size, "last_frame_image")?,
+            subject: decoded(&pictures.subject, [shape.reference; 2], "subject_reference")?,
+            ..Request::new(order.prompt.clone(), shape)
+        };
+        request.steps = order.steps.unwrap_or(request.steps);
+        request.shift = order.shift.unwrap_or(request.shift);
+        request.guidance = Guidance {
+            text: order.guidance.map_or(request.guidance.text, |weight| weight as f32),
+            image: order.image_guidance.map_or(request.guidance.image, |weight| weight as f32),
+            ..request.guidance
+        };
+        Ok(request)
+    }
+}
+
+impl Maker for ClipMaker {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn created(&self) -> u64 {
+        self.created
+    }
+
+    fn check(&self, order: Order, pictures: &Pictures) -> Result<Order, Refused> {
+        let request = self.request(&order, pictures)?;
+        let checked = request.check(self.model.nano.shape(), &self.model.words).map_err(told)?;
+        self.pipeline().plan(&checked).map_err(told)?;
+        let (sampler, eta) = match request.sampler {
+            Sampler::Euler { eta } => ("euler", Some(eta)),
+            Sampler::DpmSolver => ("dpm", None),
+            Sampler::SdeDpmSolver => ("dpm_sde", None),
+        };
+        let consistency = match request.consistency {
+            Consistency::Off => "off",
+            Consistency::Report => "report",
+            Consistency::Select => "select",
+            Consistency::Repair => "repair",
+        };
+        let [height, width] = request.size;
+        Ok(Order {
+            size: Some((width, height)),
+            frames: Some(request.frames),
+            seconds: Some(request.frames as f64 / self.model.nano.shape().rate),
+            steps: Some(request.steps),
+            guidance: order.guidance.or(Some(request.guidance.text.into())),
+            image_guidance: order.image_guidance.or(Some(request.guidance.image.into())),
+            eta,
+            shift: Some(request.shift),
+            sampler: Some(sampler.to_owned()),
+            candidates: Some(request.candidates),
+            consistency: Some(consistency.to_owned()),
+            ..order
+        })
+    }
+
+    fn make(
+        &self,
+        order: &Order,
+        pictures: &Pictures,
+        watch: &mut Watch<'_>,
+    ) -> Result<Made, Failed> {
+        let request =
+            self.request(order, pictures).map_err(|refused| Failed::Because(refused.message))?;
+        let mut shown: Option<Instant> = None;
+        let made = self.pipeline().generate(&request, &mut |progress| {
+            let preview = shown.is_none_or(|at| at.elapsed() >= PREVIEW).then(|| {
+                shown = Some(Instant::now());
+                gif(&progress.preview())
+            });
+            let step = (progress.fraction() * PARTS as f64) as usize;
+            watch(Progress { step, steps: PARTS, preview: preview.flatten() })
+        });
+        let made = made.map_err(|error| match error {
+            Error::Cancelled => Failed::Ended,
+            error => Failed::Because(error.to_string()),
+        })?;
+        self.files(&request, &made).map_err(|error| Failed::Because(error.to_string()))
+    }
+}
+
+impl ClipMaker {
+    fn files(&self, request: &Request, made: &Outcome) -> Result<Made, media::Error> {
+        let clip = &made.clip;
+        let facts = output::Facts { request, model: &self.name, made };
+        let about = facts.about().to_string();
+        let options = Options { scale: None, about: &about };
+        let mut files = vec![
+            (Part::Video, encode(clip, Format::Mp4, &options)?.0),
+            (Part::Gif, encode(clip, Format::Gif, &options)?.0),
+            (Part::Thumbnail, picture::to_png(clip.frame(0), clip.width, clip.height)?),
+        ];
+        let (mut flagged, mut repaired) = (Vec::new(), Vec::new());
+        if let Some(report) = &made.report {
+            files.push((Part::Report, facts.json().to_string().into_bytes()));
+            files.push((
+                Part::Timeline,
+                timeline(&request.prompt, made, report).svg()?.into_bytes(),
+            ));
+            flagged = report.flags.iter().map(|flag| flag.frame).collect();
+            let again = report.repairs.iter().filter(|repair| repair.accepted);
+            repaired = again.flat_map(|repair| repair.frames.clone()).collect();
+            repaired.extend(report.postprocessed.iter().map(|done| done.frame));
+            for frames in [&mut flagged, &mut repaired] {
+                frames.sort_unstable();
+                frames.dedup();
+            }
+        }
+        let facts = Facts {
+            width: clip.width,
+            height: clip.height,
+            frames: clip.frames,
+            rate: clip.rate,
+            flagged,
+            repaired,
+        };
+        Ok(Made { facts, files })
+    }
+}
+
+/// The frames of a clip in a row, with what its report says of them.
+pub(crate) fn timeline<'a>(title: &'a str, made: &'a Outcome, report: &Report) -> Timeline<'a> {
+    let scores = report.rows().into_iter().map(|row| Scores {
+        name: row.name.to_owned(),
+        values: row.values,
+        threshold: row.above.map(Threshold::Above),
+    });
+    Timeline { clip: &made.clip, title, faults: report.faults(), scores: scores.collect() }
+}
+
+/// A clip as browsers show it in the place of a picture.
+fn gif(clip: &media::Clip) -> Option<Vec<u8>> {
+    encode(clip, Format::Gif, &Options::default()).ok().map(|(bytes, _)| bytes)
+}
+
+/// A picture of the size that is wanted.
+fn decoded(bytes: &Option<Vec<u8>>, size: [usize; 2], field: &str) -> Result<Option<Rgb>, Refused> {
+    let Some(bytes) = bytes else { return Ok(None) };
+    let found = picture::decode(bytes, &Limits::default());
+    let found = found.map_err(|error| refused(field, format!("`{field}`: {error}")))?;
+    let found = Rgb { height: found.height, width: found.width, data: found.rgb };
+    // Sizes without pixels are refused with the rest of the order.
+    match size.contains(&0) || [found.height, found.width] == size {
+        true => Ok(Some(found)),
+        false => Ok(Some(video::fit(&found, size))),
+    }
+}
+
+fn refused(field: &str, message: String) -> Refused {
+    Refused { field: field.to_owned(), message }
+}
+
+/// What a client is told, in the words of its request.
+fn told(error: Error) -> Refused {
+    match error {
+        Error::Request { field, found, expected } => {
+            let (field, what) = match field {
+                "height" | "width" => ("size", field),
+                "frames" => ("num_frames", "num_frames"),
+                "steps" => ("num_inference_steps", "num_inference_steps"),
+                "guidance" => ("guidance_scale", "guidance_scale"),
+                "image_guidance" => ("image_guidance_scale", "image_guidance_scale"),
+                field => (field, field),
+            };
+            refused(field, format!("`{what}` is {found}, expected {expected}"))
+        }
+        Error::Words { field, .. } => refused(field, error.to_string()),
+        error => refused("size", error.to_string()),
+    }
+}

@@ -1,0 +1,84 @@
+//! Where jobs are kept.
+
+use super::{Job, Part};
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Mutex, PoisonError};
+
+/// A store of jobs and their files. All calls may take as long as a disk does; what was written survives
+/// whatever happens to the process, whole or not at all.
+///
+/// Names of jobs are made of letters, digits and `_`.
+pub trait Store: std::fmt::Debug + Send + Sync {
+    /// All jobs.
+    ///
+    /// # Errors
+    ///
+    /// If the store fails.
+    fn load(&self) -> io::Result<Vec<Job>>;
+
+    /// Keeps a job in place of what was there of it.
+    ///
+    /// # Errors
+    ///
+    /// If the store fails; then what was there is still there.
+    fn save(&self, job: &Job) -> io::Result<()>;
+
+    /// Keeps a file of the job `id`.
+    ///
+    /// # Errors
+    ///
+    /// If the store fails.
+    fn put(&self, id: &str, part: Part, bytes: &[u8]) -> io::Result<()>;
+
+    /// A file of the job `id`, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// If the store fails.
+    fn get(&self, id: &str, part: Part) -> io::Result<Option<Vec<u8>>>;
+
+    /// Forgets a job and its files, if they are there.
+    ///
+    /// # Errors
+    ///
+    /// If the store fails.
+    fn delete(&self, id: &str) -> io::Result<()>;
+}
+
+/// A store that lasts as long as the process.
+#[derive(Debug, Default)]
+pub struct MemoryStore {
+    jobs: Mutex<BTreeMap<String, Job>>,
+    files: Mutex<BTreeMap<(String, Part), Vec<u8>>>,
+}
+
+impl Store for MemoryStore {
+    fn load(&self) -> io::Result<Vec<Job>> {
+        Ok(lock(&self.jobs).values().cloned().collect())
+    }
+
+    fn save(&self, job: &Job) -> io::Result<()> {
+        lock(&self.jobs).insert(job.id.clone(), job.clone());
+        Ok(())
+    }
+
+    fn put(&self, id: &str, part: Part, bytes: &[u8]) -> io::Result<()> {
+        lock(&self.files).insert((id.to_owned(), part), bytes.to_vec());
+        Ok(())
+    }
+
+    fn get(&self, id: &str, part: Part) -> io::Result<Option<Vec<u8>>> {
+        Ok(lock(&self.files).get(&(id.to_owned(), part)).cloned())
+    }
+
+    fn delete(&self, id: &str) -> io::Result<()> {
+        lock(&self.jobs).remove(id);
+        lock(&self.files).retain(|(job, _), _| job != id);
+        Ok(())
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

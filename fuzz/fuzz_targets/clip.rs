@@ -1,0 +1,4 @@
+//! `fuzz::clip` under libFuzzer.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzz::clip(bytes));
