@@ -238,7 +238,7 @@ fn the_folder_is_a_model() {
 fn bad_recipes_are_named() {
     for (from, to, expected) in [
         ("\"autoencoder\"", "\"lookup\"", "`autoencoder` is for another `objective`"),
-        ("[autoencoder]", "[other]", "other"),
+        ("ema = 0.9", "ema = 0.9\nother = 1", "unknown field `other`"),
         ("ema = 0.9", "ema = 1.0", "`ema` is 1"),
         ("validate_every = 4", "validate_every = 0", "`validate_every` is 0"),
         ("smooth = 1.0", "smooth = 0.0", "`autoencoder.smooth` is 0"),
