@@ -95,8 +95,19 @@ fn file_of(file: &FileData, param: &str) -> Result<Vec<u8>, Error> {
     decoded(data, &format!("{param}.file_data"))
 }
 
-/// The bytes in base64, with or without `data:TYPE;base64,` in front; they must be text.
+/// The bytes of a file that must be text, in base64 as [`bytes_of`] takes it.
 pub(crate) fn decoded(data: &str, param: &str) -> Result<Vec<u8>, Error> {
+    let bytes = bytes_of(data, param)?;
+    // As good a sign of a file that is no text as any; PDF is one that people send.
+    if bytes.contains(&0) || bytes.starts_with(b"%PDF-") {
+        let message = "the file is not text, and the model reads text only";
+        return Err(Error::invalid(param, message));
+    }
+    Ok(bytes)
+}
+
+/// The bytes in base64, with or without `data:TYPE;base64,` in front.
+pub(crate) fn bytes_of(data: &str, param: &str) -> Result<Vec<u8>, Error> {
     let wrong = |message: &str| Err(Error::invalid(param, message));
     let data = match data.strip_prefix("data:") {
         None => data,
@@ -105,14 +116,10 @@ pub(crate) fn decoded(data: &str, param: &str) -> Result<Vec<u8>, Error> {
             _ => return wrong("the `data:` address is not of the form `data:TYPE;base64,BYTES`"),
         },
     };
-    let Some(bytes) = base64::decode(data) else {
-        return wrong("the file is not in base64");
-    };
-    // As good a sign of a file that is no text as any; PDF is one that people send.
-    if bytes.contains(&0) || bytes.starts_with(b"%PDF-") {
-        return wrong("the file is not text, and the model reads text only");
+    match base64::decode(data) {
+        Some(bytes) => Ok(bytes),
+        None => wrong("the file is not in base64"),
     }
-    Ok(bytes)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use crate::app::App;
 use crate::auth::Client;
-use crate::conversation::decoded;
+use crate::conversation::bytes_of;
 use crate::dialogue::blocking;
 use crate::error::{Error, Kind};
 use crate::json::JsonOrForm;
@@ -237,7 +237,7 @@ pub(super) fn picture_bytes(data: &str, field: &str) -> Result<Vec<u8>, Error> {
         );
         return Err(Error::invalid(field, message));
     }
-    let bytes = decoded(data, field)?;
+    let bytes = bytes_of(data, field)?;
     match bytes.is_empty() {
         true => Err(Error::invalid(field, format!("`{field}` is empty, expected a picture"))),
         false => Ok(bytes),
