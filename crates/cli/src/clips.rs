@@ -181,10 +181,8 @@ impl ClipMaker {
         let (mut flagged, mut repaired) = (Vec::new(), Vec::new());
         if let Some(report) = &made.report {
             files.push((Part::Report, facts.json().to_string().into_bytes()));
-            files.push((
-                Part::Timeline,
-                report.timeline(clip, &request.prompt).svg()?.into_bytes(),
-            ));
+            files
+                .push((Part::Timeline, report.timeline(clip, &request.prompt).svg()?.into_bytes()));
             flagged = report.flags.iter().map(|flag| flag.frame).collect();
             let again = report.repairs.iter().filter(|repair| repair.accepted);
             repaired = again.flat_map(|repair| repair.frames.clone()).collect();

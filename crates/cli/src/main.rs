@@ -16,7 +16,6 @@ mod prompt;
 mod quantized;
 mod served;
 mod sessions;
-mod spill;
 mod table;
 mod talk;
 

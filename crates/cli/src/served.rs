@@ -4,7 +4,6 @@ use crate::failure::Misuse;
 use crate::fit::{self, DoesNotFit, Need};
 use crate::model::{Kv, Place, Weights, read_to_string};
 use crate::sessions::now;
-use crate::spill::Spill;
 use crate::talk::Facts;
 use engine::{Draft, Engine, Event, Flow, Limits, Lm, Model as _, Request, Worker};
 use models::Config;
@@ -83,8 +82,6 @@ pub(crate) struct Plan {
     context: usize,
     limits: Limits,
     draft: Draft,
-    /// Where snapshots go that give way.
-    pub(crate) spill: Option<Spill>,
 }
 
 impl Plan {
@@ -137,7 +134,6 @@ impl Plan {
             kv,
             context,
             limits,
-            spill: None,
         })
     }
 
@@ -166,11 +162,7 @@ impl Plan {
             .with_vocab_size(self.tokenizer.vocab_size())
             .with_context(self.context);
         let vocab_size = model.vocab_size();
-        let mut engine = Engine::new(Arc::new(model), self.limits);
-        if let Some(spill) = self.spill {
-            engine.set_tier(Box::new(spill));
-        }
-        let (handle, _) = Worker::spawn(engine);
+        let (handle, _) = Worker::spawn(Engine::new(Arc::new(model), self.limits));
         let (sender, warm) = std::sync::mpsc::channel();
         handle.submit(Request::new([0], 1), move |event| {
             if let Event::Done { .. } = event {
