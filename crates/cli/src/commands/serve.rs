@@ -101,7 +101,7 @@ pub(crate) fn run(arguments: &Arguments, device: &Device) -> anyhow::Result<()> 
     let device = device.clone();
     let video_model = arguments.video_model.clone();
     let load = move |app: &App| {
-        app.add_video(line_of_clips(video_model.as_deref(), &device).map_err(Failed)?);
+        let clips = line_of_clips(video_model.as_deref(), &device).map_err(Failed)?;
         let room = plan.room();
         let served = plan.load(&device).map_err(Failed)?;
         _ = writeln!(
@@ -110,7 +110,9 @@ pub(crate) fn run(arguments: &Arguments, device: &Device) -> anyhow::Result<()> 
             served.context,
             HumanBytes(room)
         );
+        // In this order: a server with clips alone is ready, too, and has no model for text.
         app.add(served);
+        app.add_video(clips);
         Ok(())
     };
     Ok(server::run::<Failed>(address, &app, listening, load)?)
