@@ -59,10 +59,10 @@ impl Store for ClipStore {
             };
             match job {
                 Ok(job) if folder.file_name().is_some_and(|name| name == &job.id[..]) => {
-                    jobs.push(job)
+                    jobs.push(job);
                 }
                 Ok(_) => {
-                    tracing::warn!("`{}` is of another job; it is left alone", folder.display())
+                    tracing::warn!("`{}` is of another job; it is left alone", folder.display());
                 }
                 // What is left of an order that was not taken.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}

@@ -118,7 +118,7 @@ mod tests {
     fn a_rescaled_prediction_has_the_deviation_of_the_conditional_one() {
         let full: Vec<f32> = (0..101).map(|i| (i as f32 * 0.7).sin()).collect();
         let guided: Vec<f32> = full.iter().map(|x| 3.0 * x + 0.2).collect();
-        let counts = |i: usize| i % 3 != 0;
+        let counts = |i: usize| !i.is_multiple_of(3);
         for (rescale, expected) in [(0.0, 3.0), (0.5, 2.0), (1.0, 1.0)] {
             let mut found = guided.clone();
             Guidance { rescale, ..Guidance::NONE }.rescale(&mut found, &full, counts);

@@ -118,7 +118,7 @@ mod tests {
             [(1, 0.0, 1.0), (2, 1.0, 3.0), (3, 0.0, 15.0), (4, 3.0, 105.0)]
         {
             let error = (moment(k) - expected).abs();
-            assert!(error < 4.0 * (f64::from(of_square) / n).sqrt(), "moment {k}: {}", moment(k));
+            assert!(error < 4.0 * (of_square / n).sqrt(), "moment {k}: {}", moment(k));
         }
         assert!(x.iter().all(|x| x.abs() < 6.8));
         let below = |t: f32| x.iter().filter(|x| **x < t).count() as f64 / n;

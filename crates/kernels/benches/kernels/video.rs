@@ -39,11 +39,11 @@ fn convolutions(harness: &Harness, input: [usize; 4], channels: usize) {
     });
     harness.bench(&name("grad_x"), work, |exec| {
         let (grad, w, mut gx) = (floats(n), floats(channels * k), vec![0.0; n]);
-        move || conv_grad_x(&exec, &shape, &grad, &w, channels, &mut gx)
+        move || conv_grad_x(&exec, &shape, &grad, (&w).into(), channels, &mut gx)
     });
     harness.bench(&name("grad_weight"), work, |exec| {
         let (x, grad, mut gw) = (floats(n), floats(n), vec![0.0; channels * k]);
-        move || conv_grad_weight(&exec, &shape, &x, &grad, channels, &mut gw)
+        move || conv_grad_weight(&exec, &shape, &x, &grad, channels, false, &mut gw)
     });
     let plane = Conv { kernel: [1, 3, 3], padding: [[0, 0], around, around], ..shape };
     harness.bench(&name("depthwise_3x3"), Bytes(8 * n), |exec| {

@@ -46,7 +46,7 @@ impl Planes {
     /// Of `rgb`, `[height, width, 3]`.
     pub(super) fn from_rgb(rgb: &[u8], width: usize, height: usize, chroma: Chroma) -> Self {
         assert_eq!(rgb.len(), width * height * 3, "rgb must be [height, width, 3]");
-        let y = rgb.chunks_exact(3).map(|pixel| luma(pixel)).collect();
+        let y = rgb.chunks_exact(3).map(luma).collect();
         let (columns, rows) = chroma.size(width, height);
         let step = chroma.step();
         let (mut cb, mut cr) = (Vec::with_capacity(rows * columns), Vec::new());

@@ -57,7 +57,7 @@ fn escape(text: &str) -> Vec<u8> {
     for byte in text.bytes() {
         match byte {
             b'%' | 0..=b' ' | 0x7f.. => {
-                escaped.extend_from_slice(format!("%{byte:02x}").as_bytes())
+                escaped.extend_from_slice(format!("%{byte:02x}").as_bytes());
             }
             _ => escaped.push(byte),
         }

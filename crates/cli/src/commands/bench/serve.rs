@@ -149,7 +149,7 @@ impl Own {
             if ready {
                 // What it says later is for the one at the terminal.
                 std::thread::spawn(move || {
-                    lines.map_while(Result::ok).for_each(|line| eprintln!("{line}"))
+                    lines.map_while(Result::ok).for_each(|line| eprintln!("{line}"));
                 });
                 return Ok(own);
             }
