@@ -265,8 +265,8 @@ pub fn recipe(bytes: &[u8]) {
     let path = Path::new("recipe.toml");
     let Ok(recipe) = Recipe::from_toml(text, path) else { return };
     let _ = recipe.config(path);
-    recipe.stage(recipe.total_steps());
-    recipe.optimizer.lr_at(1, 1000);
+    let total = recipe.total_steps();
+    recipe.optimizer.lr_at(1, total);
 }
 
 /// A GGUF file: its metadata, all of its tensors, the tokenizer and the model that it holds.

@@ -41,7 +41,9 @@ impl Format {
     pub(super) fn scale(self, width: usize, height: usize) -> usize {
         let (short, long) = (width.min(height).max(1), width.max(height).max(1));
         match self {
-            Self::Mp4 if short >= VIEWED && width.is_multiple_of(2) && height.is_multiple_of(2) => 1,
+            Self::Mp4 if short >= VIEWED && width.is_multiple_of(2) && height.is_multiple_of(2) => {
+                1
+            }
             Self::Mp4 => {
                 let largest = (LONG_SIDE / long).max(2);
                 VIEWED.div_ceil(short).next_multiple_of(2).min(largest / 2 * 2)
