@@ -4,10 +4,10 @@
 //! weights, frozen parameters, checkpoints, resuming, the history. An [`Objective`] has a model and
 //! data, and says what a step's gradients are. To add one:
 //!
-//! 1. a variant of [`Kind`](crate::recipe::Kind) and a section of [`Recipe`](crate::Recipe) of that
+//! 1. a variant of [`Kind`] and a section of [`Recipe`] of that
 //!    name with `deny_unknown_fields`, checked when the recipe is read, its steps counted in
 //!    [`Recipe::total_steps`](crate::Recipe::total_steps);
-//! 2. a file here with a type that implements [`Objective`], and its line in [`new`].
+//! 2. a file here with a type that implements [`Objective`], and its line in `new`.
 //!
 //! A flow-matching objective, for example, has a transformer and a frozen autoencoder.
 //! [`for_each_parameter`](Objective::for_each_parameter) visits what can be trained (the recipe's
