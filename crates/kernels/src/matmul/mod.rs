@@ -352,7 +352,7 @@ impl Packed {
     /// [`part`](Self::part) of weights in bf16, at most.
     pub(crate) const BF16_PART: usize = bf16::STEP;
 
-    /// Rows of B from which [`serial_part`] can start: multiples of this. `None` for weights in blocks.
+    /// Rows of B from which `serial_part` can start: multiples of this. `None` for weights in blocks.
     pub fn part(&self) -> Option<usize> {
         match self.panels {
             Panels::F32(_) | Panels::Bf16(_) => Some(1),
