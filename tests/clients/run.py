@@ -10,6 +10,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from pathlib import Path
@@ -69,7 +70,10 @@ def main():
     install()
     log = (TARGET / "clients-server.log").open("w+")
     arguments = [binary(), "serve", "--port", "0", "--api-key", KEY, "--grace", "5", "--memory", "1"]
-    process = subprocess.Popen(arguments, stderr=log, stdout=subprocess.DEVNULL)
+    # What is kept goes with the tests.
+    home = tempfile.TemporaryDirectory()
+    server = {**os.environ, "FULGURITE_HOME": home.name}
+    process = subprocess.Popen(arguments, env=server, stderr=log, stdout=subprocess.DEVNULL)
     try:
         found = None
         end = time.monotonic() + 60
@@ -101,6 +105,8 @@ def main():
         sys.exit(1 if failed else 0)
     finally:
         process.kill()
+        process.wait()
+        home.cleanup()
 
 
 if __name__ == "__main__":

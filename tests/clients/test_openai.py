@@ -121,8 +121,24 @@ class Others(unittest.TestCase):
 
     def test_models(self):
         models = client().models
-        self.assertEqual([model.id for model in models.list()], ["nano"])
-        self.assertEqual(models.retrieve("nano").id, "nano")
+        names = ["nano", "nano-video"]
+        self.assertEqual([model.id for model in models.list()], names)
+        self.assertEqual([models.retrieve(name).id for name in names], names)
+
+    def test_videos(self):
+        videos = client().videos
+        made = videos.create_and_poll(prompt="a red circle moves left", extra_body={"seed": 7})
+        self.assertEqual((made.status, made.progress, made.size), ("completed", 100, "64x64"))
+        clip = videos.download_content(made.id).read()
+        self.assertEqual(clip[4:8], b"ftyp")
+        self.assertIn(made.id, [video.id for video in videos.list()])
+        self.assertEqual(videos.retrieve(made.id).prompt, "a red circle moves left")
+        videos.delete(made.id)
+        with self.assertRaises(openai.NotFoundError):
+            videos.retrieve(made.id)
+        with self.assertRaises(openai.BadRequestError) as refused:
+            videos.create(prompt="a red dragon")
+        self.assertEqual(refused.exception.param, "prompt")
 
     def test_sessions(self):
         chat = client().chat.completions
