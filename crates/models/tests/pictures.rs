@@ -63,7 +63,7 @@ fn a_processor_is_as_its_file_says() {
     for (text, expected) in [
         (
             r#"{"process_image_mode": "resize"}"#,
-            "`process_image_mode` is \"resize\", expected \"anyres\"",
+            "`process_image_mode` is \"resize\", expected one of \"anyres\", \"pad\"",
         ),
         (r#"{"resample": 2}"#, "`resample` is 2, expected 3 (bicubic)"),
         (r#"{"do_normalize": false}"#, "`do_normalize` is false, expected true"),
@@ -74,6 +74,21 @@ fn a_processor_is_as_its_file_says() {
     ] {
         let error = processor(text).unwrap_err();
         assert!(error.contains(expected), "{error}");
+    }
+}
+
+/// As LLaVA does it: bands of the mean colour, which becomes 0 but for rounding to bytes.
+#[test]
+fn a_picture_that_is_not_cut_is_fitted_into_one_tile() {
+    let text = r#"{"process_image_mode": "pad", "size": 8, "patch_size": 4, "image_mean": [0.5, 0.5, 0.5],
+        "image_std": [0.5, 0.5, 0.5]}"#;
+    let picture = Rgb::plain(10, 40, [255; 3]);
+    let (tiles, plan) = processor(text).unwrap().tiles(&Device::cpu(1), &picture);
+    assert_eq!((tiles.shape(), plan.num_tokens()), (&[1, 3, 8, 8][..], 4));
+    for (i, value) in tiles.data().iter().enumerate() {
+        let is_picture = (3..5).contains(&(i / 8 % 8));
+        let want = if is_picture { 1.0 } else { 128.0 / 127.5 - 1.0 };
+        assert!((value - want).abs() < 1e-6, "element {i} is {value}");
     }
 }
 

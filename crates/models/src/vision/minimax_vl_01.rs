@@ -87,12 +87,13 @@ impl ImageConfig {
         Ok(config)
     }
 
-    /// How pictures are cut.
+    /// How pictures are cut; without newlines they are not.
     pub fn tiling(&self) -> Tiling {
+        let grids = self.image_newline.then(|| self.image_grid_pinpoints.clone());
         Tiling {
             tile_size: self.vision.image_size,
             tile_features: self.vision.grid(),
-            grid_pinpoints: self.image_grid_pinpoints.clone(),
+            grid_pinpoints: grids.unwrap_or_default(),
         }
     }
 }
@@ -227,13 +228,12 @@ impl ImageEncoder {
     ///
     /// # Panics
     ///
-    /// If the tiles have another shape or number, or the model has no newline.
+    /// If the tiles have another shape or number, or there are rows of tiles and the model has no newline.
     #[track_caller]
     pub fn picture(&self, tiles: &Tensor, plan: &Plan) -> Tensor {
-        let newline = self.image_newline.as_ref().expect("a model with newlines");
         let features = self.features(tiles);
         let rows = features.shape()[0] * features.shape()[1];
-        plan.pack(&features.reshape(&[rows, self.config.hidden_size]), newline)
+        plan.pack(&features.reshape(&[rows, self.config.hidden_size]), self.image_newline.as_ref())
     }
 
     /// Calls `visit` with every parameter and its name in the released layout.

@@ -30,7 +30,12 @@ const DIGITS: u32 = 22;
 impl Rgb {
     /// A black picture.
     pub fn black(height: usize, width: usize) -> Self {
-        Self { height, width, data: vec![0; height * width * CHANNELS] }
+        Self::plain(height, width, [0; CHANNELS])
+    }
+
+    /// A picture of one colour.
+    pub fn plain(height: usize, width: usize, colour: [u8; CHANNELS]) -> Self {
+        Self { height, width, data: colour.repeat(height * width) }
     }
 
     /// The same picture in another size.

@@ -26,6 +26,8 @@ pub struct ImageProcessor {
 /// CLIP's, which the released model has too.
 const MEAN: [f64; 3] = [0.481_454_66, 0.457_827_5, 0.408_210_73];
 const STD: [f64; 3] = [0.268_629_54, 0.261_302_58, 0.275_777_11];
+/// Values of `process_image_mode`, and whether pictures are cut into tiles: `pad` fits them into one.
+const MODES: [(&str, bool); 2] = [("anyres", true), ("pad", false)];
 /// The number that Pillow has for bicubic interpolation.
 const BICUBIC: u64 = 3;
 
@@ -41,10 +43,10 @@ impl ImageProcessor {
     ///
     /// # Errors
     ///
-    /// If it is not JSON, or asks for something else than cutting into tiles.
+    /// If it is not JSON, or asks for something else than tiles.
     pub fn from_json(text: &[u8], path: &Path) -> Result<Self, Error> {
         let fields = Fields::parse(text, path)?;
-        fields.refuse_unless("process_image_mode", |v| v == "anyres", "\"anyres\"")?;
+        let is_cut = fields.choice("process_image_mode", &MODES)?.unwrap_or(true);
         fields.refuse_unless("resample", |v| v == BICUBIC, "3 (bicubic)")?;
         for name in ["do_resize", "do_rescale", "do_normalize", "do_convert_rgb", "do_pad"] {
             fields.refuse_unless(name, |v| v == true, "true")?;
@@ -69,7 +71,10 @@ impl ImageProcessor {
             tiling: Tiling {
                 tile_size,
                 tile_features: tile_size / patch_size,
-                grid_pinpoints: grid_pinpoints(&fields, tile_size)?,
+                grid_pinpoints: match is_cut {
+                    true => grid_pinpoints(&fields, tile_size)?,
+                    false => Vec::new(),
+                },
             },
             rescale_factor: fields.number(&["rescale_factor"], 1e-6..=1e6)?.unwrap_or(1.0 / 255.0),
             image_mean: three("image_mean", [-1e6, 1e6], MEAN)?,
@@ -78,7 +83,8 @@ impl ImageProcessor {
     }
 
     /// The tiles of a picture, `[tiles, 3, tile_size, tile_size]`, the thumbnail first, and how it was
-    /// cut.
+    /// cut. Where it does not fill a grid there is black, as in the released model; where it does not
+    /// fill its one tile, the mean colour, as in LLaVA.
     ///
     /// # Panics
     ///
@@ -87,9 +93,17 @@ impl ImageProcessor {
         let plan = self.tiling.plan(picture.height, picture.width);
         let size = self.tiling.tile_size;
         let [height, width] = plan.resized;
-        let mut canvas = Rgb::black(plan.canvas[0], plan.canvas[1]);
+        let is_one = plan.num_tiles() == 1;
+        let mut canvas = match is_one {
+            true => Rgb::plain(plan.canvas[0], plan.canvas[1], self.mean_colour()),
+            false => Rgb::black(plan.canvas[0], plan.canvas[1]),
+        };
         canvas.paste(&picture.resize(height, width), plan.offset);
         let mut data = Vec::with_capacity(plan.num_tiles() * 3 * size * size);
+        if is_one {
+            self.append(&canvas, &mut data);
+            return (Tensor::new(device, &[1, 3, size, size], data), plan);
+        }
         self.append(&picture.resize(size, size), &mut data);
         for top in (0..plan.canvas[0]).step_by(size) {
             for left in (0..plan.canvas[1]).step_by(size) {
@@ -97,6 +111,11 @@ impl ImageProcessor {
             }
         }
         (Tensor::new(device, &[plan.num_tiles(), 3, size, size], data), plan)
+    }
+
+    /// What becomes 0.
+    fn mean_colour(&self) -> [u8; 3] {
+        self.image_mean.map(|mean| (mean / self.rescale_factor).round().clamp(0.0, 255.0) as u8)
     }
 
     /// Appends a tile's channels, one after the other.

@@ -7,7 +7,8 @@
 //! ```
 //!
 //! As LLaVA-NeXT does it, but for one thing: the picture's other side is rounded down when it is
-//! fitted into the grid. Everything here is arithmetic of sizes; pixels are in [`super::pixels`].
+//! fitted into the grid. Without grids a picture is one tile, as in LLaVA: fitted into it, with bands
+//! on both sides. Everything here is arithmetic of sizes; pixels are in [`super::pixels`].
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -20,7 +21,8 @@ pub struct Tiling {
     pub tile_size: usize,
     /// Features along each side of a tile.
     pub tile_features: usize,
-    /// Heights and widths in pixels that tiles can make, whole tiles each; earlier ones win ties.
+    /// Heights and widths in pixels that tiles can make, whole tiles each; earlier ones win ties. Where
+    /// there are none, a picture is one tile.
     pub grid_pinpoints: Vec<[usize; 2]>,
 }
 
@@ -44,13 +46,14 @@ impl Tiling {
     ///
     /// # Panics
     ///
-    /// If a side is 0 or there are no grids.
+    /// If a side is 0.
     pub fn plan(&self, height: usize, width: usize) -> Plan {
         assert!(height > 0 && width > 0, "a picture of {width} x {height} pixels");
-        let canvas = self.best_grid(height, width);
+        let is_one = self.grid_pinpoints.is_empty();
+        let canvas = if is_one { [self.tile_size; 2] } else { self.best_grid(height, width) };
         let resized = fitted([height, width], canvas);
         let offset = [0, 1].map(|i| (canvas[i] - resized[i]) / 2);
-        let grid = canvas.map(|side| side / self.tile_size);
+        let grid = if is_one { [0; 2] } else { canvas.map(|side| side / self.tile_size) };
         let map = grid.map(|tiles| tiles * self.tile_features);
         let [rows, columns] = shown([height, width], map);
         let tile_features = self.tile_features;
@@ -104,7 +107,8 @@ fn shown([height, width]: [usize; 2], map: [usize; 2]) -> [Range<usize>; 2] {
 /// How one picture is cut.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
-    /// Rows and columns of tiles.
+    /// Rows and columns of tiles behind the thumbnail; none if the picture is one tile, which takes the
+    /// thumbnail's place.
     pub grid: [usize; 2],
     /// Height and width in pixels that the tiles make.
     pub canvas: [usize; 2],
@@ -131,16 +135,20 @@ impl Plan {
     }
 
     /// The tokens' rows from `features`, `[tiles * tile_features^2, dim]`, the thumbnail's first, and
-    /// `newline`, `[dim]`: `[num_tokens, dim]`.
+    /// `newline`, `[dim]`, which a picture of one tile does not have: `[num_tokens, dim]`.
     ///
     /// # Panics
     ///
-    /// If shapes do not fit.
+    /// If shapes do not fit, or there is no newline where one is needed.
     #[track_caller]
-    pub fn pack(&self, features: &Tensor, newline: &Tensor) -> Tensor {
+    pub fn pack(&self, features: &Tensor, newline: Option<&Tensor>) -> Tensor {
         let (n, dim) = (features.rows(), features.last_dim());
         let of_tile = self.tile_features * self.tile_features;
         assert_eq!(n, self.num_tiles() * of_tile, "features of {} tiles", self.num_tiles());
+        if self.rows.is_empty() {
+            return features.take_rows(&(0..of_tile).collect());
+        }
+        let newline = newline.expect("a model with newlines");
         let with_newline = features.put_rows(&(0..n).collect(), n + 1).add_scaled(
             1.0,
             &newline.reshape(&[1, dim]).put_rows(&[n].into(), n + 1),
@@ -215,6 +223,16 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_picture_of_one_tile() {
+        let tiling = Tiling { tile_size: 8, tile_features: 2, grid_pinpoints: Vec::new() };
+        let plan = tiling.plan(10, 40);
+        assert_eq!((plan.num_tiles(), plan.num_tokens()), (1, 4));
+        assert_eq!((plan.canvas, plan.resized, plan.offset), ([8, 8], [2, 8], [3, 0]));
+        let features = Tensor::new(&Device::cpu(1), &[4, 1], vec![0.0, 1.0, 2.0, 3.0]);
+        assert_eq!(plan.pack(&features, None).data(), features.data());
+    }
+
     /// Features that say where they are, for a grid of two tiles of 2 x 2 features.
     #[test]
     fn packed_rows_are_in_reading_order() {
@@ -224,7 +242,7 @@ mod tests {
         let plan = tiling.plan(4, 8);
         assert_eq!((plan.grid, plan.num_tokens()), ([1, 2], 4 + 2 * 5));
         let features = Tensor::new(&device, &[12, 1], (0..12).map(|i| i as f32).collect());
-        let packed = plan.pack(&features, &Tensor::full(&device, &[1], -1.0));
+        let packed = plan.pack(&features, Some(&Tensor::full(&device, &[1], -1.0)));
         let rows = [0., 1., 2., 3., 4., 5., 8., 9., -1., 6., 7., 10., 11., -1.];
         assert_eq!((packed.shape(), packed.data()), (&[14, 1][..], &rows[..]));
     }
