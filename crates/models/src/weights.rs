@@ -103,6 +103,55 @@ pub(crate) fn taps_innermost(matrix: &Tensor, taps: &[usize]) -> Tensor {
     Tensor::new(matrix.device(), &shape, data)
 }
 
+/// Adds a parameter to what a checkpoint holds, as files have it: a convolution's matrix with its
+/// `taps` innermost.
+pub(crate) fn save(
+    saved: &mut BTreeMap<String, Saved>,
+    precision: Precision,
+    name: &str,
+    parameter: &Tensor,
+    taps: Option<&[usize]>,
+) {
+    let host = parameter.to_device(&parameter.device().host());
+    let host = taps.map_or_else(|| host.clone(), |taps| taps_innermost(&host, taps));
+    let host = if precision == Precision::Bf16 { host.to_bf16() } else { host };
+    saved.insert(name.to_owned(), Saved::Tensor(host));
+}
+
+/// A source's weights whose names begin alike.
+pub(crate) struct Under<'a> {
+    prefix: &'static str,
+    source: &'a mut dyn Source,
+}
+
+impl<'a> Under<'a> {
+    /// Those behind `prefix`.
+    pub(crate) fn new(prefix: &'static str, source: &'a mut dyn Source) -> Self {
+        Self { prefix, source }
+    }
+
+    fn name(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
+    }
+}
+
+impl Source for Under<'_> {
+    fn tensor(&mut self, name: &str, shape: &[usize], role: Role) -> Result<Tensor, Error> {
+        let name = self.name(name);
+        self.source.tensor(&name, shape, role)
+    }
+
+    fn weight(&mut self, name: &str, shape: &[usize], role: Role) -> Result<Weight, Error> {
+        let name = self.name(name);
+        self.source.weight(&name, shape, role)
+    }
+
+    fn conv(&mut self, name: &str, shape: &[usize], role: Role) -> Result<Weight, Error> {
+        let name = self.name(name);
+        self.source.conv(&name, shape, role)
+    }
+}
+
 /// Precision of a role's products when the model's is `precision`.
 fn precision_of(role: Role, precision: Precision) -> Precision {
     match role {

@@ -60,6 +60,10 @@ fn a_processor_is_as_its_file_says() {
     let other = processor(r#"{"size": 28, "image_grid_pinpoints": [[28, 56], [56, 28]]}"#).unwrap();
     assert_eq!((other.tiling.tile_size, other.tiling.tile_features), (28, 2));
     assert_eq!(other.tiling.grid_pinpoints, [[28, 56], [56, 28]]);
+    let one = processor(r#"{"process_image_mode": "pad", "size": 28}"#).unwrap();
+    for made in [ImageProcessor::published(), other, ImageProcessor::plain(one.tiling)] {
+        assert_eq!(processor(&made.to_json()).unwrap(), made);
+    }
     for (text, expected) in [
         (
             r#"{"process_image_mode": "resize"}"#,

@@ -2,9 +2,11 @@
 
 mod autoencoder;
 mod flow;
+mod transcribe;
 
 pub use autoencoder::{Autoencoder, ClipBatch, ClipsOf};
 pub use flow::Flow;
+pub use transcribe::{Sense, Transcribe};
 
 use crate::Error;
 use models::Config;
@@ -43,6 +45,8 @@ pub struct Recipe {
     pub autoencoder: Option<Autoencoder>,
     /// What a video model reads and how.
     pub flow: Option<Flow>,
+    /// What a tower sees or hears and how.
+    pub transcribe: Option<Transcribe>,
     /// Steps between two checkpoints.
     pub checkpoint_every: u64,
     /// Steps between two measurements on held-out data; the last step always has one. Never if not
@@ -70,6 +74,8 @@ pub enum Kind {
     Autoencoder,
     /// A video model, by flow matching.
     Flow,
+    /// A tower that sees or hears, by transcripts that a language model reads.
+    Transcribe,
 }
 
 impl Kind {
@@ -79,6 +85,7 @@ impl Kind {
             Self::Lookup => "stages",
             Self::Autoencoder => "autoencoder",
             Self::Flow => "flow",
+            Self::Transcribe => "transcribe",
         }
     }
 }
@@ -200,7 +207,7 @@ impl Recipe {
             return Err(format!("`ema` is {ema}, expected 0 or more and less than 1"));
         }
         if self.objective == Kind::Lookup && !self.q8.is_empty() {
-            return Err("`q8` is for video models: see `fulgurite quantize`".to_owned());
+            return Err("`q8` is not for language models: see `fulgurite quantize`".to_owned());
         }
         if self.validate_every == Some(0) {
             return Err("`validate_every` is 0, expected 1 or more".to_owned());
@@ -219,6 +226,7 @@ impl Recipe {
             (Kind::Lookup, !self.stages.is_empty()),
             (Kind::Autoencoder, self.autoencoder.is_some()),
             (Kind::Flow, self.flow.is_some()),
+            (Kind::Transcribe, self.transcribe.is_some()),
         ];
         for (kind, is_there) in found {
             let section = kind.section();
@@ -232,6 +240,9 @@ impl Recipe {
             Kind::Lookup => self.check_lookup(),
             Kind::Autoencoder => self.autoencoder.as_ref().map_or_else(missing, Autoencoder::check),
             Kind::Flow => self.flow.as_ref().map_or_else(missing, Flow::check),
+            Kind::Transcribe => {
+                self.transcribe.as_ref().map_or_else(missing, Transcribe::check)
+            }
         }
     }
 
@@ -297,6 +308,7 @@ impl Recipe {
             Kind::Lookup => self.stages.iter().map(|stage| stage.steps).sum(),
             Kind::Autoencoder => self.autoencoder.as_ref().map_or(0, |section| section.steps),
             Kind::Flow => self.flow.as_ref().map_or(0, |flow| flow.steps),
+            Kind::Transcribe => self.transcribe.as_ref().map_or(0, |section| section.steps),
         }
     }
 }

@@ -29,6 +29,17 @@ pub struct Example {
 impl Example {
     /// The document and all its questions as one sequence.
     pub fn new(document: &Document, document_weight: f32, question_weight: f32) -> Self {
+        let asked = document.questions.iter().map(|q| (&*q.text, &*q.answer));
+        Self::of(&document.text, asked, document_weight, question_weight)
+    }
+
+    /// A text and questions with their answers as one sequence.
+    pub fn of<'a>(
+        text: &str,
+        asked: impl IntoIterator<Item = (&'a str, &'a str)>,
+        document_weight: f32,
+        question_weight: f32,
+    ) -> Self {
         let (mut ids, mut weights) = (Vec::new(), Vec::new());
         let mut push = |mark: u32, mark_weight: f32, text: &str, weight: f32| {
             ids.push(mark);
@@ -36,10 +47,10 @@ impl Example {
             ids.extend(text.bytes().map(u32::from));
             weights.extend(std::iter::repeat_n(weight, text.len()));
         };
-        push(DOCUMENT, 0.0, &document.text, document_weight);
-        for question in &document.questions {
-            push(QUESTION, 0.0, &question.text, question_weight);
-            push(ANSWER, 0.0, &question.answer, 1.0);
+        push(DOCUMENT, 0.0, text, document_weight);
+        for (question, answer) in asked {
+            push(QUESTION, 0.0, question, question_weight);
+            push(ANSWER, 0.0, answer, 1.0);
             push(END, 1.0, "", 0.0);
         }
         // Token `i` predicts token `i + 1`, with the weight of that one.

@@ -7,15 +7,16 @@
 //! Qwen2-Audio    the mean of each 2 rows, LN -> W x + b                25 rows per second
 //! ```
 
-use super::whisper::{Family, WhisperConfig, WhisperEncoder};
+use super::whisper::{Family, TAPS, WhisperConfig, WhisperEncoder};
 use crate::Error;
 use crate::config::fields::Fields;
 use crate::layers::encoder::activation_of;
 use crate::layers::linear::{Bias, Linear};
 use crate::layers::projector::Projector;
-use crate::weights::{Part, Policy, Role, Source};
+use crate::weights::{Part, Policy, Role, Source, Under, save};
+use std::collections::BTreeMap;
 use std::path::Path;
-use tensor::{Activation, Checkpoint, Device, Tensor};
+use tensor::{Activation, Checkpoint, Device, Precision, Saved, Tensor};
 
 /// The shape of the part that hears; fields are named as in the files.
 #[derive(Clone, Debug, PartialEq)]
@@ -64,6 +65,17 @@ impl AudioConfig {
     }
 }
 
+impl AudioConfig {
+    /// Rows that a whole window becomes.
+    pub fn window_rows(&self) -> usize {
+        let positions = self.audio.max_source_positions;
+        match self.audio.family {
+            Family::Qwen2Audio => positions / 2,
+            _ => positions / (self.audio.encoder_ffn_dim / self.audio.d_model),
+        }
+    }
+}
+
 /// The part that hears, with its weights.
 #[derive(Debug)]
 pub struct AudioEncoder {
@@ -81,6 +93,26 @@ enum ToRows {
     Each(Linear),
 }
 
+impl ToRows {
+    fn new(config: &AudioConfig, source: &mut dyn Source) -> Result<Self, Error> {
+        let (d, ffn) = (config.audio.d_model, config.audio.encoder_ffn_dim);
+        let to = config.hidden_size;
+        Ok(match config.audio.family {
+            Family::Qwen2Audio => {
+                let role = Role::Projection;
+                Self::Each(Linear::new(source, "linear", [to, d], Bias::With, role)?)
+            }
+            // Rows are stacked to the encoder's inner width.
+            _ => {
+                let act = config.projector_hidden_act;
+                Self::Stacked(ffn / d, Projector::new(source, [ffn, to], Bias::Without, act)?)
+            }
+        })
+    }
+}
+
+/// Where the encoder is in the layout of Voxtral and Qwen2-Audio.
+const TOWER: &str = "audio_tower.";
 /// Where the projector is.
 const PROJECTORS: [&str; 2] = ["multi_modal_projector.", "model.multi_modal_projector."];
 
@@ -94,20 +126,19 @@ impl AudioEncoder {
         config: AudioConfig,
         [encoder, projector]: [&mut dyn Source; 2],
     ) -> Result<Self, Error> {
-        let (d, ffn) = (config.audio.d_model, config.audio.encoder_ffn_dim);
-        let to = config.hidden_size;
-        let projector = match config.audio.family {
-            Family::Qwen2Audio => {
-                let role = Role::Projection;
-                ToRows::Each(Linear::new(projector, "linear", [to, d], Bias::With, role)?)
-            }
-            // Rows are stacked to the encoder's inner width.
-            _ => {
-                let act = config.projector_hidden_act;
-                ToRows::Stacked(ffn / d, Projector::new(projector, [ffn, to], Bias::Without, act)?)
-            }
-        };
+        let projector = ToRows::new(&config, projector)?;
         let encoder = WhisperEncoder::new(config.audio.clone(), encoder)?;
+        Ok(Self { config, encoder, projector })
+    }
+
+    /// Makes the part of `config` from one source of all, in the layout of Voxtral and Qwen2-Audio.
+    ///
+    /// # Errors
+    ///
+    /// If a weight is missing or has another shape than the config says.
+    pub fn whole(config: AudioConfig, source: &mut dyn Source) -> Result<Self, Error> {
+        let projector = ToRows::new(&config, &mut Under::new(PROJECTORS[0], source))?;
+        let encoder = WhisperEncoder::new(config.audio.clone(), &mut Under::new(TOWER, source))?;
         Ok(Self { config, encoder, projector })
     }
 
@@ -179,16 +210,26 @@ impl AudioEncoder {
     /// Calls `visit` with every parameter and its name in the layout of Voxtral and Qwen2-Audio.
     pub fn for_each_parameter(&mut self, visit: &mut dyn FnMut(&str, &mut Tensor)) {
         self.encoder.for_each_parameter(&mut |name, tensor| {
-            visit(&format!("audio_tower.{name}"), tensor);
+            visit(&format!("{TOWER}{name}"), tensor);
         });
         match &mut self.projector {
             ToRows::Stacked(_, projector) => {
-                projector.for_each_parameter("multi_modal_projector.", visit);
+                projector.for_each_parameter(PROJECTORS[0], visit);
             }
             ToRows::Each(linear) => {
-                linear.for_each_parameter("multi_modal_projector.linear", visit);
+                linear.for_each_parameter(&format!("{}linear", PROJECTORS[0]), visit);
             }
         }
+    }
+
+    /// The tensors of a checkpoint in the layout of Voxtral and Qwen2-Audio.
+    pub fn saved(&mut self, precision: Precision) -> BTreeMap<String, Saved> {
+        let mut saved = BTreeMap::new();
+        self.for_each_parameter(&mut |name, tensor| {
+            let is_conv = ["conv1.weight", "conv2.weight"].iter().any(|conv| name.ends_with(conv));
+            save(&mut saved, precision, name, tensor, is_conv.then_some(&[TAPS][..]));
+        });
+        saved
     }
 
     /// Leaves only what inference needs.

@@ -60,7 +60,7 @@ const NAMES: Names = Names {
 /// Epsilon of all norms; no config has it.
 const EPS: f64 = 1e-5;
 /// Taps of the convolutions.
-const TAPS: usize = 3;
+pub(super) const TAPS: usize = 3;
 /// Stride of the second.
 pub(crate) const STRIDE: usize = 2;
 

@@ -141,6 +141,11 @@ impl MiniMaxText01 {
         self.layers.first().map_or(DType::F32, |layer| layer.block_sparse_moe.w1.dtype())
     }
 
+    /// The embeddings, `[vocab_size, hidden_size]`.
+    pub fn embeddings(&self) -> &Tensor {
+        &self.embed_tokens
+    }
+
     /// The head, `[vocab_size, hidden_size]`, for a loss that is fused with it.
     pub fn lm_head(&self) -> &Weight {
         &self.lm_head

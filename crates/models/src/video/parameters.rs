@@ -1,7 +1,7 @@
 //! One walk over the parts of a model, for training and for inference.
 
 use crate::layers::linear::{LayerNorm, Linear};
-use crate::weights::taps_innermost;
+use crate::weights;
 use std::collections::BTreeMap;
 use tensor::{Precision, Saved, Tensor, Weight};
 
@@ -42,14 +42,13 @@ pub(crate) fn save(
     name: &str,
     of: Parameter<'_>,
 ) {
-    let host = |tensor: &Tensor| tensor.to_device(&tensor.device().host());
-    let tensor = match of {
-        Parameter::Weight(weight) => host(weight.tensor()),
-        Parameter::Conv(weight, taps) => taps_innermost(&host(weight.tensor()), taps),
-        Parameter::Tensor(tensor) => host(tensor),
-    };
-    let tensor = if precision == Precision::Bf16 { tensor.to_bf16() } else { tensor };
-    saved.insert(name.to_owned(), Saved::Tensor(tensor));
+    match of {
+        Parameter::Weight(weight) => weights::save(saved, precision, name, weight.tensor(), None),
+        Parameter::Conv(weight, taps) => {
+            weights::save(saved, precision, name, weight.tensor(), Some(taps));
+        }
+        Parameter::Tensor(tensor) => weights::save(saved, precision, name, tensor, None),
+    }
 }
 
 pub(crate) fn conv(linear: &mut Linear, name: &str, taps: &[usize], visit: Visit<'_>) {

@@ -12,12 +12,13 @@ use crate::config::fields::Fields;
 use crate::layers::encoder::activation_of;
 use crate::layers::linear::Bias;
 use crate::layers::projector::Projector;
-use crate::weights::{Part, Policy, Role, Source};
+use crate::weights::{Part, Policy, Role, Source, Under, save};
 use crate::{Config, Error, MiniMaxText01};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use tensor::{Activation, Checkpoint, Device, Tensor};
+use tensor::{Activation, Checkpoint, Device, Precision, Saved, Tensor};
 
 /// The shape of the part that sees; fields are named as in the files.
 #[derive(Clone, Debug, PartialEq)]
@@ -142,6 +143,8 @@ pub struct ImageEncoder {
     image_newline: Option<Tensor>,
 }
 
+/// Where the tower is in the released layout.
+const TOWER: &str = "vision_tower.vision_model.";
 /// Where the projector is, and what is beside the towers, under each of the layouts that exist.
 const PROJECTORS: [&str; 2] = ["multi_modal_projector.", "model.multi_modal_projector."];
 const NEWLINES: [&str; 2] = ["", "model."];
@@ -156,18 +159,22 @@ impl ImageEncoder {
         config: ImageConfig,
         [tower, projector, newline]: [&mut dyn Source; 3],
     ) -> Result<Self, Error> {
-        let (from, to) = (config.vision.hidden_size, config.hidden_size);
-        let bias = if config.multimodal_projector_bias { Bias::With } else { Bias::Without };
-        let image_newline = match config.image_newline {
-            true => Some(newline.tensor("image_newline", &[to], Role::Rows)?),
-            false => None,
-        };
-        Ok(Self {
-            tower: ClipVision::new(config.vision.clone(), tower)?,
-            projector: Projector::new(projector, [from, to], bias, config.projector_hidden_act)?,
-            image_newline,
-            config,
-        })
+        let tower = ClipVision::new(config.vision.clone(), tower)?;
+        let projector = projector_of(&config, projector)?;
+        let image_newline = newline_of(&config, newline)?;
+        Ok(Self { config, tower, projector, image_newline })
+    }
+
+    /// Makes the part of `config` from one source of all, in the released layout.
+    ///
+    /// # Errors
+    ///
+    /// If a weight is missing or has another shape than the config says.
+    pub fn whole(config: ImageConfig, source: &mut dyn Source) -> Result<Self, Error> {
+        let tower = ClipVision::new(config.vision.clone(), &mut Under::new(TOWER, source))?;
+        let projector = projector_of(&config, &mut Under::new(PROJECTORS[0], source))?;
+        let image_newline = newline_of(&config, source)?;
+        Ok(Self { config, tower, projector, image_newline })
     }
 
     /// Loads the part of `config` from a checkpoint of the whole model, ready for inference; the
@@ -238,13 +245,22 @@ impl ImageEncoder {
 
     /// Calls `visit` with every parameter and its name in the released layout.
     pub fn for_each_parameter(&mut self, visit: &mut dyn FnMut(&str, &mut Tensor)) {
-        self.tower.for_each_parameter(&mut |name, tensor| {
-            visit(&format!("vision_tower.vision_model.{name}"), tensor);
-        });
-        self.projector.for_each_parameter("multi_modal_projector.", visit);
+        self.tower.for_each_parameter(&mut |name, tensor| visit(&format!("{TOWER}{name}"), tensor));
+        self.projector.for_each_parameter(PROJECTORS[0], visit);
         if let Some(newline) = &mut self.image_newline {
             visit("image_newline", newline);
         }
+    }
+
+    /// The tensors of a checkpoint in the released layout.
+    pub fn saved(&mut self, precision: Precision) -> BTreeMap<String, Saved> {
+        let taps = [self.config.vision.patch_size; 2];
+        let mut saved = BTreeMap::new();
+        self.for_each_parameter(&mut |name, tensor| {
+            let is_conv = name.ends_with("embeddings.patch_embedding.weight");
+            save(&mut saved, precision, name, tensor, is_conv.then_some(&taps[..]));
+        });
+        saved
     }
 
     /// Leaves only what inference needs.
@@ -253,6 +269,17 @@ impl ImageEncoder {
         self.projector.freeze();
         self.image_newline = self.image_newline.as_ref().map(Tensor::detach);
     }
+}
+
+fn projector_of(config: &ImageConfig, source: &mut dyn Source) -> Result<Projector, Error> {
+    let bias = if config.multimodal_projector_bias { Bias::With } else { Bias::Without };
+    let sizes = [config.vision.hidden_size, config.hidden_size];
+    Projector::new(source, sizes, bias, config.projector_hidden_act)
+}
+
+fn newline_of(config: &ImageConfig, source: &mut dyn Source) -> Result<Option<Tensor>, Error> {
+    let row = || source.tensor("image_newline", &[config.hidden_size], Role::Rows);
+    config.image_newline.then(row).transpose()
 }
 
 /// Where the language model is in the released layout.
@@ -296,7 +323,7 @@ pub fn load(
     let sign = "model.embed_tokens.weight";
     let mut part = Part::find(checkpoint, device, policy, &[LANGUAGE_MODEL], sign);
     let mut language = MiniMaxText01::new(language, &mut part)?;
-    part.finish_file(&[&format!("vision_tower.vision_model.{}", clip::BESIDE[0])])?;
+    part.finish_file(&[&format!("{TOWER}{}", clip::BESIDE[0])])?;
     language.freeze();
     Ok((images, language))
 }

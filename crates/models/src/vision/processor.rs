@@ -38,6 +38,31 @@ impl ImageProcessor {
         Self { tiling, rescale_factor: 1.0 / 255.0, image_mean: MEAN, image_std: STD }
     }
 
+    /// One in which bytes become numbers from -1 to 1.
+    pub fn plain(tiling: Tiling) -> Self {
+        let half = [0.5; 3];
+        Self { tiling, rescale_factor: 1.0 / 255.0, image_mean: half, image_std: half }
+    }
+
+    /// The text of its `preprocessor_config.json`.
+    pub fn to_json(&self) -> String {
+        let Tiling { tile_size, tile_features, grid_pinpoints } = &self.tiling;
+        let is_cut = !grid_pinpoints.is_empty();
+        let mode = MODES.iter().find(|(_, cut)| *cut == is_cut).map(|(mode, _)| *mode);
+        let mut json = serde_json::json!({
+            "process_image_mode": mode,
+            "size": tile_size,
+            "patch_size": tile_size / tile_features,
+            "rescale_factor": self.rescale_factor,
+            "image_mean": self.image_mean,
+            "image_std": self.image_std,
+        });
+        if is_cut {
+            json["image_grid_pinpoints"] = grid_pinpoints.iter().map(|grid| grid.to_vec()).collect();
+        }
+        format!("{json:#}\n")
+    }
+
     /// Reads the text of a `preprocessor_config.json`; `path` is named in errors. What is not there is
     /// as published.
     ///

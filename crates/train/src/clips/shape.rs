@@ -74,7 +74,7 @@ impl Shape {
 
 /// Distance from a closed polygon: that of the nearest edge, with the sign by the number of edges
 /// that a ray to the right crosses.
-fn polygon(corners: &[[f32; 2]], x: f32, y: f32) -> f32 {
+pub(crate) fn polygon(corners: &[[f32; 2]], x: f32, y: f32) -> f32 {
     let mut nearest = f32::INFINITY;
     let mut inside = false;
     let mut from = corners[corners.len() - 1];

@@ -19,6 +19,7 @@
 mod autoencoder;
 mod flow;
 mod lookup;
+mod transcribe;
 
 use crate::recipe::Kind;
 use crate::{Compute, Error, Recipe};
@@ -116,6 +117,7 @@ pub(crate) fn new(
         Kind::Lookup => Box::new(lookup::Lookup::new(recipe, path, device)?),
         Kind::Autoencoder => Box::new(autoencoder::Autoencoder::new(recipe, path, device)?),
         Kind::Flow => Box::new(flow::FlowMatching::new(recipe, path, device)?),
+        Kind::Transcribe => Box::new(transcribe::Transcribe::new(recipe, path, device)?),
     })
 }
 

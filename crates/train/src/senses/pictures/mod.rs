@@ -1,0 +1,100 @@
+//! Pictures of shapes, of writing and of bars.
+
+mod bars;
+mod canvas;
+mod colours;
+mod glyphs;
+mod outline;
+mod shapes;
+#[cfg(test)]
+mod tests;
+mod writing;
+
+use super::Question;
+use crate::clips::Split;
+use canvas::Canvas;
+use models::vision::pixels::Rgb;
+use tensor::Rng;
+
+/// Bytes of the longest transcript: rows of the tower.
+pub const MAX_TRANSCRIPT: usize = 256;
+/// Pixels along a side of the tower's tile.
+pub const SIDE: usize = 128;
+
+/// A picture with what it shows.
+#[derive(Clone, Debug)]
+pub struct Picture {
+    /// [`SIDE`] pixels wide and high.
+    pub pixels: Rgb,
+    /// What it shows, at most [`MAX_TRANSCRIPT`] bytes.
+    pub transcript: String,
+    /// Questions in random order, one of each kind that can be asked or several.
+    pub questions: Vec<Question>,
+}
+
+/// Shares of pictures of shapes and of writing; the rest are bars.
+const SHARES: [f32; 2] = [0.45, 0.35];
+/// Share of pictures that do not fill the tile.
+const NARROW: f32 = 0.3;
+/// What the rest of the tile is then.
+const BAND: [f32; 3] = [128.0 / 255.0; 3];
+
+impl Picture {
+    /// Draws one. Pictures of [`Split::HeldOut`] show colours of shapes, strings or bars that training
+    /// never sees.
+    pub fn draw(rng: &mut Rng, split: Split) -> Self {
+        let frame = Frame::draw(rng);
+        let mut canvas = Canvas::new(SIDE);
+        let kind = rng.unit();
+        let (transcript, mut questions) = if kind < SHARES[0] {
+            shapes::draw(&mut canvas, frame, rng, split)
+        } else if kind < SHARES[0] + SHARES[1] {
+            writing::draw(&mut canvas, frame, rng, split)
+        } else {
+            bars::draw(&mut canvas, frame, rng, split)
+        };
+        if rng.chance(0.3) {
+            canvas.add_noise(0.03 * rng.unit(), rng);
+        }
+        canvas.outside(frame, BAND);
+        rng.shuffle(&mut questions);
+        debug_assert!(transcript.len() <= MAX_TRANSCRIPT, "{transcript}");
+        let pixels = Rgb { height: SIDE, width: SIDE, data: canvas.into_bytes() };
+        Self { pixels, transcript, questions }
+    }
+}
+
+/// The part of the tile that the picture fills, in widths of the tile.
+#[derive(Clone, Copy, Debug)]
+struct Frame {
+    left: f32,
+    top: f32,
+    width: f32,
+    height: f32,
+}
+
+impl Frame {
+    /// The whole tile, or a band across it.
+    fn draw(rng: &mut Rng) -> Self {
+        let whole = Self { left: 0.0, top: 0.0, width: 1.0, height: 1.0 };
+        if !rng.chance(NARROW) {
+            return whole;
+        }
+        let share = range(rng, 0.5, 0.95);
+        let margin = (1.0 - share) / 2.0;
+        match rng.chance(0.75) {
+            true => Self { top: margin, height: share, ..whole },
+            false => Self { left: margin, width: share, ..whole },
+        }
+    }
+}
+
+/// A number from `low` to `high`.
+fn range(rng: &mut Rng, low: f32, high: f32) -> f32 {
+    low + (high - low) * rng.unit()
+}
+
+/// A wording, with `{}` filled in.
+fn ask(rng: &mut Rng, wordings: &[&str], fill: &str) -> String {
+    rng.pick(wordings).replace("{}", fill)
+}

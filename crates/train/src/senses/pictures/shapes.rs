@@ -1,0 +1,302 @@
+//! Shapes on a background: how many, of which colours, where.
+
+use super::canvas::Canvas;
+use super::colours::{Background, COLOURS, Colour};
+use super::outline::Outline;
+use super::{Frame, ask, range};
+use crate::clips::{HELD_OUT_COLOURS, Shape, Split};
+use crate::senses::{Lines, Question};
+use tensor::Rng;
+use text::lookup::ABSENT;
+
+/// Most shapes of a picture, and most kinds of them.
+const MOST: usize = 6;
+const MOST_KINDS: usize = 3;
+/// Smallest contrast with the background.
+const CONTRAST: f32 = 0.22;
+/// Tries to find places for all shapes before others are drawn.
+const TRIES: usize = 60;
+
+/// One of a picture's shapes.
+#[derive(Clone, Copy, Debug)]
+struct Thing {
+    shape: Shape,
+    colour: Colour,
+    x: f32,
+    y: f32,
+    radius: f32,
+}
+
+/// Draws shapes: the transcript, and all questions that can be asked.
+pub(super) fn draw(
+    canvas: &mut Canvas,
+    frame: Frame,
+    rng: &mut Rng,
+    split: Split,
+) -> (String, Vec<Question>) {
+    let background = Background::draw(rng);
+    background.paint(canvas);
+    let things = loop {
+        let kinds = kinds(rng, split);
+        let is_seen = |colour: &Colour| background.contrast(colour.middle()) >= CONTRAST;
+        if kinds.iter().all(|(_, colour)| is_seen(colour)) {
+            if let Some(things) = place(&kinds, frame, rng) {
+                break things;
+            }
+        }
+    };
+    canvas.soften(range(rng, 0.8, 2.0));
+    let contour = rng.chance(0.15).then(|| range(rng, 0.008, 0.018));
+    for thing in &things {
+        let shades = [(); 4].map(|()| thing.colour.shade(rng));
+        let seen = |shade: &[f32; 3]| background.contrast(*shade);
+        let shade = shades.into_iter().max_by(|a, b| seen(a).total_cmp(&seen(b)));
+        let outline = Outline::draw(thing.shape, rng);
+        outline.fill(canvas, [thing.x, thing.y, thing.radius], shade.unwrap_or_default(), contour);
+    }
+    (transcript(&things), questions(&things, rng))
+}
+
+/// Shape and colour of each thing.
+fn kinds(rng: &mut Rng, split: Split) -> Vec<(Shape, Colour)> {
+    let is_held_out = |(shape, colour): &(Shape, Colour)| {
+        HELD_OUT_COLOURS.iter().any(|(c, s)| s == shape && c.name() == colour.name)
+    };
+    loop {
+        let (mut shapes, mut colours) = (Shape::ALL.to_vec(), COLOURS.to_vec());
+        rng.shuffle(&mut shapes);
+        rng.shuffle(&mut colours);
+        let kinds: Vec<_> = match rng.unit() {
+            // Two of different kinds, which stand somewhere to each other.
+            u if u < 0.3 => (0..2).map(|i| (shapes[i], colours[i])).collect(),
+            // Groups: each shape has a colour of its own.
+            u if u < 0.75 => {
+                let groups = 1 + rng.below(MOST_KINDS);
+                let n = groups + rng.below(MOST + 1 - groups);
+                let group = |i: usize, rng: &mut Rng| if i < groups { i } else { rng.below(groups) };
+                let group = (0..n).map(|i| group(i, rng)).collect::<Vec<_>>();
+                group.into_iter().map(|i| (shapes[i], colours[i])).collect()
+            }
+            // Anything.
+            _ => {
+                let n = 1 + rng.below(MOST);
+                let most = [1 + rng.below(MOST_KINDS), 1 + rng.below(MOST_KINDS)];
+                let mut thing = || (shapes[rng.below(most[0])], colours[rng.below(most[1])]);
+                (0..n).map(|_| thing()).collect()
+            }
+        };
+        if kinds.iter().any(is_held_out) == (split == Split::HeldOut) {
+            return kinds;
+        }
+    }
+}
+
+/// Places for all, none on another; `None` if it takes too long.
+fn place(kinds: &[(Shape, Colour)], frame: Frame, rng: &mut Rng) -> Option<Vec<Thing>> {
+    let area = (frame.width * frame.height / kinds.len() as f32).sqrt();
+    let size = (area * range(rng, 0.16, 0.36)).min(0.42 * frame.width.min(frame.height));
+    let mut things: Vec<Thing> = Vec::new();
+    for &(shape, colour) in kinds {
+        let radius = (size * range(rng, 0.85, 1.15)).max(0.045);
+        let reach = 1.35 * radius;
+        let mut fits = |_| {
+            let x = frame.left + range(rng, reach, frame.width - reach);
+            let y = frame.top + range(rng, reach, frame.height - reach);
+            let thing = Thing { shape, colour, x, y, radius };
+            things.iter().all(|other| other.is_apart(&thing)).then_some(thing)
+        };
+        let thing = (0..TRIES).find_map(&mut fits)?;
+        things.push(thing);
+    }
+    // Of two it is asked where they stand: clearly so, or clearly not.
+    let is_clear = |of: fn(&Thing) -> f32| {
+        let apart = (of(&things[0]) - of(&things[1])).abs() / (things[0].radius + things[1].radius);
+        !(0.35..1.0).contains(&apart)
+    };
+    let are_clear = things.len() != 2 || is_clear(|t| t.x) && is_clear(|t| t.y);
+    are_clear.then_some(things)
+}
+
+impl Thing {
+    fn is_apart(&self, other: &Self) -> bool {
+        (self.x - other.x).hypot(self.y - other.y) > 1.3 * (self.radius + other.radius)
+    }
+
+    /// Whether it stands clearly before `other` along an axis.
+    fn is_before(&self, other: &Self, axis: fn(&Self) -> f32) -> bool {
+        axis(other) - axis(self) > self.radius + other.radius
+    }
+}
+
+/// The name of several.
+fn plural(shape: Shape) -> String {
+    match shape {
+        Shape::Cross => "crosses".to_owned(),
+        _ => format!("{shape}s"),
+    }
+}
+
+/// Items in the order of `all`, each once.
+fn in_order<T: PartialEq + Copy>(all: &[T], has: impl Fn(T) -> bool) -> Vec<T> {
+    all.iter().copied().filter(|item| has(*item)).collect()
+}
+
+/// The shapes that are there, with their number and their colour if that is one.
+fn shapes_of(things: &[Thing]) -> Vec<(Shape, usize, Option<Colour>)> {
+    let of = |shape: Shape| things.iter().filter(move |thing| thing.shape == shape);
+    let there = in_order(Shape::ALL, |shape| of(shape).next().is_some());
+    let entry = |shape: Shape| {
+        let colour = of(shape).next().map(|thing| thing.colour);
+        let one = colour.filter(|colour| of(shape).all(|thing| thing.colour == *colour));
+        (shape, of(shape).count(), one)
+    };
+    there.into_iter().map(entry).collect()
+}
+
+/// The colours that only one shape has.
+fn colours_of(things: &[Thing]) -> Vec<(Colour, Shape)> {
+    let of = |colour: Colour| things.iter().filter(move |thing| thing.colour == colour);
+    let entry = |colour: &Colour| {
+        let shape = of(*colour).next()?.shape;
+        of(*colour).all(|thing| thing.shape == shape).then_some((*colour, shape))
+    };
+    COLOURS.iter().filter_map(entry).collect()
+}
+
+/// Where things stand to each other.
+const PLACES: [(&str, [&str; 4]); 4] = [
+    (
+        "left of",
+        [
+            "what is left of the {}?",
+            "what is to the left of the {}?",
+            "which shape is left of the {}?",
+            "what shape is to the left of the {}?",
+        ],
+    ),
+    (
+        "right of",
+        [
+            "what is right of the {}?",
+            "what is to the right of the {}?",
+            "which shape is right of the {}?",
+            "what shape is to the right of the {}?",
+        ],
+    ),
+    (
+        "above",
+        [
+            "what is above the {}?",
+            "which shape is above the {}?",
+            "what shape is above the {}?",
+            "what stands above the {}?",
+        ],
+    ),
+    (
+        "below",
+        [
+            "what is below the {}?",
+            "which shape is below the {}?",
+            "what is under the {}?",
+            "what shape is below the {}?",
+        ],
+    ),
+];
+
+/// Of two things of different shape: number of a place, the shape that it is counted from, the one that
+/// is there.
+fn relations(things: &[Thing]) -> Vec<(usize, Shape, Shape)> {
+    let &[a, b] = things else { return Vec::new() };
+    if a.shape == b.shape {
+        return Vec::new();
+    }
+    let axes: [fn(&Thing) -> f32; 2] = [|thing| thing.x, |thing| thing.y];
+    let mut found = Vec::new();
+    for (i, axis) in axes.into_iter().enumerate() {
+        for (first, second) in [(a, b), (b, a)] {
+            if first.is_before(&second, axis) {
+                found.push((2 * i, second.shape, first.shape));
+                found.push((2 * i + 1, first.shape, second.shape));
+            }
+        }
+    }
+    found
+}
+
+fn transcript(things: &[Thing]) -> String {
+    let mut lines = Lines::default();
+    lines.push("shapes", things.len());
+    lines.push("objects", things.len());
+    for (shape, count, colour) in shapes_of(things) {
+        lines.push(plural(shape), count);
+        if let Some(colour) = colour {
+            lines.push(shape, colour.name);
+        }
+    }
+    for (colour, shape) in colours_of(things) {
+        lines.push(format_args!("{} shape", colour.name), shape);
+    }
+    for (place, of, there) in relations(things) {
+        lines.push(format_args!("{} {of}", PLACES[place].0), there);
+    }
+    lines.into_text()
+}
+
+const HOW_MANY: [&str; 5] = [
+    "how many {}?",
+    "how many {} are there?",
+    "how many {} do you see?",
+    "how many {} are in the picture?",
+    "what is the number of {}?",
+];
+const WHAT_COLOUR: [&str; 5] = [
+    "what colour is the {}?",
+    "what color is the {}?",
+    "which colour is the {}?",
+    "which colour has the {}?",
+    "what is the colour of the {}?",
+];
+const WHAT_COLOURS: [&str; 2] = ["what colour are the {}?", "what color are the {}?"];
+const WHAT_SHAPE: [&str; 6] = [
+    "which shape is {}?",
+    "what shape is {}?",
+    "what is {}?",
+    "what shape is the {} one?",
+    "which shape is the {} one?",
+    "what shape is the {} object?",
+];
+
+fn questions(things: &[Thing], rng: &mut Rng) -> Vec<Question> {
+    let mut questions = Vec::new();
+    let mut push = |kind, text: String, answer: &str| {
+        questions.push(Question { kind, text, answer: answer.to_owned() });
+    };
+    let all = *rng.pick(&["shapes", "objects"]);
+    push("count", ask(rng, &HOW_MANY, all), &things.len().to_string());
+    let shapes = shapes_of(things);
+    for &(shape, count, colour) in &shapes {
+        push("count", ask(rng, &HOW_MANY, &plural(shape)), &count.to_string());
+        if let Some(colour) = colour {
+            let several = count > 1 && rng.chance(0.6);
+            let text = match several {
+                true => ask(rng, &WHAT_COLOURS, &plural(shape)),
+                false => ask(rng, &WHAT_COLOUR, shape.name()),
+            };
+            push("colour", text, colour.name);
+        }
+    }
+    for (colour, shape) in colours_of(things) {
+        push("shape", ask(rng, &WHAT_SHAPE, colour.name), shape.name());
+    }
+    for (place, of, there) in relations(things) {
+        push("relation", ask(rng, &PLACES[place].1, of.name()), there.name());
+    }
+    // What is not there.
+    let absent = in_order(Shape::ALL, |shape| shapes.iter().all(|(there, ..)| *there != shape));
+    let absent = *rng.pick(&absent);
+    match rng.chance(0.5) {
+        true => push("absent", ask(rng, &HOW_MANY, &plural(absent)), ABSENT),
+        false => push("absent", ask(rng, &WHAT_COLOUR, absent.name()), ABSENT),
+    }
+    questions
+}

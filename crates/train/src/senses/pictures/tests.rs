@@ -1,0 +1,88 @@
+use super::*;
+use std::collections::BTreeMap;
+
+fn draw(seed: u64, split: Split) -> Picture {
+    Picture::draw(&mut Rng::stream(7, seed), split)
+}
+
+/// The values of a transcript by their labels.
+fn values(transcript: &str) -> BTreeMap<&str, &str> {
+    transcript.lines().filter_map(|line| line.split_once(": ")).collect()
+}
+
+#[test]
+fn a_seed_is_a_picture() {
+    let (a, b, c) = (draw(1, Split::Train), draw(1, Split::Train), draw(2, Split::Train));
+    assert_eq!(a.pixels, b.pixels);
+    assert_eq!((a.transcript, a.questions), (b.transcript, b.questions));
+    assert_ne!(a.pixels, c.pixels);
+}
+
+#[test]
+fn answers_are_values_of_the_transcript() {
+    let mut kinds = BTreeMap::new();
+    for seed in 0..400 {
+        let split = if seed % 2 == 0 { Split::Train } else { Split::HeldOut };
+        let Picture { pixels, transcript, questions } = draw(seed, split);
+        assert_eq!(pixels.data.len(), SIDE * SIDE * 3);
+        assert!(transcript.len() <= MAX_TRANSCRIPT, "{} bytes: {transcript}", transcript.len());
+        assert!(transcript.is_ascii(), "{transcript}");
+        let values = values(&transcript);
+        assert_eq!(values.len(), transcript.lines().count(), "labels twice: {transcript}");
+        for Question { kind, text, answer } in questions {
+            *kinds.entry(kind).or_insert(0) += 1;
+            assert!(text.ends_with('?') && !text.contains('{'), "{text}");
+            let is_there = values.values().any(|value| *value == answer);
+            assert_eq!(is_there, kind != "absent", "{text} {answer} {transcript}");
+        }
+    }
+    let expected = ["absent", "bars", "colour", "count", "relation", "shape", "writing"];
+    assert_eq!(kinds.keys().copied().collect::<Vec<_>>(), expected);
+    assert!(kinds.values().all(|n| *n >= 40), "{kinds:?}");
+}
+
+/// Every shape that a transcript counts adds up, and each is seen: pixels of a colour that is named
+/// are there.
+#[test]
+fn counts_add_up() {
+    for seed in 0..300 {
+        let Picture { transcript, .. } = draw(seed, Split::Train);
+        let values = values(&transcript);
+        let Some(all) = values.get("shapes") else { continue };
+        let plurals = ["circles", "squares", "triangles", "stars", "rings", "crosses"];
+        let number = |text: &&str| text.parse::<usize>().unwrap();
+        let sum: usize = plurals.iter().filter_map(|plural| values.get(plural)).map(number).sum();
+        assert_eq!(sum, number(all), "{transcript}");
+    }
+}
+
+#[test]
+fn held_out_pictures_are_others() {
+    let of = |split| (0..300).map(move |seed| draw(seed, split).transcript);
+    let purple_star = |transcript: &String| transcript.contains("star: purple");
+    assert!(!of(Split::Train).any(|t| purple_star(&t)));
+    assert!(of(Split::HeldOut).any(|t| purple_star(&t)));
+    let word = |t: String| values(&t).get("written").map(|word| (*word).to_owned());
+    let trained: Vec<String> =
+        of(Split::Train).filter_map(word).filter(|word| word.len() > 2).collect();
+    assert!(!trained.is_empty());
+    let held_out: Vec<String> = of(Split::HeldOut).filter_map(word).collect();
+    assert!(!held_out.is_empty() && held_out.iter().all(|word| !trained.contains(word)));
+}
+
+/// Letters of all typefaces stand on the line and in their width.
+#[test]
+fn every_character_has_strokes() {
+    let mut rng = Rng::stream(3, 0);
+    for _ in 0..50 {
+        let style = glyphs::Style::draw(&mut rng);
+        for &character in glyphs::LETTERS.iter().chain(glyphs::DIGITS) {
+            let name = char::from(character).to_string();
+            let word = style.word(&name);
+            assert!(word.width > 0.0 && word.width < 1.6, "{name}: {word:?}");
+            let at = |i: usize| ((i % 40) as f32 / 20.0 - 0.5, (i / 40) as f32 / 20.0 - 0.5);
+            let inked = (0..1600).filter(|&i| word.distance(at(i).0, at(i).1) < 0.0).count();
+            assert!((5..700).contains(&inked), "{name} covers {inked} of 1600 places");
+        }
+    }
+}
