@@ -7,6 +7,7 @@ pub mod lookup;
 pub mod objective;
 mod optimizer;
 pub mod recipe;
+pub mod senses;
 pub mod tokens;
 mod trainer;
 
