@@ -9,7 +9,7 @@ use tensor::Rng;
 const LEVEL: std::ops::Range<f32> = 1.0..22.0;
 /// Decibels below the beeps of noise that nobody is to hear.
 const FLOOR: std::ops::Range<f32> = 46.0..75.0;
-/// Highest pitch in Hz that is recorded with a narrow band.
+/// Highest pitch in Hz that is recorded with half the band or less.
 const NARROW: f32 = 600.0;
 
 /// `count` samples of tones as they were played, if there are any, and of noise.
@@ -44,8 +44,9 @@ pub(super) fn record(
     } else {
         let level = decibels(-between(LEVEL, rng)) / peak(&out).max(f32::MIN_POSITIVE);
         out.iter_mut().for_each(|out| *out *= level);
-        if highest < NARROW && rng.chance(0.25) {
-            out = narrow(&out, between_octaves(3200.0..6000.0, rng));
+        if rng.chance(0.35) {
+            let lowest = if highest < NARROW { 3200.0 } else { 6500.0 };
+            out = narrow(&out, between_octaves(lowest..7600.0, rng));
         }
     }
     if rng.chance(0.1) {

@@ -47,7 +47,7 @@ fn crossings(samples: &[f32]) -> Option<f32> {
     let times: Vec<f32> = samples
         .windows(2)
         .enumerate()
-        .filter(|(_, pair)| pair[0] < 0.0 && pair[1] >= 0.0)
+        .filter(|(_, pair)| pair[0] < 0.0 && pair[1] > 0.0)
         .map(|(i, pair)| i as f32 - pair[0] / (pair[1] - pair[0]))
         .collect();
     let (first, last) = (times.first()?, times.last()?);

@@ -206,7 +206,7 @@ fn hollow(rng: &mut Rng) -> Vec<Partial> {
 /// By how many decibels the fundamental of what dies away falls, and how much faster others do for each
 /// time its frequency.
 fn dying(rng: &mut Rng) -> [f32; 2] {
-    [between(16.0..36.0, rng), between(0.05..0.4, rng)]
+    [between(16.0..36.0, rng), between_octaves(0.05..1.0, rng)]
 }
 
 /// Partials of a bell, strong ones.
