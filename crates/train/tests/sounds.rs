@@ -80,7 +80,7 @@ fn files_are_heard_as_listed() {
     for (file, answers) in answers() {
         let samples = samples(&file);
         let seconds = samples.len() as f32 / RATE as f32;
-        assert!(seconds >= SECONDS[0] && seconds <= SECONDS[1], "{file}: {seconds} s");
+        assert!((SECONDS[0]..=SECONDS[1]).contains(&seconds), "{file}: {seconds} s");
         let loudest = samples.iter().fold(0.0, |a: f32, b| a.max(b.abs()));
         assert!(loudest <= 1.05, "{file}: {loudest}");
         match (answers["beeps"].as_str(), answers["noise"].as_str()) {

@@ -90,7 +90,7 @@ pub(super) fn draw(content: Content, rng: &mut Rng) -> Vec<Question> {
     };
     let question = |&(kind, wordings): &(&'static str, &[&str])| Question {
         kind,
-        text: typed(*rng.pick(wordings), rng),
+        text: typed(rng.pick::<&str>(wordings), rng),
         answer: answer(kind),
     };
     let mut questions: Vec<Question> = WORDINGS.iter().map(question).collect();

@@ -171,6 +171,14 @@ fn partial(ratio: f32, amplitude: f32) -> Partial {
     Partial { ratio, amplitude, phase: 0.0, fall: 0.0 }
 }
 
+/// What the body of an instrument makes of harmonic `k`, as a factor: every other instrument has a
+/// resonance of up to `most` decibels, about an octave wide, somewhere above the fundamental.
+fn body(most: f32, rng: &mut Rng) -> impl Fn(f32) -> f32 + use<> {
+    let gain = if rng.chance(0.5) { between(0.0..most, rng) } else { 0.0 };
+    let middle = between_octaves(1.5..10.0, rng);
+    move |k| decibels(gain * (-2.0 * (k / middle).log2().powi(2)).exp())
+}
+
 /// The fundamental, and traces of the next two harmonics.
 fn pure(rng: &mut Rng) -> Vec<Partial> {
     let traces = [(); 2].map(|()| between(0.0..0.012, rng));
@@ -180,23 +188,24 @@ fn pure(rng: &mut Rng) -> Vec<Partial> {
 /// All harmonics: falling by a power, or those of a narrow pulse.
 fn buzz(rng: &mut Rng) -> Vec<Partial> {
     let pulse = rng.chance(0.4).then(|| between(0.06..0.22, rng));
-    let power = between(0.6..1.15, rng);
+    let (power, body) = (between(0.6..1.15, rng), body(12.0, rng));
     let harmonic = |k: usize| {
         let k = k as f32;
         let amplitude = match pulse {
             Some(width) => (std::f32::consts::PI * k * width).sin().abs() / (k * width) / 3.0,
             None => k.powf(-power),
         };
-        partial(k, amplitude * decibels(between(-2.5..2.5, rng)))
+        partial(k, amplitude * body(k) * decibels(between(-2.5..2.5, rng)))
     };
     (1..=HARMONICS).map(harmonic).collect()
 }
 
 /// Odd harmonics, and traces of the even ones.
 fn hollow(rng: &mut Rng) -> Vec<Partial> {
-    let (power, even) = (between(0.75..1.5, rng), between(0.0..0.03, rng));
+    let (power, even) = (between(0.75..1.5, rng), between(0.0..0.02, rng));
+    let body = body(8.0, rng);
     let harmonic = |k: usize| {
-        let share = if k.is_multiple_of(2) { even } else { 1.0 };
+        let share = if k.is_multiple_of(2) { even } else { body(k as f32) };
         let amplitude = (k as f32).powf(-power) * share;
         partial(k as f32, amplitude * decibels(between(-2.0..2.0, rng)))
     };
@@ -227,12 +236,12 @@ fn bell(rng: &mut Rng) -> Vec<Partial> {
 fn pluck(rng: &mut Rng) -> Vec<Partial> {
     let [fall, faster] = dying(rng);
     let (place, power) = (between(0.08..0.42, rng), between(0.5..1.2, rng));
-    let stiffness = between(0.0..0.0003, rng);
+    let (stiffness, body) = (between(0.0..0.0003, rng), body(12.0, rng));
     let harmonic = |k: usize| {
         let k = k as f32;
         Partial {
             ratio: k * (1.0 + stiffness * k * k).sqrt(),
-            amplitude: (std::f32::consts::PI * k * place).sin().abs() * k.powf(-power),
+            amplitude: (std::f32::consts::PI * k * place).sin().abs() * k.powf(-power) * body(k),
             phase: 0.0,
             fall: fall * (1.0 + faster * (k - 1.0)),
         }
