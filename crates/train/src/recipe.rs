@@ -240,9 +240,7 @@ impl Recipe {
             Kind::Lookup => self.check_lookup(),
             Kind::Autoencoder => self.autoencoder.as_ref().map_or_else(missing, Autoencoder::check),
             Kind::Flow => self.flow.as_ref().map_or_else(missing, Flow::check),
-            Kind::Transcribe => {
-                self.transcribe.as_ref().map_or_else(missing, Transcribe::check)
-            }
+            Kind::Transcribe => self.transcribe.as_ref().map_or_else(missing, Transcribe::check),
         }
     }
 

@@ -58,7 +58,8 @@ impl ImageProcessor {
             "image_std": self.image_std,
         });
         if is_cut {
-            json["image_grid_pinpoints"] = grid_pinpoints.iter().map(|grid| grid.to_vec()).collect();
+            json["image_grid_pinpoints"] =
+                grid_pinpoints.iter().map(|grid| grid.to_vec()).collect();
         }
         format!("{json:#}\n")
     }

@@ -145,7 +145,8 @@ impl Transcribe {
             let size = |first| section.examples_at_once.min(section.examples - first);
             sizes.map(|first| front.draw(size(first), Split::Train, &mut rng)).collect()
         });
-        let config = serde_json::to_string_pretty(&recipe.model).map_err(|e| wrong(e.to_string()))?;
+        let config =
+            serde_json::to_string_pretty(&recipe.model).map_err(|e| wrong(e.to_string()))?;
         Ok(Self {
             tower,
             language,
@@ -190,7 +191,11 @@ impl Transcribe {
             weights.iter().flat_map(|w| std::iter::repeat_n(w * scale, hidden)).collect();
         let mut total = read.total.add_scaled(1.0, &rows.squared_error(&places, &scales), 1.0);
         if self.section.questions > 0 {
-            total = total.add_scaled(1.0, &self.answers(drawn, &rows, sums), self.section.answer_weight);
+            total = total.add_scaled(
+                1.0,
+                &self.answers(drawn, &rows, sums),
+                self.section.answer_weight,
+            );
         }
         total
     }
@@ -440,7 +445,8 @@ impl Front {
 /// The language model of a folder, on a tape but with nothing to be trained.
 fn language(folder: &Path, recipe: &Recipe, device: &Device) -> Result<MiniMaxText01, Error> {
     let path = folder.join("config.json");
-    let text = std::fs::read(&path).map_err(|source| models::Error::Io { path: path.clone(), source })?;
+    let text =
+        std::fs::read(&path).map_err(|source| models::Error::Io { path: path.clone(), source })?;
     let config = Config::from_json(&text, &path)?;
     let checkpoint = Checkpoint::open(folder)?;
     let mut source = ToTrain::new(&checkpoint, device, recipe.compute.into());

@@ -6,6 +6,7 @@
 //! picture or a sound as it reads a text, and stays as it is.
 
 pub mod pictures;
+pub mod sounds;
 
 /// A question with its one right answer.
 #[derive(Clone, Debug, PartialEq, Eq)]

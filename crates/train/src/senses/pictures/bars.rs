@@ -97,7 +97,9 @@ fn numbers(
         let x = (left - 0.02 - width).max(from);
         let y = bottom - unit * i as f32 - height / 2.0;
         let bounds = [x - 0.01, y - 0.01, x + width + 0.01, y + height + 0.01];
-        canvas.fill(bounds, colour, |u, v| height * word.distance((u - x) / height, (v - y) / height));
+        canvas.fill(bounds, colour, |u, v| {
+            height * word.distance((u - x) / height, (v - y) / height)
+        });
     }
 }
 

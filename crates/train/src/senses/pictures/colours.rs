@@ -13,7 +13,12 @@ pub(super) struct Colour {
     value: [f32; 2],
 }
 
-const fn colour(name: &'static str, hue: [f32; 2], saturation: [f32; 2], value: [f32; 2]) -> Colour {
+const fn colour(
+    name: &'static str,
+    hue: [f32; 2],
+    saturation: [f32; 2],
+    value: [f32; 2],
+) -> Colour {
     Colour { name, hue, saturation, value }
 }
 

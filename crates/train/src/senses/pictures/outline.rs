@@ -80,9 +80,7 @@ impl Outline {
         let (x, y) = (x / self.stretch[0], y / self.stretch[1]);
         match &self.form {
             Form::Circle => x.hypot(y) - 1.0,
-            Form::Ring { inner } => {
-                ((1.0 + inner) / 2.0 - x.hypot(y)).abs() - (1.0 - inner) / 2.0
-            }
+            Form::Ring { inner } => ((1.0 + inner) / 2.0 - x.hypot(y)).abs() - (1.0 - inner) / 2.0,
             Form::Polygon(corners) => polygon(corners, x, y),
         }
     }

@@ -73,7 +73,8 @@ fn kinds(rng: &mut Rng, split: Split) -> Vec<(Shape, Colour)> {
             u if u < 0.75 => {
                 let groups = 1 + rng.below(MOST_KINDS);
                 let n = groups + rng.below(MOST + 1 - groups);
-                let group = |i: usize, rng: &mut Rng| if i < groups { i } else { rng.below(groups) };
+                let group =
+                    |i: usize, rng: &mut Rng| if i < groups { i } else { rng.below(groups) };
                 let group = (0..n).map(|i| group(i, rng)).collect::<Vec<_>>();
                 group.into_iter().map(|i| (shapes[i], colours[i])).collect()
             }

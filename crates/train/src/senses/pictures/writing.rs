@@ -102,7 +102,8 @@ fn string(rng: &mut Rng, split: Split) -> String {
             |i: usize| char::from(*rng.pick(if i < letters { alphabet } else { DIGITS }));
         let string: String = (0..n).map(&mut character).collect();
         // One character that could be two things.
-        let is_clear = string.len() > 1 || !matches!(string.as_bytes()[0], b'0' | b'O' | b'1' | b'I');
+        let is_clear =
+            string.len() > 1 || !matches!(string.as_bytes()[0], b'0' | b'O' | b'1' | b'I');
         if is_clear && is_held_out(&string) == (split == Split::HeldOut) {
             return string;
         }
@@ -111,8 +112,7 @@ fn string(rng: &mut Rng, split: Split) -> String {
 
 /// Whether training never sees a string: one in sixteen of those of three characters and more.
 fn is_held_out(string: &str) -> bool {
-    let hash = string.bytes().fold(5u32, |hash, byte| {
-        (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
-    });
+    let hash =
+        string.bytes().fold(5u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
     string.len() >= 3 && (hash >> 16).is_multiple_of(16)
 }

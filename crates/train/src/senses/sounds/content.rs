@@ -1,0 +1,179 @@
+//! What is heard, as far as it has a name.
+
+use crate::clips::Split;
+use std::ops::RangeInclusive;
+use tensor::Rng;
+
+/// Kinds of tones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Timbre {
+    /// One partial: a sine.
+    Pure,
+    /// All harmonics, as a saw or a narrow pulse has them.
+    Buzz,
+    /// Odd harmonics, as a square or a clarinet has them.
+    Hollow,
+    /// Partials that are no harmonics, struck and dying away.
+    Bell,
+    /// Harmonics, plucked and dying away.
+    Pluck,
+}
+
+/// What the pitch does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Movement {
+    /// It rises.
+    Rises,
+    /// It falls.
+    Falls,
+    /// Neither.
+    Steady,
+}
+
+/// Kinds of noise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Noise {
+    /// Steady noise of many frequencies.
+    Hiss,
+    /// The deep drone of the mains: 45 to 65 Hz and its multiples.
+    Hum,
+    /// Short pops, at least four.
+    Pops,
+}
+
+impl Timbre {
+    /// All of them.
+    pub const ALL: &[Self] = &[Self::Pure, Self::Buzz, Self::Hollow, Self::Bell, Self::Pluck];
+
+    /// Its word in transcripts.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Pure => "pure",
+            Self::Buzz => "buzz",
+            Self::Hollow => "hollow",
+            Self::Bell => "bell",
+            Self::Pluck => "pluck",
+        }
+    }
+
+    /// Whether its tones die away.
+    pub const fn dies_away(self) -> bool {
+        matches!(self, Self::Bell | Self::Pluck)
+    }
+}
+
+impl Movement {
+    /// All of them.
+    pub const ALL: &[Self] = &[Self::Rises, Self::Falls, Self::Steady];
+
+    /// Its word in transcripts.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Rises => "rises",
+            Self::Falls => "falls",
+            Self::Steady => "steady",
+        }
+    }
+}
+
+impl Noise {
+    /// All of them.
+    pub const ALL: &[Self] = &[Self::Hiss, Self::Hum, Self::Pops];
+
+    /// Its word in transcripts.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Hiss => "hiss",
+            Self::Hum => "hum",
+            Self::Pops => "pops",
+        }
+    }
+}
+
+/// The beeps of a sound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Tones {
+    /// How many, one of [`Tones::COUNTS`].
+    pub count: usize,
+    /// What their pitch does.
+    pub movement: Movement,
+    /// What they sound like.
+    pub timbre: Timbre,
+}
+
+impl Tones {
+    /// How many beeps a sound may have that has some.
+    pub const COUNTS: RangeInclusive<usize> = 1..=6;
+
+    /// Which split has them. Two in ten of the combinations of number, movement and timbre are held
+    /// out so that training hears each pair of words together, but not each three.
+    pub fn split(self) -> Split {
+        let sum = self.count + 2 * self.movement as usize + self.timbre as usize;
+        if sum.is_multiple_of(5) { Split::HeldOut } else { Split::Train }
+    }
+}
+
+/// What is heard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Content {
+    /// The beeps, if any.
+    pub tones: Option<Tones>,
+    /// The noise, if any.
+    pub noise: Option<Noise>,
+}
+
+/// Shares of sounds without beeps: those with noise alone, and silence.
+const NOISE_ALONE: f32 = 0.07;
+const SILENCE: f32 = 0.02;
+/// Share of sounds with beeps that have noise.
+const NOISY: f32 = 0.6;
+
+impl Content {
+    /// One that the split has; both have noise alone, and silence.
+    pub fn draw(rng: &mut Rng, split: Split) -> Self {
+        let share = rng.unit();
+        if share < SILENCE {
+            return Self { tones: None, noise: None };
+        }
+        if share < SILENCE + NOISE_ALONE {
+            return Self { tones: None, noise: Some(*rng.pick(Noise::ALL)) };
+        }
+        let tones = loop {
+            let count = Tones::COUNTS.start() + rng.below(Tones::COUNTS.count());
+            let (movement, timbre) = (*rng.pick(Movement::ALL), *rng.pick(Timbre::ALL));
+            let tones = Tones { count, movement, timbre };
+            if tones.split() == split {
+                break tones;
+            }
+        };
+        let noise = rng.chance(NOISY).then(|| *rng.pick(Noise::ALL));
+        Self { tones: Some(tones), noise }
+    }
+
+    /// How many beeps.
+    pub fn beeps(&self) -> usize {
+        self.tones.map_or(0, |tones| tones.count)
+    }
+
+    /// The word for what the pitch does.
+    pub fn pitch(&self) -> &'static str {
+        self.tones.map_or("none", |tones| tones.movement.name())
+    }
+
+    /// The word for the noise.
+    pub fn noise(&self) -> &'static str {
+        self.noise.map_or("none", Noise::name)
+    }
+
+    /// The word for the timbre.
+    pub fn timbre(&self) -> &'static str {
+        self.tones.map_or("none", |tones| tones.timbre.name())
+    }
+
+    /// Its four lines.
+    pub fn transcript(&self) -> String {
+        let (beeps, pitch) = (self.beeps(), self.pitch());
+        let (noise, timbre) = (self.noise(), self.timbre());
+        format!("beeps: {beeps}\npitch: {pitch}\nnoise: {noise}\ntimbre: {timbre}\n")
+    }
+}
