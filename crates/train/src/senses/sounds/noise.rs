@@ -5,9 +5,9 @@ use super::voice::sine;
 use super::{RATE, between, between_octaves, decibels, peak, rms};
 use tensor::Rng;
 
-/// Decibels that noise lies below the beeps where there is some, root mean square of both; below zero
-/// it is louder than they are.
-pub(super) const BELOW: [f32; 2] = [-3.0, 15.0];
+/// Decibels that noise lies below the beeps where there is some, root mean square of both. If it were
+/// louder, a hiss would cover the partials that tell a timbre.
+pub(super) const BELOW: [f32; 2] = [0.0, 15.0];
 /// Pops in a second, and in a sound at least.
 const POPS: [f32; 2] = [3.0, 15.0];
 const FEWEST_POPS: usize = 4;

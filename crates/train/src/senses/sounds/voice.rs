@@ -202,7 +202,7 @@ fn buzz(rng: &mut Rng) -> Vec<Partial> {
 
 /// Odd harmonics, and traces of the even ones.
 fn hollow(rng: &mut Rng) -> Vec<Partial> {
-    let (power, even) = (between(0.75..1.5, rng), between(0.0..0.02, rng));
+    let (power, even) = (between(0.75..1.35, rng), between(0.0..0.02, rng));
     let body = body(8.0, rng);
     let harmonic = |k: usize| {
         let share = if k.is_multiple_of(2) { even } else { body(k as f32) };
