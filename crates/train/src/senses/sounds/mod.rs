@@ -19,7 +19,8 @@
 //! * The pitch rises or falls within each beep, or from beep to beep, or both alike; by at least five
 //!   semitones and 80 Hz. It is steady if all beeps have one pitch, with less than half a semitone
 //!   of vibrato.
-//! * There is noise if it is at most 15 dB below the beeps, and none if it is at least 40 dB below.
+//! * There is noise if it is at most 15 dB below the beeps, and none if it is at least 40 dB below. It
+//!   is never louder than they are, but for the peaks of pops.
 //! * A timbre is told by its partials and whether it sounds on or dies away: [`Timbre`].
 //!
 //! All is a function of the state of an [`Rng`]: `Rng::stream(seed, step)` gives step `step` the same

@@ -5,36 +5,29 @@ use super::voice::sine;
 use super::{RATE, between, between_octaves, decibels, peak, rms};
 use tensor::Rng;
 
-/// Decibels that noise lies below the beeps where there is some, root mean square of both. If it were
-/// louder, a hiss would cover the partials that tell a timbre.
-pub(super) const BELOW: [f32; 2] = [0.0, 15.0];
+/// Decibels that hiss and hum lie below the beeps, root mean square of both. If they were louder, a hiss
+/// would cover the partials that tell a timbre.
+const BELOW: [f32; 2] = [0.0, 15.0];
+/// Decibels that the largest sample of pops lies above the root mean square of the beeps.
+const POPS_ABOVE: [f32; 2] = [3.0, 12.0];
 /// Pops in a second, and in a sound at least.
 const POPS: [f32; 2] = [3.0, 15.0];
 const FEWEST_POPS: usize = 4;
 
 impl Noise {
-    /// `samples` of it. `loudness` is the root mean square of the beeps that it goes with, and so is the
-    /// largest sample of pops 3 to 12 dB above it.
+    /// `samples` of it, to go with beeps whose root mean square is `loudness`.
     pub(super) fn draw(self, samples: usize, loudness: f32, rng: &mut Rng) -> Vec<f32> {
-        let level = loudness * decibels(-between(BELOW[0]..BELOW[1], rng));
-        let (mut out, is) = match self {
-            Self::Hiss => {
-                let out = hiss(samples, rng);
-                let is = rms(&out);
-                (out, is)
-            }
-            Self::Hum => {
-                let out = hum(samples, rng);
-                let is = rms(&out);
-                (out, is)
-            }
-            Self::Pops => {
-                let out = pops(samples, rng);
-                let is = peak(&out) * level / (loudness * decibels(between(3.0..12.0, rng)));
-                (out, is)
-            }
+        let mut out = match self {
+            Self::Hiss => hiss(samples, rng),
+            Self::Hum => hum(samples, rng),
+            Self::Pops => pops(samples, rng),
         };
-        let gain = level / is.max(f32::MIN_POSITIVE);
+        // Pops are rare, so they are measured by the loudest.
+        let (level, measured) = match self {
+            Self::Hiss | Self::Hum => (-between(BELOW[0]..BELOW[1], rng), rms(&out)),
+            Self::Pops => (between(POPS_ABOVE[0]..POPS_ABOVE[1], rng), peak(&out)),
+        };
+        let gain = loudness * decibels(level) / measured.max(f32::MIN_POSITIVE);
         out.iter_mut().for_each(|sample| *sample *= gain);
         out
     }
