@@ -17,9 +17,9 @@ use models::vision::pixels::Rgb;
 use tensor::Rng;
 
 /// Bytes of the longest transcript: rows of the tower.
-pub const MAX_TRANSCRIPT: usize = 256;
+pub const MAX_TRANSCRIPT: usize = 196;
 /// Pixels along a side of the tower's tile.
-pub const SIDE: usize = 128;
+pub const SIDE: usize = 126;
 
 /// A picture with what it shows.
 #[derive(Clone, Debug)]

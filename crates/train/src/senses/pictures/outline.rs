@@ -98,7 +98,7 @@ fn regular(corners: usize, radius: f32, turn: f32) -> Vec<[f32; 2]> {
 /// The corners of a star, those between its points at `inner` of the radius.
 fn star(points: usize, radius: f32, inner: f32) -> Vec<[f32; 2]> {
     let corners = regular(2 * points, radius, 0.0).into_iter().enumerate();
-    let scale = |i: usize| if i % 2 == 0 { 1.0 } else { inner };
+    let scale = |i: usize| if i.is_multiple_of(2) { 1.0 } else { inner };
     corners.map(|(i, corner)| corner.map(|x| x * scale(i))).collect()
 }
 

@@ -3,7 +3,7 @@
 use super::canvas::Canvas;
 use super::colours::{Background, COLOURS, Colour};
 use super::outline::Outline;
-use super::{Frame, ask, range};
+use super::{Frame, MAX_TRANSCRIPT, ask, range};
 use crate::clips::{HELD_OUT_COLOURS, Shape, Split};
 use crate::senses::{Lines, Question};
 use tensor::Rng;
@@ -39,10 +39,9 @@ pub(super) fn draw(
     let things = loop {
         let kinds = kinds(rng, split);
         let is_seen = |colour: &Colour| background.contrast(colour.middle()) >= CONTRAST;
-        if kinds.iter().all(|(_, colour)| is_seen(colour)) {
-            if let Some(things) = place(&kinds, frame, rng) {
-                break things;
-            }
+        let is_seen = kinds.iter().all(|(_, colour)| is_seen(colour));
+        if let Some(things) = is_seen.then(|| place(&kinds, frame, rng)).flatten() {
+            break things;
         }
     };
     canvas.soften(range(rng, 0.8, 2.0));
@@ -54,7 +53,9 @@ pub(super) fn draw(
         let outline = Outline::draw(thing.shape, rng);
         outline.fill(canvas, [thing.x, thing.y, thing.radius], shade.unwrap_or_default(), contour);
     }
-    (transcript(&things), questions(&things, rng))
+    let transcript = transcript(&things);
+    let questions = questions(&things, &transcript, rng);
+    (transcript, questions)
 }
 
 /// Shape and colour of each thing.
@@ -237,10 +238,15 @@ fn transcript(things: &[Thing]) -> String {
     for (colour, shape) in colours_of(things) {
         lines.push(format_args!("{} shape", colour.name), shape);
     }
+    let mut text = lines.into_text();
     for (place, of, there) in relations(things) {
-        lines.push(format_args!("{} {of}", PLACES[place].0), there);
+        let line = format!("{} {of}: {there}\n", PLACES[place].0);
+        // Of two with long names that stand askew, what does not fit.
+        if text.len() + line.len() <= MAX_TRANSCRIPT {
+            text.push_str(&line);
+        }
     }
-    lines.into_text()
+    text
 }
 
 const HOW_MANY: [&str; 5] = [
@@ -267,7 +273,7 @@ const WHAT_SHAPE: [&str; 6] = [
     "what shape is the {} object?",
 ];
 
-fn questions(things: &[Thing], rng: &mut Rng) -> Vec<Question> {
+fn questions(things: &[Thing], transcript: &str, rng: &mut Rng) -> Vec<Question> {
     let mut questions = Vec::new();
     let mut push = |kind, text: String, answer: &str| {
         questions.push(Question { kind, text, answer: answer.to_owned() });
@@ -289,7 +295,10 @@ fn questions(things: &[Thing], rng: &mut Rng) -> Vec<Question> {
     for (colour, shape) in colours_of(things) {
         push("shape", ask(rng, &WHAT_SHAPE, colour.name), shape.name());
     }
-    for (place, of, there) in relations(things) {
+    let is_told = |(place, of, _): &(usize, Shape, Shape)| {
+        transcript.contains(&format!("{} {of}: ", PLACES[*place].0))
+    };
+    for (place, of, there) in relations(things).into_iter().filter(is_told) {
         push("relation", ask(rng, &PLACES[place].1, of.name()), there.name());
     }
     // What is not there.
