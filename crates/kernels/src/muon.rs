@@ -60,11 +60,11 @@ pub fn muon(
 /// A matrix, its gradient and the sum of its gradients so far.
 #[derive(Debug)]
 pub struct Matrix<'a> {
-    /// The matrix.
+    /// The matrix, `[rows, cols]`.
     pub param: &'a mut [f32],
-    /// The gradient.
+    /// The gradient, `[rows, cols]`.
     pub grad: &'a [f32],
-    /// The sum.
+    /// The sum, `[rows, cols]`.
     pub m: &'a mut [f32],
 }
 

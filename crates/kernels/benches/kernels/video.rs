@@ -7,9 +7,10 @@ use kernels::affine::affine;
 use kernels::attention::AttentionSpan;
 use kernels::conv::depthwise::{depthwise, depthwise_backward};
 use kernels::conv::{Conv, conv, conv_grad_weight, conv_grad_x};
+use kernels::half::f32_to_bf16;
 use kernels::layout::{View, gather};
 use kernels::linear_attention::{LinearAttention, linear_attention, linear_attention_backward};
-use kernels::matmul::Packed;
+use kernels::matmul::{Elements, Packed};
 use kernels::rope::Direction;
 use kernels::rope_table::{Angles, Pairing, rotate};
 
@@ -44,6 +45,18 @@ fn convolutions(harness: &Harness, input: [usize; 4], channels: usize) {
     harness.bench(&name("grad_weight"), work, |exec| {
         let (x, grad, mut gw) = (floats(n), floats(n), vec![0.0; channels * k]);
         move || conv_grad_weight(&exec, &shape, &x, &grad, channels, false, &mut gw)
+    });
+    // As training in bf16 has it.
+    harness.bench(&name("grad_x_bf16"), work, |exec| {
+        let (grad, mut gx) = (floats(n), vec![0.0; n]);
+        let w: Vec<_> = floats(channels * k).into_iter().map(f32_to_bf16).collect();
+        move || {
+            conv_grad_x(&exec, &shape, &grad, Elements::Bf16(&w), channels, &mut gx);
+        }
+    });
+    harness.bench(&name("grad_weight_bf16"), work, |exec| {
+        let (x, grad, mut gw) = (floats(n), floats(n), vec![0.0; channels * k]);
+        move || conv_grad_weight(&exec, &shape, &x, &grad, channels, true, &mut gw)
     });
     let plane = Conv { kernel: [1, 3, 3], padding: [[0, 0], around, around], ..shape };
     harness.bench(&name("depthwise_3x3"), Bytes(8 * n), |exec| {

@@ -13,20 +13,80 @@
 //! weight a product with the transpose of the overlapping rows.
 
 use super::Conv;
-use crate::Exec;
 use crate::cpu::Bf16Unit;
 use crate::matmul::bf16::correlate::{Term, Vectors, correlate};
 use crate::matmul::{Elements, Mat, MatMut, Packed, Scratch, serial, serial_part};
+use crate::{Arithmetic, Exec};
 use std::borrow::Cow;
 use std::ops::Range;
 
 /// Parts of a sum over frames, whatever the number of threads.
 const PARTS: usize = 4;
-/// Elements of x that are copied to have zeros around them, at most: more is left to patches, which
-/// are made a piece at a time.
-const MAX_COPIED: usize = 16 << 20;
+/// Elements of a frame that are copied to have zeros around them, at most: larger frames are left to
+/// patches, which are made a piece at a time. One frame decides, so that it gives the same bits alone and
+/// beside others. Of several frames as many are copied at once as are together no larger than this, or
+/// what one output needs: frames under the taps of time.
+pub(super) const MAX_COPIED: usize = 16 << 20;
 /// Tasks for each thread.
 const TASKS_PER_THREAD: usize = 4;
+
+/// Frames that are to have zeros around them.
+#[derive(Clone, Copy)]
+struct Frames<'a> {
+    /// `[frames, height, width, channels]`.
+    data: &'a [f32],
+    height: usize,
+    width: usize,
+    channels: usize,
+    /// Zeros before and after, in height and width.
+    padding: [[usize; 2]; 2],
+}
+
+impl<'a> Frames<'a> {
+    /// Elements of each that are copied.
+    fn copied(&self) -> usize {
+        let [above, left] = self.padding;
+        let (high, wide) = (self.height + above[0] + above[1], self.width + left[0] + left[1]);
+        if self.padding == [[0; 2]; 2] { 0 } else { high * wide * self.channels }
+    }
+
+    /// Those of `range`, with their zeros.
+    fn padded(&self, exec: &Exec, range: Range<usize>) -> Padded<'a> {
+        let frame = self.height * self.width * self.channels;
+        let data = &self.data[range.start * frame..range.end * frame];
+        let shape = [range.len(), self.height, self.width, self.channels];
+        Padded::new(exec, data, shape, self.padding)
+    }
+}
+
+/// Outputs `0..count` in groups, each with the frames that its outputs use: as many as `fits`, which is told
+/// how many of both, allows, or one. Both begin and end later from group to group.
+fn groups<I: Iterator<Item = usize>>(
+    count: usize,
+    uses: impl Fn(usize) -> I,
+    fits: impl Fn(usize, usize) -> bool,
+) -> impl Iterator<Item = (Range<usize>, Range<usize>)> {
+    let mut first = 0;
+    std::iter::from_fn(move || {
+        if first == count {
+            return None;
+        }
+        let (mut targets, mut sources) = (first..first, 0..0);
+        while targets.end < count {
+            let grown =
+                uses(targets.end).fold(sources.clone(), |all, source| match all.is_empty() {
+                    true => source..source + 1,
+                    false => all.start.min(source)..all.end.max(source + 1),
+                });
+            if !targets.is_empty() && !fits(targets.len() + 1, grown.len()) {
+                break;
+            }
+            (targets.end, sources) = (targets.end + 1, grown);
+        }
+        first = targets.end;
+        Some((targets, sources))
+    })
+}
 
 /// Frames with zeros around them.
 struct Padded<'a> {
@@ -91,29 +151,38 @@ impl<'a> Padded<'a> {
     }
 }
 
-/// Whether the forward pass can go here.
-pub(super) fn forward_fits(conv: &Conv, weight: &Packed) -> bool {
+/// x as [`forward`] and [`grad_weight`] read it.
+fn input<'a>(conv: &Conv, x: &'a [f32]) -> Frames<'a> {
+    let ([_, _, height, width], [_, above, left]) = (conv.input, conv.padding);
+    Frames { data: x, height, width, channels: conv.channels, padding: [above, left] }
+}
+
+/// Whether the forward pass can go here; `limit` is [`MAX_COPIED`] but in tests. What rounds only at the
+/// end does not, as sums would be rounded after each row of taps.
+pub(super) fn forward_fits(exec: &Exec, conv: &Conv, weight: &Packed, limit: usize) -> bool {
     let line = conv.kernel[2] * conv.channels;
-    let copied =
-        if conv.padding[1..] == [[0; 2]; 2] { 0 } else { conv.input_rows() * conv.channels };
-    conv.stride[1..] == [1, 1]
-        && copied <= MAX_COPIED
+    exec.cpu.arithmetic == Arithmetic::F32
+        && conv.stride[1..] == [1, 1]
+        && input(conv, &[]).copied() <= limit
         && weight.part().is_some_and(|part| line.is_multiple_of(part))
 }
 
 /// See [`conv`](super::conv).
-pub(super) fn forward(exec: &Exec, conv: &Conv, x: &[f32], weight: &Packed, out: &mut [f32]) {
-    let [batch, time, height, width] = conv.input;
+pub(super) fn forward(
+    exec: &Exec,
+    conv: &Conv,
+    x: &[f32],
+    weight: &Packed,
+    limit: usize,
+    out: &mut [f32],
+) {
+    let time = conv.input[1];
     let [_, frames, high, wide] = conv.output();
-    let [_, above, left] = conv.padding;
-    let shape = [batch * time, height, width, conv.channels];
-    let x = Padded::new(exec, x, shape, [above, left]);
     let uses = |target: usize| {
         let (batch, t) = (target / frames, target % frames);
         conv.frames_under(t).map(move |(a, source)| (a, batch * time + source))
     };
-    sums(exec, conv, &x, weight, [high, wide], uses, out);
-    x.give_back(exec);
+    sums(exec, conv, input(conv, x), weight, [high, wide], uses, limit, out);
 }
 
 /// The weight of [`grad_x`]: `[channels, taps * n]`, packed, of `weight: [n, taps * channels]`.
@@ -146,10 +215,26 @@ pub(super) fn turned(exec: &Exec, conv: &Conv, weight: Elements<'_>, n: usize) -
     }
 }
 
-/// Whether the gradient of x can go here.
-pub(super) fn grad_x_fits(conv: &Conv, n: usize) -> bool {
+/// The gradient of the output as [`grad_x`] reads it.
+fn turned_around<'a>(conv: &Conv, grad: &'a [f32], n: usize) -> Frames<'a> {
+    let ([_, _, height, width], [_, _, high, wide]) = (conv.input, conv.output());
+    // Of an input the last tap is under the first output that uses it.
+    let around = |axis: usize, input: usize, output: usize| {
+        let before = conv.kernel[axis] - 1 - conv.padding[axis][0];
+        [before, (input + conv.kernel[axis] - 1).saturating_sub(before + output)]
+    };
+    let padding = [around(1, height, high), around(2, width, wide)];
+    Frames { data: grad, height: high, width: wide, channels: n, padding }
+}
+
+/// Whether the gradient of x can go here; `limit` as for [`forward_fits`].
+pub(super) fn grad_x_fits(conv: &Conv, n: usize, limit: usize) -> bool {
     let reaches = |axis: usize| conv.padding[axis][0] < conv.kernel[axis];
-    n > 0 && conv.stride[1..] == [1, 1] && reaches(1) && reaches(2)
+    n > 0
+        && conv.stride[1..] == [1, 1]
+        && reaches(1)
+        && reaches(2)
+        && turned_around(conv, &[], n).copied() <= limit
 }
 
 /// See [`conv_grad_x`](super::conv_grad_x); `weight` as [`turned`] makes it.
@@ -159,30 +244,51 @@ pub(super) fn grad_x(
     grad: &[f32],
     weight: &Packed,
     n: usize,
+    limit: usize,
     grad_x: &mut [f32],
 ) {
-    let [_, time, height, width] = conv.input;
-    let [batch, frames, high, wide] = conv.output();
-    // Of an input the last tap is under the first output that uses it.
-    let around = |axis: usize, input: usize, output: usize| {
-        let before = conv.kernel[axis] - 1 - conv.padding[axis][0];
-        let padded = input + conv.kernel[axis] - 1;
-        (before, padded.saturating_sub(before + output))
-    };
-    let (above, left) = (around(1, height, high), around(2, width, wide));
-    let padding = [[above.0, above.1], [left.0, left.1]];
-    let grad = Padded::new(exec, grad, [batch * frames, high, wide, n], padding);
+    let ([_, time, height, width], frames) = (conv.input, conv.output()[1]);
     let uses = |target: usize| {
         let (batch, t) = (target / time, target % time);
         conv.frames_over(t).map(move |(a, source)| (a, batch * frames + source))
     };
-    sums(exec, conv, &grad, weight, [height, width], uses, grad_x);
-    grad.give_back(exec);
+    let grad = turned_around(conv, grad, n);
+    sums(exec, conv, grad, weight, [height, width], uses, limit, grad_x);
 }
 
 /// Each frame of `out: [.., height, width, n]` as the sum over what `uses` names: taps of time, and the
-/// frames of `x` under them.
+/// frames of `x` under them. No more than `limit` elements of x are copied at once, or what a frame uses.
+#[expect(clippy::too_many_arguments, reason = "what forward and backward have in common")]
 fn sums<I: Iterator<Item = (usize, usize)>>(
+    exec: &Exec,
+    conv: &Conv,
+    x: Frames<'_>,
+    weight: &Packed,
+    size: [usize; 2],
+    uses: impl Fn(usize) -> I + Sync,
+    limit: usize,
+    out: &mut [f32],
+) {
+    let frame = size.iter().product::<usize>() * weight.n();
+    if frame == 0 || out.is_empty() {
+        return;
+    }
+    let sources = |target: usize| uses(target).map(|(_, source)| source);
+    let fits = |_, sources: usize| sources * x.copied() <= limit;
+    for (targets, sources) in groups(out.len() / frame, sources, fits) {
+        let x = x.padded(exec, sources.clone());
+        let uses = |target: usize| {
+            let first = sources.start;
+            uses(targets.start + target).map(move |(a, source)| (a, source - first))
+        };
+        let out = &mut out[targets.start * frame..targets.end * frame];
+        group_sums(exec, conv, &x, weight, size, uses, out);
+        x.give_back(exec);
+    }
+}
+
+/// [`sums`] of frames that are copied at once.
+fn group_sums<I: Iterator<Item = (usize, usize)>>(
     exec: &Exec,
     conv: &Conv,
     x: &Padded<'_>,
@@ -193,9 +299,6 @@ fn sums<I: Iterator<Item = (usize, usize)>>(
 ) {
     let n = weight.n();
     let frame = height * width * n;
-    if frame == 0 || out.is_empty() {
-        return;
-    }
     let [_, b_taps, c_taps] = conv.kernel;
     // Frames are cut into equal parts where there are too few for all threads.
     let wanted = (TASKS_PER_THREAD * exec.threads.num_threads()).div_ceil(out.len() / frame);
@@ -229,12 +332,27 @@ fn sums<I: Iterator<Item = (usize, usize)>>(
     });
 }
 
-/// Whether the gradient of the weight can go here.
-pub(super) fn grad_weight_fits(conv: &Conv) -> bool {
-    conv.stride[1..] == [1, 1]
+/// The gradient of the output as [`grad_weight`] reads it: lines as long as those of x, so that both go
+/// on in step; what x has beyond counts 0.
+fn in_step<'a>(conv: &Conv, grad: &'a [f32], n: usize) -> Frames<'a> {
+    let [_, _, height, width] = conv.output();
+    let beyond = conv.kernel[2] - 1;
+    Frames { data: grad, height, width, channels: n, padding: [[0; 2], [0, beyond]] }
+}
+
+/// Whether the gradient of the weight can go here; `limit` as for [`forward_fits`].
+pub(super) fn grad_weight_fits(conv: &Conv, n: usize, limit: usize) -> bool {
+    let copied = [input(conv, &[]).copied(), in_step(conv, &[], n).copied()];
+    conv.stride[1..] == [1, 1] && copied.iter().all(|copied| *copied <= limit)
 }
 
 /// See [`conv_grad_weight`](super::conv_grad_weight); with a unit both sides are rounded to bf16.
+/// Frames are copied in groups, and each sum goes on from group to group, so that their size changes
+/// no bit.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "those of the public function, the unit and the limit"
+)]
 pub(super) fn grad_weight(
     exec: &Exec,
     conv: &Conv,
@@ -242,58 +360,69 @@ pub(super) fn grad_weight(
     grad: &[f32],
     n: usize,
     unit: Option<Bf16Unit>,
+    limit: usize,
     grad_weight: &mut [f32],
 ) {
-    let [_, time, height, width] = conv.input;
+    let time = conv.input[1];
     let [batch, frames, high, wide] = conv.output();
     let [_, b_taps, c_taps] = conv.kernel;
-    let [_, above, left] = conv.padding;
     grad_weight.fill(0.0);
     if grad.is_empty() || x.is_empty() {
         return;
     }
-    let shape = [batch * time, height, width, conv.channels];
-    let x = Padded::new(exec, x, shape, [above, left]);
-    // Lines as long as those of x, so that both go on in step; what x has beyond counts 0.
-    let after = [0, x.wide - wide];
-    let grad = Padded::new(exec, grad, [batch * frames, high, wide, n], [[0; 2], after]);
-    let outputs = x.outputs(high, wide);
-    // Frames of both under time tap `a` in a part of all.
-    let uses = |a: usize, part: usize| {
-        (part..batch * frames).step_by(PARTS).filter_map(move |target| {
-            let mut under = conv.frames_under(target % frames);
-            let (_, source) = under.find(|(tap, _)| *tap == a)?;
-            Some((target, target / frames * time + source))
-        })
-    };
+    let (x, grad) = (input(conv, x), in_step(conv, grad, n));
     // A unit has each tap by itself, vectors a row of taps.
     let taps = if unit.is_some() { 1 } else { c_taps };
     let line = taps * conv.channels;
     let tasks = PARTS * conv.taps() / taps;
     let mut sums = exec.buffers.take(tasks * n * line);
-    if let Some(unit) = unit {
-        let g = Vectors { data: &grad.data, positions: high * grad.wide, width: n };
-        let positions = x.high * x.wide;
-        let right = Vectors { data: &x.data, positions, width: conv.channels };
-        let terms = |task: usize| {
-            let (part, tap) = (task % PARTS, task / PARTS);
-            let shift = tap / c_taps % b_taps * x.wide + tap % c_taps;
-            uses(tap / c_taps / b_taps, part).map(move |(g, x)| Term { g, x, shift })
+    sums.fill(0.0);
+    let sources = |target: usize| {
+        conv.frames_under(target % frames).map(move |(_, source)| target / frames * time + source)
+    };
+    let fits = |targets: usize, sources: usize| {
+        sources * x.copied() <= limit && targets * grad.copied() <= limit
+    };
+    for (targets, sources) in groups(batch * frames, sources, fits) {
+        let x = x.padded(exec, sources.clone());
+        let grad = grad.padded(exec, targets.clone());
+        let outputs = x.outputs(high, wide);
+        // Frames of both under time tap `a` in a part of all.
+        let uses = |a: usize, part: usize| {
+            let (targets, sources) = (targets.clone(), sources.clone());
+            let own = targets.clone().filter(move |target| target % PARTS == part);
+            own.filter_map(move |target| {
+                let mut under = conv.frames_under(target % frames);
+                let (_, source) = under.find(|(tap, _)| *tap == a)?;
+                let source = target / frames * time + source;
+                Some((target - targets.start, source - sources.start))
+            })
         };
-        correlate(exec, unit, [g, right], outputs, terms, &mut sums);
-    } else {
-        exec.threads.for_each_chunk(&mut sums, (n * line).max(1), |task, sums| {
-            let (part, tap) = (task % PARTS, task / PARTS);
-            sums.fill(0.0);
-            let mut scratch = Scratch::default();
-            for (target, source) in uses(tap / b_taps, part) {
-                let under = x.under(source, tap % b_taps, [high, wide, c_taps]);
-                let g = &grad.data[target * high * grad.wide * n..];
-                let g = Mat::row_major(&g[..outputs * n], outputs, n);
-                let sums = MatMut::row_major(sums, n, line);
-                serial(exec.cpu, g.t(), under, sums, true, &mut scratch);
-            }
-        });
+        if let Some(unit) = unit {
+            let g = Vectors { data: &grad.data, positions: high * grad.wide, width: n };
+            let positions = x.high * x.wide;
+            let right = Vectors { data: &x.data, positions, width: conv.channels };
+            let terms = |task: usize| {
+                let (part, tap) = (task % PARTS, task / PARTS);
+                let shift = tap / c_taps % b_taps * x.wide + tap % c_taps;
+                uses(tap / c_taps / b_taps, part).map(move |(g, x)| Term { g, x, shift })
+            };
+            correlate(exec, unit, [g, right], outputs, terms, &mut sums);
+        } else {
+            exec.threads.for_each_chunk(&mut sums, (n * line).max(1), |task, sums| {
+                let (part, tap) = (task % PARTS, task / PARTS);
+                let mut scratch = Scratch::default();
+                for (target, source) in uses(tap / b_taps, part) {
+                    let under = x.under(source, tap % b_taps, [high, wide, c_taps]);
+                    let g = &grad.data[target * high * grad.wide * n..];
+                    let g = Mat::row_major(&g[..outputs * n], outputs, n);
+                    let sums = MatMut::row_major(sums, n, line);
+                    serial(exec.cpu, g.t(), under, sums, true, &mut scratch);
+                }
+            });
+        }
+        x.give_back(exec);
+        grad.give_back(exec);
     }
     for (task, sums) in sums.chunks_exact((n * line).max(1)).enumerate() {
         let first = task / PARTS * line;
@@ -303,8 +432,6 @@ pub(super) fn grad_weight(
         }
     }
     exec.buffers.give(sums);
-    x.give_back(exec);
-    grad.give_back(exec);
 }
 
 impl Conv {

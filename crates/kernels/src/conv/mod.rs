@@ -6,8 +6,9 @@
 //!
 //! What lies beyond the edges is 0. The patches under the kernel are rows of a matrix that is
 //! multiplied with the kernels for products; its weight is `[n, taps * channels]`. With strides of 1
-//! in height and width they are rows of x as it is (`conv/direct`); else they are made a piece at a
-//! time.
+//! in height and width they are rows of x as it is (`conv/direct`); else, where frames are very large,
+//! and in f64, which rounds only at the end, they are made a piece at a time. A frame gives the same bits
+//! alone and beside others.
 //! Compute-bound: `2 n taps channels` flops per output. [`depthwise`] has one filter per channel and
 //! is bound by memory.
 
@@ -160,11 +161,25 @@ impl Conv {
 /// If lengths disagree or the weight was packed for another CPU level.
 #[track_caller]
 pub fn conv(exec: &Exec, conv: &Conv, x: &[f32], weight: &Packed, n: usize, out: &mut [f32]) {
+    conv_within(direct::MAX_COPIED, exec, conv, x, weight, n, out);
+}
+
+/// [`conv`] with another limit of what is copied; at 0 what is padded goes by patches.
+#[track_caller]
+fn conv_within(
+    limit: usize,
+    exec: &Exec,
+    conv: &Conv,
+    x: &[f32],
+    weight: &Packed,
+    n: usize,
+    out: &mut [f32],
+) {
     conv.check_input(x);
     let rows = conv.output_rows();
     assert_eq!(out.len(), rows * n, "out must be {:?} of {n}", conv.output());
-    if direct::forward_fits(conv, weight) {
-        return direct::forward(exec, conv, x, weight, out);
+    if direct::forward_fits(exec, conv, weight, limit) {
+        return direct::forward(exec, conv, x, weight, limit, out);
     }
     let (piece, patch) = (conv.rows_at_once(), conv.patch_len());
     let mut patches = exec.buffers.take(piece.min(rows) * patch);
@@ -179,14 +194,28 @@ pub fn conv(exec: &Exec, conv: &Conv, x: &[f32], weight: &Packed, n: usize, out:
 }
 
 /// The gradient of x, from `grad` of the output and `weight: [n, taps * channels]`; written. With a
-/// weight of bf16 `grad` is rounded to bf16 where [`Cpu::bf16`](crate::Cpu::bf16) says so and rows of
-/// taps are whole steps of its unit.
+/// weight of bf16 `grad` is rounded to bf16 where [`Cpu::bf16`](crate::Cpu::bf16) says so, rows of taps
+/// are whole steps of its unit, and a frame is not so large that it goes by patches.
 ///
 /// # Panics
 ///
 /// If lengths disagree.
 #[track_caller]
 pub fn conv_grad_x(
+    exec: &Exec,
+    conv: &Conv,
+    grad: &[f32],
+    weight: Elements<'_>,
+    n: usize,
+    grad_x: &mut [f32],
+) {
+    conv_grad_x_within(direct::MAX_COPIED, exec, conv, grad, weight, n, grad_x);
+}
+
+/// [`conv_grad_x`] with another limit of what is copied.
+#[track_caller]
+fn conv_grad_x_within(
+    limit: usize,
     exec: &Exec,
     conv: &Conv,
     grad: &[f32],
@@ -201,9 +230,9 @@ pub fn conv_grad_x(
         grad_x.fill(0.0);
         return;
     }
-    if direct::grad_x_fits(conv, n) {
+    if direct::grad_x_fits(conv, n, limit) {
         let turned = direct::turned(exec, conv, weight, n);
-        return direct::grad_x(exec, conv, grad, &turned, n, grad_x);
+        return direct::grad_x(exec, conv, grad, &turned, n, limit, grad_x);
     }
     grad_x.fill(0.0);
     let weight = weight.to_f32();
@@ -232,8 +261,8 @@ pub fn conv_grad_x(
 }
 
 /// The gradient of the weight, `[n, taps * channels]`, from that of the output; written. If `rounded`,
-/// both sides are rounded to bf16 where [`Cpu::bf16`](crate::Cpu::bf16) says so and strides in height
-/// and width are 1.
+/// both sides are rounded to bf16 where [`Cpu::bf16`](crate::Cpu::bf16) says so, strides in height and
+/// width are 1, and a frame is not so large that it goes by patches.
 ///
 /// # Panics
 ///
@@ -248,14 +277,30 @@ pub fn conv_grad_weight(
     rounded: bool,
     grad_weight: &mut [f32],
 ) {
+    conv_grad_weight_within(direct::MAX_COPIED, exec, conv, x, grad, n, rounded, grad_weight);
+}
+
+/// [`conv_grad_weight`] with another limit of what is copied.
+#[track_caller]
+#[expect(clippy::too_many_arguments, reason = "those of the public function and the limit")]
+fn conv_grad_weight_within(
+    limit: usize,
+    exec: &Exec,
+    conv: &Conv,
+    x: &[f32],
+    grad: &[f32],
+    n: usize,
+    rounded: bool,
+    grad_weight: &mut [f32],
+) {
     conv.check_input(x);
     let (rows, patch) = (conv.output_rows(), conv.patch_len());
     assert_eq!((grad.len(), grad_weight.len()), (rows * n, n * patch), "lengths of the gradients");
     grad_weight.fill(0.0);
-    if direct::grad_weight_fits(conv) {
+    if direct::grad_weight_fits(conv, n, limit) {
         let exact = !rounded || exec.cpu.arithmetic == Arithmetic::F64;
         let unit = exec.cpu.bf16.filter(|_| !exact);
-        return direct::grad_weight(exec, conv, x, grad, n, unit, grad_weight);
+        return direct::grad_weight(exec, conv, x, grad, n, unit, limit, grad_weight);
     }
     let piece = conv.rows_at_once();
     let mut patches = exec.buffers.take(piece.min(rows) * patch);
@@ -304,183 +349,4 @@ pub fn reference(conv: &Conv, x: &[f64], weight: &[f64], n: usize) -> Vec<f64> {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
-    use super::*;
-    use crate::Rng;
-    use crate::cpu::wide;
-    use crate::testing::{assert_close, assert_gradient, execs, random};
-
-    /// All kinds of edges: none, causal, asymmetric, strides that leave a rest, kernels that do not
-    /// fit, nothing at all.
-    pub(crate) fn cases() -> Vec<Conv> {
-        let plain = Conv {
-            input: [1, 3, 4, 5],
-            channels: 3,
-            kernel: [3, 3, 3],
-            stride: [1; 3],
-            padding: [[1, 1]; 3],
-        };
-        vec![
-            plain,
-            Conv { padding: [[2, 0], [1, 1], [1, 1]], input: [2, 4, 3, 2], ..plain },
-            Conv {
-                kernel: [1, 3, 3],
-                stride: [1, 2, 2],
-                padding: [[0; 2], [0, 1], [0, 1]],
-                ..plain
-            },
-            Conv {
-                kernel: [3, 1, 1],
-                stride: [2, 1, 1],
-                padding: [[0; 2]; 3],
-                channels: 1,
-                ..plain
-            },
-            Conv { kernel: [1, 2, 2], stride: [1, 2, 2], padding: [[0; 2]; 3], ..plain },
-            Conv {
-                kernel: [1; 3],
-                padding: [[0; 2]; 3],
-                channels: 37,
-                input: [2, 1, 5, 7],
-                ..plain
-            },
-            Conv {
-                kernel: [2, 3, 1],
-                stride: [3, 2, 1],
-                padding: [[1, 2], [2, 0], [0, 0]],
-                ..plain
-            },
-            Conv { kernel: [5, 1, 1], padding: [[0; 2]; 3], ..plain },
-            Conv { kernel: [1, 5, 1], padding: [[0; 2]; 3], ..plain },
-            Conv { input: [1, 2, 0, 5], ..plain },
-            Conv { input: [1, 0, 4, 5], padding: [[0; 2], [1, 1], [1, 1]], ..plain },
-        ]
-    }
-
-    #[test]
-    fn awkward_shapes() {
-        for (case, n) in cases().into_iter().flat_map(|case| [1, 5].map(|n| (case, n))) {
-            let mut rng = Rng(1);
-            let x = random(&mut rng, case.input_rows() * case.channels);
-            let w = random(&mut rng, n * case.patch_len());
-            let want = reference(&case, &wide(&x), &wide(&w), n);
-            let want: Vec<f32> = want.iter().map(|&x| x as f32).collect();
-            for exec in execs() {
-                let weight = Packed::from_weight_exact(exec.cpu, (&w).into(), n, case.patch_len());
-                let mut out = vec![f32::NAN; want.len()];
-                conv(&exec, &case, &x, &weight, n, &mut out);
-                assert_close(&format!("{case:?}"), &want, &out, 1e-5);
-            }
-        }
-    }
-
-    #[test]
-    fn gradients() {
-        for case in cases() {
-            let n = 2;
-            let mut rng = Rng(2);
-            let x = random(&mut rng, case.input_rows() * case.channels);
-            let w = random(&mut rng, n * case.patch_len());
-            let grad = random(&mut rng, case.output_rows() * n);
-            let loss = |x: &[f64], w: &[f64]| -> f64 {
-                let out = reference(&case, x, w, n);
-                out.iter().zip(&grad).map(|(o, g)| o * f64::from(*g)).sum()
-            };
-            let (wx, ww) = (wide(&x), wide(&w));
-            for exec in [&execs()[0], &Exec::new(3)] {
-                let (mut gx, mut gw) = (vec![f32::NAN; x.len()], vec![f32::NAN; w.len()]);
-                conv_grad_x(exec, &case, &grad, (&w).into(), n, &mut gx);
-                conv_grad_weight(exec, &case, &x, &grad, n, false, &mut gw);
-                assert_gradient("x", &x, &gx, |x| loss(x, &ww), 1e-5);
-                assert_gradient("weight", &w, &gw, |w| loss(&wx, w), 1e-5);
-            }
-        }
-    }
-
-    /// Small integers are exact in bf16 and so are their sums: any order and any level gives the same.
-    #[test]
-    fn products_in_bf16() {
-        let plain = Conv {
-            input: [2, 4, 5, 6],
-            channels: 32,
-            kernel: [3; 3],
-            stride: [1; 3],
-            padding: [[2, 0], [1, 1], [1, 1]],
-        };
-        let cases = [
-            (plain, 64),
-            (Conv { channels: 24, ..plain }, 32),
-            (Conv { stride: [2, 1, 1], ..plain }, 16),
-            (Conv { kernel: [3, 1, 1], padding: [[1, 0], [0; 2], [0; 2]], ..plain }, 32),
-            (Conv { stride: [1, 2, 2], ..plain }, 32),
-        ];
-        for (case, n) in cases {
-            let mut rng = Rng(3);
-            let mut integers =
-                |len: usize| -> Vec<f32> { (0..len).map(|_| rng.below(5) as f32 - 2.0).collect() };
-            let x = integers(case.input_rows() * case.channels);
-            let w = integers(n * case.patch_len());
-            let grad = integers(case.output_rows() * n);
-            let halves: Vec<_> = w.iter().map(|x| crate::half::f32_to_bf16(*x)).collect();
-            let narrow = |x: Vec<f64>| x.into_iter().map(|x| x as f32).collect::<Vec<f32>>();
-            let want = narrow(reference(&case, &wide(&x), &wide(&w), n));
-            let gradients = |exec: &Exec, w: Elements<'_>, rounded: bool| {
-                let (mut gx, mut gw) = (vec![f32::NAN; x.len()], vec![f32::NAN; w.len()]);
-                conv_grad_x(exec, &case, &grad, w, n, &mut gx);
-                conv_grad_weight(exec, &case, &x, &grad, n, rounded, &mut gw);
-                (gx, gw)
-            };
-            let exact = gradients(&Exec::new(1), (&w).into(), false);
-            for exec in execs() {
-                let weight =
-                    Packed::from_weight(exec.cpu, Elements::Bf16(&halves), n, case.patch_len());
-                let mut out = vec![f32::NAN; want.len()];
-                conv(&exec, &case, &x, &weight, n, &mut out);
-                assert!(want == out, "{case:?}");
-                let got = gradients(&exec, Elements::Bf16(&halves), true);
-                assert!(exact == got, "{case:?}");
-            }
-        }
-    }
-
-    /// More outputs than one piece: nothing is lost between pieces, forward or back. The sum over all
-    /// outputs of a kernel of ones counts how often each input is used.
-    #[test]
-    fn many_pieces() {
-        let case = Conv {
-            input: [1, 3, 128, 128],
-            channels: 8,
-            kernel: [3; 3],
-            stride: [1; 3],
-            padding: [[2, 0], [1, 1], [1, 1]],
-        };
-        assert!(case.output_rows() > 3 * case.rows_at_once());
-        let exec = Exec::new(2);
-        let w = vec![1.0; case.patch_len()];
-        let weight = Packed::from_weight_exact(exec.cpu, (&w).into(), 1, w.len());
-        let x = vec![1.0; case.input_rows() * 8];
-        let mut out = vec![f32::NAN; case.output_rows()];
-        conv(&exec, &case, &x, &weight, 1, &mut out);
-        let count = |n: usize, i: usize| if i == 0 || i == n - 1 { 2 } else { 3 };
-        for (row, y) in out.iter().enumerate() {
-            let (t, h, w) = (row / 128 / 128, row / 128 % 128, row % 128);
-            let want = 8 * (t + 1) * count(128, h) * count(128, w);
-            assert_eq!(*y, want as f32, "output {row}");
-        }
-        let mut gx = vec![f32::NAN; x.len()];
-        conv_grad_x(&exec, &case, &vec![1.0; out.len()], (&w).into(), 1, &mut gx);
-        for (i, g) in gx.iter().enumerate() {
-            let row = i / 8;
-            let (t, h, w) = (row / 128 / 128, row / 128 % 128, row % 128);
-            assert_eq!(*g, ((3 - t) * count(128, h) * count(128, w)) as f32, "input {row}");
-        }
-        let mut gw = vec![f32::NAN; w.len()];
-        conv_grad_weight(&exec, &case, &x, &vec![1.0; out.len()], 1, false, &mut gw);
-        for (i, g) in gw.iter().enumerate() {
-            let tap = i / 8;
-            let side = |tap: usize| if tap == 1 { 128 } else { 127 };
-            let want = (1 + tap / 9) * side(tap / 3 % 3) * side(tap % 3);
-            assert_eq!(*g, want as f32, "tap {tap}");
-        }
-    }
-}
+pub(crate) mod tests;

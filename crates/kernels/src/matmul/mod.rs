@@ -353,7 +353,7 @@ impl Packed {
     pub(crate) const BF16_PART: usize = bf16::STEP;
 
     /// Rows of B from which `serial_part` can start: multiples of this. `None` for weights in blocks.
-    pub fn part(&self) -> Option<usize> {
+    pub(crate) fn part(&self) -> Option<usize> {
         match self.panels {
             Panels::F32(_) | Panels::Bf16(_) => Some(1),
             Panels::Pairs(_) => Some(bf16::STEP),

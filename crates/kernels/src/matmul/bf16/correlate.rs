@@ -49,8 +49,8 @@ pub(crate) struct Term {
     pub(crate) shift: usize,
 }
 
-/// Sums of terms over the first `depth` positions of groups of g: `out` is `[sums, g.width, x.width]`,
-/// written; `terms` gives those of each sum. Subnormal numbers count as zero, as the units have it.
+/// Adds sums of terms over the first `depth` positions of groups of g: `out` is
+/// `[sums, g.width, x.width]`; `terms` gives those of each sum. Subnormal numbers count as zero, as the units have it.
 ///
 /// # Panics
 ///
@@ -87,7 +87,6 @@ pub(crate) fn correlate<I: Iterator<Item = Term>>(
             });
             let b = &*b;
             exec.threads.for_each_chunk(out, (rows * x.width).max(1), |sum, out| {
-                out.fill(0.0);
                 for Term { g: left, x: right, shift } in terms(sum) {
                     assert!(shift + depth <= x.positions, "{depth} positions from {shift} on");
                     let lines = &b[right * per_x..(right + 1) * per_x];
@@ -127,6 +126,73 @@ fn pack(x: &[f32], width: usize, odd: usize, panel: usize, lines: &mut [Line]) {
             for (out, (low, high)) in line.0.chunks_exact_mut(2).zip(low.iter().zip(&high)) {
                 out[0] = f32_to_bf16(*low);
                 out[1] = f32_to_bf16(*high);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Rng;
+    use crate::half::round_to_bf16;
+    use crate::testing::{assert_close, execs, random};
+    use proptest::prelude::*;
+
+    /// The definition, added to `out: [sums, g.width, x.width]`, in f64 on rounded inputs.
+    fn reference(
+        [g, x]: [Vectors<'_>; 2],
+        depth: usize,
+        terms: impl Fn(usize) -> Vec<Term>,
+        out: &mut [f64],
+    ) {
+        let at = |v: Vectors<'_>, group: usize, position: usize, i: usize| {
+            f64::from(round_to_bf16(v.group(group)[position * v.width + i]))
+        };
+        for (sum, out) in out.chunks_exact_mut(g.width * x.width).enumerate() {
+            for term in terms(sum) {
+                for (i, j) in (0..g.width).flat_map(|i| (0..x.width).map(move |j| (i, j))) {
+                    let products =
+                        (0..depth).map(|p| at(g, term.g, p, i) * at(x, term.x, p + term.shift, j));
+                    out[i * x.width + j] += products.sum::<f64>();
+                }
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(40))]
+        #[test]
+        fn every_unit_matches_the_reference(
+            g_width in 1usize..40,
+            x_width in 1usize..70,
+            depth in 1usize..80,
+            [beyond, most_shift] in [0usize..4, 0usize..6],
+            terms in prop::collection::vec(
+                prop::collection::vec((0usize..3, 0usize..2, 0usize..6), 0..5), 1..4),
+            seed: u64,
+        ) {
+            let mut rng = Rng(seed);
+            let (of_g, of_x) = (depth + beyond, depth + most_shift);
+            let (g, x) = (random(&mut rng, 3 * of_g * g_width), random(&mut rng, 2 * of_x * x_width));
+            let g = Vectors { data: &g, positions: of_g, width: g_width };
+            let x = Vectors { data: &x, positions: of_x, width: x_width };
+            let of = |sum: usize| -> Vec<Term> {
+                let term = |&(g, x, shift): &(usize, usize, usize)| {
+                    Term { g, x, shift: shift.min(most_shift) }
+                };
+                terms[sum].iter().map(term).collect()
+            };
+            // What is there is added to.
+            let before = random(&mut rng, terms.len() * g_width * x_width);
+            let mut want: Vec<f64> = before.iter().map(|&x| f64::from(x)).collect();
+            reference([g, x], depth, of, &mut want);
+            let want: Vec<f32> = want.into_iter().map(|x| x as f32).collect();
+            for exec in execs() {
+                let Some(unit) = exec.cpu.bf16 else { continue };
+                let mut out = before.clone();
+                correlate(&exec, unit, [g, x], depth, |sum| of(sum).into_iter(), &mut out);
+                assert_close(&format!("{exec:?}"), &want, &out, 1e-5);
             }
         }
     }
