@@ -17,7 +17,7 @@ use server::Client;
 use server::backend::Point;
 use server::sessions::{Export, NewSession, Notes, Saved, SessionError, SessionInfo, Sessions};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -115,26 +115,39 @@ impl FileSessions {
         Locks::of(&folder, names)
     }
 
-    /// What a file says of its session, the rest not read.
-    fn about(&self, client: Client, name: &str) -> Result<(About, u64), SessionError> {
+    /// A session's file and what it says of it, the rest not read. The file is opened once: what is done
+    /// with it is done with that of which this was said, whatever takes its place meanwhile.
+    fn look(&self, client: Client, name: &str) -> Result<(Checkpoint, About), SessionError> {
         let path = self.path(client, name);
         let file = Checkpoint::open(&path).map_err(|error| of_tensor(error, name))?;
-        let about = about(&file, &path)?;
+        let about = about(&file)?;
         if about.has_expired() {
             self.take_away(client, name);
             return Err(SessionError::NotFound(name.to_owned()));
         }
-        Ok((about, fs::metadata(&path)?.len()))
+        Ok((file, about))
     }
 
     /// Deletes a session that has expired, unless somebody is changing it, which may be making it anew.
     fn take_away(&self, client: Client, name: &str) {
         let path = self.path(client, name);
         let Some(_lock) = Locks::at_once(&self.folder(client), name) else { return };
-        let found = Checkpoint::open(&path).ok().and_then(|file| about(&file, &path).ok());
-        if found.is_some_and(|about| about.has_expired()) {
+        if has_expired(&path) {
             _ = fs::remove_file(&path);
         }
+    }
+
+    /// The path of a session that is to be, for who holds its lock. One that has expired makes place.
+    fn free_path(&self, client: Client, name: &str) -> Result<PathBuf, SessionError> {
+        let path = self.path(client, name);
+        if !path.exists() {
+            return Ok(path);
+        }
+        if !has_expired(&path) {
+            return Err(SessionError::Exists(name.to_owned()));
+        }
+        fs::remove_file(&path)?;
+        Ok(path)
     }
 
     /// Keeps a session that was exported to a file.
@@ -145,52 +158,37 @@ impl FileSessions {
         file: &Path,
     ) -> Result<SessionInfo, SessionError> {
         let _lock = self.lock(client, &[name])?;
-        let target = self.path(client, name);
-        if target.exists() {
-            return Err(SessionError::Exists(name.to_owned()));
-        }
-        let opened = sealed::open(file).map_err(|error| match error {
+        let to = self.free_path(client, name)?;
+        let file = Checkpoint::open(file).map_err(|error| match error {
             tensor::Error::Io { source, .. } => SessionError::Io(source),
             other => SessionError::Invalid(unnamed(other)),
         })?;
-        if !sequence::is_sequence(&opened) {
+        sealed::check(&file).map_err(|error| SessionError::Invalid(unnamed(error)))?;
+        if !sequence::is_sequence(&file) {
             return Err(SessionError::Invalid("they hold no sequence".to_owned()));
         }
-        drop(opened);
-        self.copy(client, [file, &target], name, |about| {
-            // Whose child it was there says nothing here.
-            about.parent = None;
-        })
+        // Whose child it was there says nothing here.
+        let about = About { parent: None, ..about(&file)? };
+        copy(&file, &to, name, &about)
     }
 
     /// Gives a session another name.
     pub(crate) fn rename(&self, client: Client, name: &str, to: &str) -> Result<(), SessionError> {
         let _lock = self.lock(client, &[name, to])?;
-        self.about(client, name)?;
-        let [from, target] = [name, to].map(|name| self.path(client, name));
-        if target.exists() {
-            return Err(SessionError::Exists(to.to_owned()));
-        }
-        Ok(fs::rename(from, target)?)
+        self.look(client, name)?;
+        Ok(fs::rename(self.path(client, name), self.free_path(client, to)?)?)
     }
 
     fn config(&self) -> Result<&Config, SessionError> {
         self.config.as_ref().ok_or(SessionError::Unsupported("gone on with"))
     }
 
-    /// All of a session.
-    fn open(
-        &self,
-        client: Client,
-        name: &str,
-    ) -> Result<(sequence::SavedSequence, About), SessionError> {
-        let (about, _) = self.about(client, name)?;
-        let path = self.path(client, name);
-        let saved = sequence::open(&path, self.config()?).map_err(|error| match error {
+    /// All of a session whose file is open.
+    fn read(&self, file: &Checkpoint, name: &str) -> Result<sequence::SavedSequence, SessionError> {
+        sequence::read(file, self.config()?).map_err(|error| match error {
             models::Error::Tensor(error) => of_tensor(error, name),
             other => SessionError::Invalid(other.to_string()),
-        })?;
-        Ok((saved, about))
+        })
     }
 
     fn write(
@@ -210,23 +208,6 @@ impl FileSessions {
         })?;
         Ok(info(name, about, fs::metadata(&path)?.len()))
     }
-
-    /// Copies a session's file with another account of it.
-    fn copy(
-        &self,
-        client: Client,
-        [from, to]: [&Path; 2],
-        name: &str,
-        change: impl FnOnce(&mut About),
-    ) -> Result<SessionInfo, SessionError> {
-        let mut changed = about(&Checkpoint::open(from).map_err(|e| of_tensor(e, name))?, from)?;
-        change(&mut changed);
-        let text = noted(&changed);
-        fs::create_dir_all(self.folder(client))?;
-        sealed::rewrite(from, to, |notes| _ = notes.insert(ABOUT.to_owned(), text))
-            .map_err(|error| of_tensor(error, name))?;
-        Ok(info(name, &changed, fs::metadata(to)?.len()))
-    }
 }
 
 impl Sessions for FileSessions {
@@ -235,26 +216,26 @@ impl Sessions for FileSessions {
     }
 
     fn show(&self, client: Client, name: &str) -> Result<SessionInfo, SessionError> {
-        let (about, bytes) = self.about(client, name)?;
-        Ok(info(name, &about, bytes))
+        let (file, about) = self.look(client, name)?;
+        Ok(info(name, &about, file.file_bytes()))
     }
 
     fn load(&self, client: Client, name: &str, fingerprint: &str) -> Result<Saved, SessionError> {
-        let (found, bytes) = self.about(client, name)?;
-        if found.fingerprint != fingerprint {
+        let (file, about) = self.look(client, name)?;
+        if about.fingerprint != fingerprint {
             return Err(SessionError::OtherModel {
-                found: found.model,
+                found: about.model,
                 expected: "the one that is loaded, with the same weights and keys".to_owned(),
             });
         }
-        let (saved, about) = self.open(client, name)?;
+        let saved = self.read(&file, name)?;
         let tokens: Arc<[u32]> = saved.tokens.into();
         let point = |cache: Cache| Point {
             tokens: tokens[..cache.tokens()].into(),
             memory: Arc::new(cache),
         };
         let points = saved.points.into_iter().map(point).collect();
-        let info = info(name, &about, bytes);
+        let info = info(name, &about, file.file_bytes());
         Ok(Saved { tokens, points, notes: notes(about), info })
     }
 
@@ -266,7 +247,7 @@ impl Sessions for FileSessions {
     ) -> Result<SessionInfo, SessionError> {
         let _lock = self.lock(client, &[name])?;
         // One that is damaged is as good as none: it is replaced.
-        let old = self.about(client, name).ok().map(|(about, _)| about);
+        let old = self.look(client, name).ok().map(|(_, about)| about);
         let (created, parent, label) = match old {
             Some(old) => (old.created, old.parent, old.label),
             None => (now(), None, None),
@@ -298,28 +279,24 @@ impl Sessions for FileSessions {
         label: Option<String>,
     ) -> Result<SessionInfo, SessionError> {
         let _lock = self.lock(client, &[name, to])?;
-        self.about(client, name)?;
-        let [from, target] = [name, to].map(|name| self.path(client, name));
-        if target.exists() {
-            return Err(SessionError::Exists(to.to_owned()));
-        }
-        self.copy(client, [&from, &target], to, |about| {
-            about.parent = Some(name.to_owned());
-            about.label = label;
-            (about.created, about.updated) = (now(), now());
-        })
+        let (file, about) = self.look(client, name)?;
+        let target = self.free_path(client, to)?;
+        check(&file, name)?;
+        let (parent, time) = (Some(name.to_owned()), now());
+        let about = About { parent, label, created: time, updated: time, ..about };
+        copy(&file, &target, to, &about)
     }
 
     fn notes(&self, client: Client, name: &str) -> Result<Notes, SessionError> {
-        Ok(notes(self.about(client, name)?.0))
+        Ok(notes(self.look(client, name)?.1))
     }
 
     fn label(&self, client: Client, name: &str, label: &str) -> Result<SessionInfo, SessionError> {
         let _lock = self.lock(client, &[name])?;
-        self.about(client, name)?;
-        let path = self.path(client, name);
+        let (file, about) = self.look(client, name)?;
+        check(&file, name)?;
         let label = Some(label.to_owned()).filter(|label| !label.is_empty());
-        self.copy(client, [&path, &path], name, |about| about.label = label)
+        copy(&file, &self.path(client, name), name, &About { label, ..about })
     }
 
     fn cut(
@@ -330,7 +307,8 @@ impl Sessions for FileSessions {
         notes: Notes,
     ) -> Result<SessionInfo, SessionError> {
         let _lock = self.lock(client, &[name])?;
-        let (saved, mut about) = self.open(client, name)?;
+        let (file, mut about) = self.look(client, name)?;
+        let saved = self.read(&file, name)?;
         let length = saved.tokens.len();
         let Some(left) = usize::try_from(tokens).ok().and_then(|n| saved.tokens.get(..n)) else {
             return Err(SessionError::Shorter { tokens: length as u64, wanted: tokens });
@@ -346,7 +324,7 @@ impl Sessions for FileSessions {
     }
 
     fn export(&self, client: Client, name: &str) -> Result<Export, SessionError> {
-        self.about(client, name)?;
+        self.look(client, name)?;
         let file = File::open(self.path(client, name))?;
         let bytes = file.metadata()?.len();
         Ok(Export { reader: Box::new(file), bytes })
@@ -414,7 +392,11 @@ impl Locks {
     /// That of `name`, if nobody holds it.
     fn at_once(folder: &Path, name: &str) -> Option<Self> {
         let file = Self::file(folder, Self::number(name)).ok()?;
-        file.try_lock().ok()?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {}
+            Err(_) => return None,
+        }
         Some(Self { _files: vec![file] })
     }
 
@@ -430,13 +412,38 @@ impl Locks {
     }
 }
 
-fn about(file: &Checkpoint, path: &Path) -> Result<About, SessionError> {
+/// Whether there is a session at `path`, and its time is over.
+fn has_expired(path: &Path) -> bool {
+    let found = Checkpoint::open(path).ok().and_then(|file| about(&file).ok());
+    found.is_some_and(|about| about.has_expired())
+}
+
+/// What a file says of its session.
+fn about(file: &Checkpoint) -> Result<About, SessionError> {
     let invalid = |reason: &str| {
-        let path = path.file_name().unwrap_or_default().display();
+        let path = file.path().file_name().unwrap_or_default().display();
         SessionError::Invalid(format!("`{path}` {reason}"))
     };
     let text = file.notes().get(ABOUT).ok_or_else(|| invalid("holds no session"))?;
     serde_json::from_str(text).map_err(|error| invalid(&format!("is of another kind: {error}")))
+}
+
+/// Whether the file of session `name` is as it was written.
+fn check(file: &Checkpoint, name: &str) -> Result<(), SessionError> {
+    sealed::check(file).map_err(|error| of_tensor(error, name))
+}
+
+/// Writes a session's file, which was checked, to `to` as session `name` with another account of it.
+fn copy(
+    file: &Checkpoint,
+    to: &Path,
+    name: &str,
+    about: &About,
+) -> Result<SessionInfo, SessionError> {
+    let mut notes = file.notes().clone();
+    notes.insert(ABOUT.to_owned(), noted(about));
+    sealed::rewrite(file, to, &notes).map_err(|error| of_tensor(error, name))?;
+    Ok(info(name, about, fs::metadata(to)?.len()))
 }
 
 fn noted(about: &About) -> String {
@@ -492,6 +499,16 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::thread;
 
+    fn in_folder(folder: &tempfile::TempDir) -> FileSessions {
+        let text = r#"{"model_type": "minimax_text_01", "vocab_size": 50, "hidden_size": 24,
+            "intermediate_size": 20, "num_hidden_layers": 1, "num_attention_heads": 2,
+            "num_key_value_heads": 1, "head_dim": 12, "num_local_experts": 2,
+            "num_experts_per_tok": 1, "attn_type_list": [0], "rotary_dim": 4,
+            "rope_theta": 10000, "postnorm": true, "max_position_embeddings": 8192}"#;
+        let config = Config::from_json(text.as_bytes(), Path::new("config.json")).unwrap();
+        FileSessions { folder: folder.path().to_owned(), config: Some(config) }
+    }
+
     fn talk(label: Option<&str>) -> NewSession {
         NewSession {
             tokens: [1, 2, 3].into(),
@@ -509,7 +526,7 @@ mod tests {
     #[test]
     fn a_label_that_changes_while_an_answer_is_saved_stays() {
         let folder = tempfile::tempdir().unwrap();
-        let sessions = FileSessions { folder: folder.path().to_owned(), config: None };
+        let sessions = in_folder(&folder);
         sessions.save(LOCAL, "talk", talk(Some("0"))).unwrap();
         let done = AtomicBool::new(false);
         let lost = thread::scope(|scope| {
@@ -536,7 +553,7 @@ mod tests {
     #[test]
     fn an_expired_session_makes_place() {
         let folder = tempfile::tempdir().unwrap();
-        let sessions = FileSessions { folder: folder.path().to_owned(), config: None };
+        let sessions = in_folder(&folder);
         let old = NewSession { expires: Some(1), ..talk(Some("old")) };
         sessions.save(LOCAL, "talk", old).unwrap();
         let path = sessions.path(LOCAL, "talk");
@@ -546,5 +563,68 @@ mod tests {
         drop(lock);
         assert!(matches!(sessions.show(LOCAL, "talk"), Err(SessionError::NotFound(_))));
         assert!(!path.exists());
+    }
+
+    /// All that makes a session may take the name of one that has expired, and of no other.
+    #[test]
+    fn names_of_expired_sessions_are_free() {
+        let folder = tempfile::tempdir().unwrap();
+        let sessions = in_folder(&folder);
+        sessions.save(LOCAL, "talk", talk(Some("new"))).unwrap();
+        let file = folder.path().join("talk.safetensors");
+        fs::copy(sessions.path(LOCAL, "talk"), &file).unwrap();
+        let make = |i: usize| match i {
+            0 => sessions.fork(LOCAL, "talk", "old", None).map(drop),
+            1 => sessions.import_file(LOCAL, "old", &file).map(drop),
+            _ => sessions.rename(LOCAL, "talk", "old"),
+        };
+        for i in 0..3 {
+            sessions.save(LOCAL, "old", talk(None)).unwrap();
+            assert!(matches!(make(i), Err(SessionError::Exists(name)) if name == "old"), "{i}");
+            let over = NewSession { expires: Some(1), model: "over".to_owned(), ..talk(None) };
+            sessions.save(LOCAL, "old", over).unwrap();
+            make(i).unwrap();
+            assert_eq!(sessions.show(LOCAL, "old").unwrap().model, "m", "{i}");
+            sessions.delete(LOCAL, "old").unwrap();
+        }
+    }
+
+    /// What is used is what was looked at, however often the file is replaced meanwhile.
+    #[test]
+    fn a_session_that_is_replaced_is_loaded_as_one_or_the_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let sessions = in_folder(&folder);
+        let of = |fingerprint: &str, tokens: &[u32]| NewSession {
+            tokens: tokens.into(),
+            fingerprint: fingerprint.to_owned(),
+            ..talk(None)
+        };
+        sessions.save(LOCAL, "talk", of("a", &[1, 2, 3])).unwrap();
+        let done = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let saves = scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    sessions.save(LOCAL, "talk", of("b", &[4; 9]))?;
+                    sessions.save(LOCAL, "talk", of("a", &[1, 2, 3]))?;
+                }
+                Ok::<_, SessionError>(())
+            });
+            let mut loaded = 0;
+            let looks = (0..2000).try_for_each(|_| {
+                match sessions.load(LOCAL, "talk", "a") {
+                    Ok(saved) if *saved.tokens == [1, 2, 3] && saved.info.tokens == 3 => {
+                        loaded += 1
+                    }
+                    Ok(saved) => return Err(format!("a session of another model: {saved:?}")),
+                    Err(SessionError::OtherModel { .. }) => {}
+                    Err(other) => return Err(other.to_string()),
+                }
+                Ok(())
+            });
+            done.store(true, Ordering::Relaxed);
+            saves.join().unwrap().unwrap();
+            assert_eq!(looks, Ok(()));
+            assert!(loaded > 0);
+        });
     }
 }

@@ -127,7 +127,18 @@ pub fn is_sequence(file: &Checkpoint) -> bool {
 ///
 /// If the file is missing, damaged, or of another model or program.
 pub fn open(path: &Path, config: &Config) -> Result<SavedSequence, Error> {
-    let file = sealed::open(path)?;
+    read(&Checkpoint::open(path)?, config)
+}
+
+/// [`open`] for who has looked into the file before: what was seen and what is read are of one file,
+/// whatever is renamed to its path meanwhile.
+///
+/// # Errors
+///
+/// As [`open`].
+pub fn read(file: &Checkpoint, config: &Config) -> Result<SavedSequence, Error> {
+    sealed::check(file)?;
+    let path = file.path();
     let wrong = |field: &str, found: String, expected: String| Error::Sequence {
         path: path.to_owned(),
         field: field.to_owned(),
@@ -163,7 +174,7 @@ pub fn open(path: &Path, config: &Config) -> Result<SavedSequence, Error> {
         let expected = format!("ascending counts of tokens up to {}", tokens.len());
         return Err(wrong("points", format!("{counts:?}"), expected));
     }
-    let read = Reader { file: &file, path, config, kv };
+    let read = Reader { file, path, config, kv };
     let pages = if counts.is_empty() { Vec::new() } else { read.pages(end)? };
     let point = |(p, point): (usize, &Point)| read.point(p, point, &pages);
     let points = head.points.iter().enumerate().map(point).collect::<Result<_, _>>()?;

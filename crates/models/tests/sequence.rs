@@ -123,6 +123,54 @@ fn earlier_points_are_what_they_were() {
     }
 }
 
+/// Pages of an opened file are lines of its mapping, one after the other as they are in the file, and only
+/// what is written to is copied.
+#[test]
+#[cfg(target_os = "linux")]
+fn pages_are_used_where_they_are_mapped() {
+    let (_folder, path) = file();
+    // Of a model whose pages are an odd number of lines, and of a header of any length.
+    let model = model(10);
+    let ids = tokens(1100, 9);
+    for (kv, title) in KvType::ALL.into_iter().flat_map(|kv| ["", "abc"].map(|title| (kv, title))) {
+        let mut cache = Cache::new(model.config(), kv);
+        read(&model, &ids, &mut cache);
+        let notes = BTreeMap::from([("title".to_owned(), title.to_owned())]);
+        sequence::save(&path, &ids, &[&cache], &notes).unwrap();
+        let mut point = sequence::open(&path, model.config()).unwrap().points.remove(0);
+        let mapped = |cache: &Cache| -> Vec<Option<usize>> {
+            let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+            let own = maps.lines().filter(|line| line.contains(path.to_str().unwrap()));
+            let ranges: Vec<[usize; 2]> = own
+                .map(|line| {
+                    let (start, end) = line.split(' ').next().unwrap().split_once('-').unwrap();
+                    [start, end].map(|text| usize::from_str_radix(text, 16).unwrap())
+                })
+                .collect();
+            let place = |bytes: &[u8]| {
+                let (first, last) = (bytes.as_ptr().addr(), bytes.as_ptr_range().end.addr());
+                let inside = |[start, end]: &&[usize; 2]| *start <= first && last <= *end;
+                ranges.iter().find(inside).map(|_| first)
+            };
+            cache.pages().map(|page| place(page.bytes())).collect()
+        };
+        let places = mapped(&point);
+        assert_eq!(places.len(), 6, "{kv:?}");
+        let first = places[0].unwrap();
+        let bytes = point.pages().next().unwrap().bytes().len();
+        let want: Vec<Option<usize>> = (0..6).map(|i| Some(first + i * bytes)).collect();
+        assert_eq!((first % 64, places), (0, want), "{kv:?}");
+        write(&model, &[1], &mut point);
+        let kept = mapped(&point).iter().map(Option::is_some).collect::<Vec<_>>();
+        assert_eq!(kept, [true, true, false, true, true, false], "{kv:?}");
+        // A copy of it holds what the first one had: the file is as it was.
+        write(&model, &[1], &mut cache);
+        let again = sequence::open(&path, model.config()).unwrap().points.remove(0);
+        assert_eq!((again.tokens(), point.tokens(), cache.tokens()), (1100, 1101, 1101));
+        assert!(cache.pages().zip(point.pages()).all(|(a, b)| a.bytes() == b.bytes()));
+    }
+}
+
 /// Tokens behind the last point, or no point at all.
 #[test]
 fn what_is_yet_to_be_read_is_kept() {

@@ -5,6 +5,7 @@
 //! do not fit, since shapes are fixed when a model is loaded.
 
 pub mod atomic;
+mod checksums;
 pub mod device;
 mod error;
 pub mod gguf;
@@ -32,6 +33,7 @@ pub use kernels::rope_table::{Angles, Pairing};
 pub use kernels::{BufferPlan, Rng, adamw, muon, peak};
 pub use ops::attention::AttentionRows;
 pub use ops::conv::Window;
+pub use ops::loss::LOG_VARIANCE;
 pub use ops::moe::{Groups, Routing};
 pub use ops::optimizer::MuonParameter;
 pub use ops::token::CrossEntropy;

@@ -2,7 +2,9 @@
 //! map.
 //!
 //! Everything in a file is doubted: names, shapes, dtypes, offsets, the index's paths. The one
-//! assumption: nobody cuts a file short while it is open (the system would stop the process).
+//! assumption: nobody cuts a file short or writes to it while it is mapped. Where one is cut short, and
+//! where the disk fails, the system stops the process (SIGBUS); what is written to one appears in memory
+//! that is taken to stay as it is. Files of ours are replaced, never changed in place.
 #![expect(unsafe_code, reason = "a memory map is a promise about other processes")]
 
 mod digest;
@@ -188,6 +190,11 @@ impl Checkpoint {
         &self.notes
     }
 
+    /// Bytes of all files.
+    pub fn file_bytes(&self) -> u64 {
+        self.files.iter().map(|file| file.bytes.len() as u64).sum()
+    }
+
     /// Bytes of all tensors.
     pub fn total_bytes(&self) -> usize {
         self.entries.values().map(|entry| entry.range.len()).sum()
@@ -261,7 +268,8 @@ impl Checkpoint {
     }
 
     /// The same bytes, for whoever needs them longer than the checkpoint is there: the file stays
-    /// mapped as long. On Windows, where a mapped file could not be replaced, a copy.
+    /// mapped as long, and as long nobody may cut it short or write to it (see the module). On Windows,
+    /// where a mapped file could not be replaced, a copy.
     ///
     /// # Errors
     ///
@@ -403,8 +411,8 @@ impl fmt::Debug for Checkpoint {
 fn map(path: &Path) -> Result<Bytes, Error> {
     let error = |source| Error::Io { action: "read", path: path.to_owned(), source };
     let file = File::open(path).map_err(error)?;
-    // SAFETY: the map is read-only and private; that no other process cuts the file short while
-    // it is open is the assumption stated at the top.
+    // SAFETY: nobody writes through the map, which is read-only. It is shared with the file, so that
+    // nobody cuts the file short or writes to it while it is mapped is the assumption stated at the top.
     let map = unsafe { Mmap::map(&file) }.map_err(error)?;
     Ok(Bytes::from_owner(map))
 }

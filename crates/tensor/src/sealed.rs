@@ -15,6 +15,7 @@
 //! in every other file.
 
 use crate::atomic::atomic_write;
+use crate::checksums::{SUM_BYTES, sum, sums};
 use crate::{Checkpoint, Error};
 use serde_json::{Map, Value, json};
 use std::borrow::Cow;
@@ -22,16 +23,12 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread;
 use twox_hash::XxHash3_128;
 
 /// Name of the checksums of pieces.
 const SUMS: &str = "sums";
 /// Name of their checksum.
 const SEAL: &str = "seal";
-/// Bytes of a checksum.
-const SUM_BYTES: usize = 16;
 /// Bytes of a piece.
 const PIECE: usize = 1 << 20;
 /// Where tensors start.
@@ -128,8 +125,21 @@ pub fn save(
 ///
 /// If it is missing, damaged, or not sealed.
 pub fn open(path: &Path) -> Result<Checkpoint, Error> {
-    let wrong = |reason: &str| Error::Format { path: path.to_owned(), reason: reason.to_owned() };
     let file = Checkpoint::open(path)?;
+    check(&file)?;
+    Ok(file)
+}
+
+/// Reads all of a file that is open already, and finds out whether it is as it was written.
+///
+/// # Errors
+///
+/// If it is damaged, or not sealed.
+pub fn check(file: &Checkpoint) -> Result<(), Error> {
+    let wrong = |reason: &str| {
+        let (path, reason) = (file.path().to_owned(), reason.to_owned());
+        Error::Format { path, reason }
+    };
     if file.metadata().is_some() {
         return Err(wrong("it is a GGUF file"));
     }
@@ -141,10 +151,10 @@ pub fn open(path: &Path) -> Result<Checkpoint, Error> {
             "it has a tensor `seal` and no tensor `sums`: an earlier version wrote it",
         ));
     }
-    if !is_whole(&file) {
+    if !is_whole(file) {
         return Err(wrong("its checksums do not match: the file is damaged"));
     }
-    Ok(file)
+    Ok(())
 }
 
 /// Whether all bytes are those that were written.
@@ -154,59 +164,25 @@ fn is_whole(file: &Checkpoint) -> bool {
     let Some((before, seal)) = file.whole().split_last_chunk::<SUM_BYTES>() else { return false };
     let Some(&[pieces, SUM_BYTES]) = file.shape(SUMS) else { return false };
     let Some(start) = before.len().checked_sub(pieces * SUM_BYTES) else { return false };
-    let (before, sums) = before.split_at(start);
-    if of(SEAL, &[SUM_BYTES]) != Some(&seal[..]) || of(SUMS, &[pieces, SUM_BYTES]) != Some(sums) {
+    let (before, found) = before.split_at(start);
+    if of(SEAL, &[SUM_BYTES]) != Some(&seal[..]) || of(SUMS, &[pieces, SUM_BYTES]) != Some(found) {
         return false;
     }
-    let (sums, rest) = sums.as_chunks::<SUM_BYTES>();
-    let right = before.len().div_ceil(PIECE) == pieces
-        && rest.is_empty()
-        && sum(sums.as_flattened()) == *seal;
-    right && all_match(before, sums)
+    let right = before.len().div_ceil(PIECE) == pieces && sum(found) == *seal;
+    // What is not right so far need not be read.
+    right && sums(&before.chunks(PIECE).collect::<Vec<_>>()).as_flattened() == found
 }
 
-/// Whether each piece of `bytes` has its sum, as fast as memory and all processors are: for who reads
-/// a mapped file this is also when it comes into memory.
-fn all_match(bytes: &[u8], sums: &[[u8; SUM_BYTES]]) -> bool {
-    let (next, fine) = (AtomicUsize::new(0), AtomicBool::new(true));
-    let look = || {
-        while fine.load(Ordering::Relaxed) {
-            let i = next.fetch_add(1, Ordering::Relaxed);
-            let Some(expected) = sums.get(i) else { return };
-            let piece = &bytes[i * PIECE..bytes.len().min((i + 1) * PIECE)];
-            if sum(piece) != *expected {
-                fine.store(false, Ordering::Relaxed);
-            }
-        }
-    };
-    let threads = thread::available_parallelism().map_or(1, |n| n.get()).min(sums.len());
-    thread::scope(|scope| {
-        for _ in 1..threads {
-            // Without more threads this one does it all.
-            _ = thread::Builder::new().spawn_scoped(scope, look);
-        }
-        look();
-    });
-    fine.into_inner()
-}
-
-fn sum(bytes: &[u8]) -> [u8; SUM_BYTES] {
-    XxHash3_128::oneshot(bytes).to_be_bytes()
-}
-
-/// Writes what the file at `from` holds to `to`, with its notes as `change` leaves them.
+/// Writes what `file`, which was [checked](check), holds to `to`, with other notes.
 ///
 /// # Errors
 ///
-/// If the file is missing or damaged, or what the system says.
+/// What the system says.
 pub fn rewrite(
-    from: &Path,
+    file: &Checkpoint,
     to: &Path,
-    change: impl FnOnce(&mut BTreeMap<String, String>),
+    notes: &BTreeMap<String, String>,
 ) -> Result<(), Error> {
-    let file = open(from)?;
-    let mut notes = file.notes().clone();
-    change(&mut notes);
     let parts: Vec<Part<'_>> = file
         .raw_parts()
         .filter(|(name, ..)| ![SUMS, SEAL].contains(name))
@@ -217,7 +193,7 @@ pub fn rewrite(
             bytes: vec![Cow::Borrowed(bytes)],
         })
         .collect();
-    save(to, &parts, &notes)
+    save(to, &parts, notes)
 }
 
 /// The header, with the checksums as its last tensors.
@@ -332,7 +308,9 @@ mod tests {
         assert_eq!(file.raw("pages", "U8", &[2, 1000]).unwrap(), pages.concat());
         assert_eq!(file.notes()["what"], "a \"test\"");
         let copy = folder.path().join("copy.safetensors");
-        rewrite(&path, &copy, |notes| _ = notes.insert("more".to_owned(), "x".to_owned())).unwrap();
+        let mut notes = file.notes().clone();
+        notes.insert("more".to_owned(), "x".to_owned());
+        rewrite(&file, &copy, &notes).unwrap();
         let again = open(&copy).unwrap();
         assert_eq!((again.notes().len(), &again.notes()["what"]), (2, &file.notes()["what"]));
         assert!(again.names().eq(file.names()));

@@ -2,8 +2,8 @@
 
 use crate::Tensor;
 
-/// Bounds of the logarithm of a variance.
-const LOG_VARIANCE: [f32; 2] = [-30.0, 20.0];
+/// Bounds of the logarithm of a variance, in nats.
+pub const LOG_VARIANCE: [f32; 2] = [-30.0, 20.0];
 
 impl Tensor {
     /// Sum over all elements of the smooth absolute difference to `target`, which gets no gradient:
@@ -32,7 +32,7 @@ impl Tensor {
 
     /// Sum over all elements of the divergence of a normal distribution with this mean and
     /// `log_variance` from the standard one, in nats: `(mean^2 + exp(lv) - 1 - lv) / 2`, the
-    /// logarithm held within -30 and 20. A tensor of one element.
+    /// logarithm held within [`LOG_VARIANCE`]. A tensor of one element.
     ///
     /// # Panics
     ///

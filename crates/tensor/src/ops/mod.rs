@@ -7,7 +7,7 @@ mod elementwise;
 mod layout;
 mod linear;
 mod linear_attention;
-mod loss;
+pub(crate) mod loss;
 pub mod moe;
 mod norm;
 pub mod optimizer;

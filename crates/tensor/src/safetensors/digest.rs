@@ -1,7 +1,7 @@
 //! Which weights these are, in 16 bytes.
 
 use super::Checkpoint;
-use std::thread;
+use crate::checksums::sums;
 use twox_hash::XxHash3_128;
 
 /// Bytes that are looked at in one piece.
@@ -9,48 +9,38 @@ const PIECE: usize = 64 << 10;
 
 impl Checkpoint {
     /// A checksum (XXH3, 128 bits) of names, types, shapes and bytes of all tensors, in the order of
-    /// their names: of all bytes, as long as they are `most` or fewer, and else of pieces of each
-    /// tensor, about `most` together, the first and the last of each among them. It does not depend on how
-    /// tensors are spread over files.
+    /// their names: of all bytes, if they are no more than `most`, and else of `most` at most: half of it
+    /// goes to both ends of each tensor, as far as that reaches, half to pieces at equal distances. It does
+    /// not depend on how tensors are spread over files.
     pub fn digest(&self, most: usize) -> u128 {
         let tensors: Vec<&[u8]> = self.entries.values().map(|entry| self.bytes(entry)).collect();
-        let stride = self.total_bytes().div_ceil(most.max(1)).max(1);
-        let pieces: Vec<&[u8]> = tensors.iter().flat_map(|bytes| pieces(bytes, stride)).collect();
-        let sums = sums(&pieces);
         let mut hash = XxHash3_128::new();
         for (name, entry) in &self.entries {
             let head = format!("{name}\0{} {:?}\n", entry.dtype, entry.shape);
             hash.write(head.as_bytes());
         }
-        sums.iter().for_each(|sum| hash.write(&sum.to_be_bytes()));
+        hash.write(sums(&looked_at(&tensors, most)).as_flattened());
         hash.finish_128()
     }
 }
 
-/// Every `stride`th piece, and the last one.
-fn pieces(bytes: &[u8], stride: usize) -> impl Iterator<Item = &[u8]> {
-    let count = bytes.len().div_ceil(PIECE);
-    let of = move |i: usize| &bytes[i * PIECE..bytes.len().min((i + 1) * PIECE)];
-    let last = count.checked_sub(1).filter(|last| !last.is_multiple_of(stride));
-    (0..count).step_by(stride).chain(last).map(of)
-}
-
-/// The checksum of each piece, by all processors.
-fn sums(pieces: &[&[u8]]) -> Vec<u128> {
-    let threads = thread::available_parallelism().map_or(1, |n| n.get());
-    let each = pieces.len().div_ceil(threads).max(1);
-    let mut sums = vec![0; pieces.len()];
-    thread::scope(|scope| {
-        for (sums, pieces) in sums.chunks_mut(each).zip(pieces.chunks(each)) {
-            let work = move || {
-                sums.iter_mut().zip(pieces).for_each(|(sum, piece)| {
-                    *sum = XxHash3_128::oneshot(piece);
-                });
-            };
-            scope.spawn(work);
-        }
+/// All bytes in pieces, or some of them.
+fn looked_at<'a>(tensors: &[&'a [u8]], most: usize) -> Vec<&'a [u8]> {
+    let pieces = tensors.iter().flat_map(|bytes| bytes.chunks(PIECE));
+    if tensors.iter().map(|bytes| bytes.len()).sum::<usize>() <= most {
+        return pieces.collect();
+    }
+    let at_end = (most / 4 / tensors.len()).min(PIECE);
+    let ends = tensors.iter().flat_map(|bytes| {
+        let len = at_end.min(bytes.len());
+        [&bytes[..len], &bytes[bytes.len() - len..]]
     });
-    sums
+    let between = match most / 2 / PIECE {
+        0 => None,
+        count => Some(pieces.clone().count().div_ceil(count)),
+    };
+    let every = between.into_iter().flat_map(|n| pieces.clone().skip(n - 1).step_by(n));
+    ends.chain(every).collect()
 }
 
 #[cfg(test)]
@@ -91,13 +81,34 @@ mod tests {
         assert_ne!(digest(&path, &renamed, usize::MAX), first);
         let reshaped = [("a", &[2, N / 2][..], a.clone()), ("b", &[1][..], vec![1.0])];
         assert_ne!(digest(&path, &reshaped, usize::MAX), first);
-        // A piece of each, and the last ones.
-        let sampled = digest(&path, &with(&a, 1.0), 1);
+        // Of what is too much the ends of each.
+        let sampled = digest(&path, &with(&a, 1.0), PIECE);
         for at in [0, N - 1] {
             let mut other = a.clone();
             other[at] += 0.5;
-            assert_ne!(digest(&path, &with(&other, 1.0), 1), sampled, "{at}");
+            assert_ne!(digest(&path, &with(&other, 1.0), PIECE), sampled, "{at}");
         }
-        assert_ne!(digest(&path, &with(&a, 2.0), 1), sampled);
+        assert_ne!(digest(&path, &with(&a, 2.0), PIECE), sampled);
+        // Names and shapes count even if no byte does.
+        assert_ne!(digest(&path, &renamed, 0), digest(&path, &with(&a, 1.0), 0));
+    }
+
+    /// However many tensors there are, and whatever their sizes.
+    #[test]
+    fn no_more_is_looked_at() {
+        let bytes = vec![0; 40 * PIECE];
+        let whole = [&bytes[..]];
+        let many: Vec<&[u8]> = bytes.chunks(1000).collect();
+        let mixed = [&bytes[..10 * PIECE], &bytes[..0], &bytes[..7], &bytes[..PIECE + 1]];
+        for tensors in [&whole[..], &many, &mixed, &[]] {
+            let all: usize = tensors.iter().map(|tensor| tensor.len()).sum();
+            for most in [0, 1, 100, PIECE, 2 * PIECE + 1, 9 * PIECE, 39 * PIECE, usize::MAX] {
+                let looked: usize = looked_at(tensors, most).iter().map(|piece| piece.len()).sum();
+                assert!(looked <= most.min(all), "{looked} of {all}, expected {most}");
+                // And not much less.
+                let budget = most.min(all) / 4;
+                assert!(most < 2 * PIECE || looked >= budget, "{looked} of {all}, most {most}");
+            }
+        }
     }
 }

@@ -24,12 +24,10 @@ use conv::{CausalConv, Stream, frames};
 use decoder::Decoder;
 use encoder::Encoder;
 use std::collections::BTreeMap;
-use tensor::{Checkpoint, Device, Precision, Saved, Tensor};
+use tensor::{Checkpoint, Device, LOG_VARIANCE, Precision, Saved, Tensor};
 
 /// Frames that are encoded at once, after the first: what two levels that halve them need.
 const FRAMES_AT_ONCE: usize = 4;
-/// Bounds of the logarithm of a variance.
-const LOG_VARIANCE: [f32; 2] = [-30.0, 20.0];
 
 /// The model with its weights.
 #[derive(Debug)]
