@@ -5,12 +5,12 @@
 mod support;
 
 use engine::{
-    Draft, Engine, Event, FinishReason, Keep, Limits, Memory as _, Miss, Namespace, Refused,
-    Request, RequestId, Sampling, Snapshot, Stats,
+    Draft, Engine, Event, FinishReason, Keep, Limits, Load, Memory as _, Miss, Namespace, Refused,
+    Request, RequestId, Sampling, Snapshot, Stats, Tier,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use support::{Fake, Tokens};
 use tensor::Rng;
 
@@ -47,6 +47,44 @@ struct Told {
     done: bool,
 }
 
+/// A disk: texts, whose memories are made anew, late or not at all.
+struct Disk {
+    rng: Rng,
+    model: Arc<Fake>,
+    texts: Vec<(Namespace, Vec<u32>)>,
+    loads: Arc<AtomicU64>,
+}
+
+impl Tier<Tokens> for Disk {
+    fn put(&mut self, namespace: Namespace, snapshot: Snapshot<Tokens>) {
+        assert_eq!(*snapshot.tokens, *snapshot.memory.list());
+        self.texts.push((namespace, snapshot.tokens.to_vec()));
+        if self.texts.len() > 40 {
+            let i = self.rng.below(40);
+            self.texts.swap_remove(i);
+        }
+    }
+
+    fn find(&mut self, namespace: Namespace, tokens: &[u32]) -> usize {
+        let own = self.texts.iter().filter(|(owner, _)| *owner == namespace);
+        let along = own.filter(|(_, text)| tokens.starts_with(text));
+        along.map(|(_, text)| text.len()).max().unwrap_or(0)
+    }
+
+    fn load(&mut self, namespace: Namespace, tokens: &[u32]) -> Load<Tokens> {
+        let found = self.texts.iter().any(|(owner, text)| *owner == namespace && text == tokens);
+        match self.rng.below(10) {
+            0..4 => Load::Pending,
+            4 => Load::Failed,
+            _ if !found => Load::Failed,
+            _ => {
+                self.loads.fetch_add(1, Ordering::SeqCst);
+                Load::Ready(Snapshot { tokens: tokens.into(), memory: self.model.memory(tokens) })
+            }
+        }
+    }
+}
+
 struct Simulation {
     rng: Rng,
     model: Arc<Fake>,
@@ -62,6 +100,7 @@ struct Simulation {
     next: u64,
     faults: u64,
     hits: u64,
+    loads: Arc<AtomicU64>,
 }
 
 impl Simulation {
@@ -85,11 +124,18 @@ impl Simulation {
             max_waiting: [2, 10, 100][rng.below(3)],
             ladder_tokens: [0, 16, 64][rng.below(3)],
         };
-        let model = new();
+        let (model, loads) = (new(), Arc::<AtomicU64>::default());
+        let mut engine = Engine::new(Arc::clone(&model), limits);
+        if rng.chance(0.9) {
+            let (model, loads) = (Arc::clone(&model), Arc::clone(&loads));
+            let rng = Rng(rng.next_u64());
+            engine.set_tier(Box::new(Disk { rng, model, texts: Vec::new(), loads }));
+        }
         Self {
             rng,
             alone: new(),
-            engine: Engine::new(Arc::clone(&model), limits),
+            engine,
+            loads,
             model,
             limits,
             asked: BTreeMap::new(),
@@ -365,15 +411,17 @@ impl Simulation {
 fn whatever_comes_each_is_answered_as_alone() {
     let runs = if std::env::var_os("RUN_SLOW_TESTS").is_some() { 2000 } else { 60 };
     let first = std::env::var("FIRST_RUN").ok().map_or(0, |first| first.parse().unwrap());
-    let mut sums = [0; 6];
+    let mut sums = [0; 7];
     for seed in first..first + runs {
         let result = std::panic::catch_unwind(|| {
             let mut simulation = Simulation::new(seed);
             simulation.run(150);
-            let Simulation { engine, faults, hits, cancelled, asked, .. } = simulation;
+            let Simulation { engine, faults, hits, cancelled, asked, loads, .. } = simulation;
             let counts = engine.stats().counts;
             let evictions = counts.evictions;
-            [asked.len() as u64, hits, cancelled.len() as u64, faults, evictions, counts.accepted]
+            let (asked, cancelled) = (asked.len() as u64, cancelled.len() as u64);
+            let loads = loads.load(Ordering::SeqCst);
+            [asked, hits, cancelled, faults, evictions, counts.accepted, loads]
         });
         let counts = result.unwrap_or_else(|_| panic!("run {seed} failed"));
         sums.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);

@@ -302,6 +302,31 @@ fn what_was_let_go_of_comes_back_from_the_second_tier() {
     }
 }
 
+/// All that is in memory is worth more than what comes back: that is used before it gives way again.
+#[test]
+fn what_comes_back_is_used_even_if_it_is_worth_least() {
+    let (mut engine, _) = engine(8, Limits::server(40_000));
+    let tier = Slow::default();
+    let kept = Arc::clone(&tier.kept);
+    engine.set_tier(Box::new(tier));
+    let (_, _, main) = ask(&mut engine, Request::new(text(100, 1), 5));
+    for seed in 2..40 {
+        reused(&mut engine, &text(300, seed));
+    }
+    assert!(kept.lock().unwrap().contains_key(&main[..104]));
+    // What fills the room is gone on from again and again.
+    for seed in 100..120 {
+        let prompt = text(40, seed);
+        for more in 0..8 {
+            reused(&mut engine, &[&prompt[..], &[more; 3]].concat());
+        }
+    }
+    let before = engine.stats().counts.evictions;
+    let (cached, miss, _) = ask(&mut engine, Request::new([&main[..104], &[1, 2, 3]].concat(), 5));
+    assert_eq!((cached, miss), (104, Some(Miss::End { at: 104 })));
+    assert!(engine.stats().counts.evictions > before, "there was room all along");
+}
+
 /// One that waits to be loaded and is not wanted any more leaves nothing.
 #[test]
 fn loading_can_be_cancelled() {

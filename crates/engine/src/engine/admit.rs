@@ -6,7 +6,7 @@ use crate::job::{Job, Phase, Reading};
 use crate::ledger::Owner;
 use crate::limits::{fork_growth, most_read};
 use crate::model::{Memory, Model};
-use crate::request::{Keep, Request};
+use crate::request::Request;
 use crate::snapshots::{Found, Load, Miss, SnapshotId};
 
 use super::keep::WORTH;
@@ -65,14 +65,17 @@ impl<M: Model> Engine<M> {
         if !self.can_hold(least) {
             return Begun::No;
         }
-        match self.ask_tier(i, reused) {
-            Load::Pending => return Begun::Loading,
-            Load::Ready(snapshot) => {
-                let namespace = self.waiting[i].request.namespace;
-                self.insert(namespace, snapshot, Keep::Usual);
-                found = self.find(&self.waiting[i].request);
+        // What is loaded shares nothing with others, so it comes once there is room for all of it.
+        if self.can_hold(end.saturating_add(forks)) {
+            match self.ask_tier(i, reused) {
+                Load::Pending => return Begun::Loading,
+                Load::Ready(snapshot) => {
+                    // It may be worth least of all, and gives way after this step, not before it is used.
+                    self.place(self.waiting[i].request.namespace, snapshot);
+                    found = self.find(&self.waiting[i].request);
+                }
+                Load::Failed => {}
             }
-            Load::Failed => {}
         }
         // Whoever goes on where a snapshot ends goes on with a conversation.
         let heritage = match found.best() {
@@ -90,7 +93,11 @@ impl<M: Model> Engine<M> {
             let need = end.saturating_sub(self.model.bytes(0).total()).saturating_add(forks);
             self.hold(memory, need).ok()
         });
-        let Some(memory) = memory else { return Begun::No };
+        let Some(memory) = memory else {
+            // What was loaded for it gives way as well.
+            self.trim();
+            return Begun::No;
+        };
         let waiting = self.waiting.remove(i);
         self.begin(waiting, memory, found, heritage);
         Begun::Yes

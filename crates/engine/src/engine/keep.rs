@@ -51,6 +51,26 @@ impl<M: Model> Engine<M> {
         self.store(namespace, &tokens, memory, keep, 0)
     }
 
+    /// Keeps a snapshot at least until the next [`trim`](Self::trim), so that a request can go on from it;
+    /// none if nothing is kept here, or it has read nothing or not its tokens.
+    pub(super) fn place(
+        &mut self,
+        namespace: Namespace,
+        snapshot: Snapshot<M::Memory>,
+    ) -> Option<SnapshotId> {
+        let Snapshot { tokens, memory } = snapshot;
+        let whole = !tokens.is_empty() && memory.tokens() == tokens.len();
+        if !whole || self.limits.snapshot_bytes == 0 {
+            return None;
+        }
+        let known = self.store.get(namespace, &tokens);
+        Some(
+            known.unwrap_or_else(|| {
+                self.store.insert(namespace, &tokens, memory, 0, &mut self.ledger)
+            }),
+        )
+    }
+
     /// Pins a snapshot, lets it give way again, or lets go of it; whether it is as asked.
     pub fn keep(&mut self, id: SnapshotId, keep: Keep) -> bool {
         match keep {
@@ -110,7 +130,7 @@ impl<M: Model> Engine<M> {
     }
 
     /// Lets snapshots go until all keep within their limits.
-    fn trim(&mut self) {
+    pub(super) fn trim(&mut self) {
         while self.ledger.snapshots() > self.limits.snapshot_bytes {
             let Some(id) = self.store.weakest(&*self.model) else { break };
             self.evict(id);

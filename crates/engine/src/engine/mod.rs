@@ -134,9 +134,10 @@ impl<M: Model> Engine<M> {
             return Err(Refused::Full { waiting });
         }
         if let Some(from) = request.from.take() {
-            // It can be let go of like all others, so that waiting holds nothing.
-            if let Some(id) = self.insert(request.namespace, from, Keep::Usual) {
+            // It can be let go of like all others, so that waiting holds nothing; but it counts as used.
+            if let Some(id) = self.place(request.namespace, from) {
                 self.store.touch(id);
+                self.trim();
             }
         }
         let tag = self.clients.enter(request.client) + request.input_ids.len() as u64;

@@ -46,6 +46,13 @@ impl Fake {
         u64::try_from(self.live.load(Ordering::SeqCst)).expect("more was freed than there was")
     }
 
+    /// The memory of `tokens`, from nowhere.
+    pub(crate) fn memory(&self, tokens: &[u32]) -> Tokens {
+        let mut memory = self.start();
+        tokens.iter().for_each(|&id| memory.push(id));
+        memory
+    }
+
     /// Logits after `tokens`, padding left out.
     pub(crate) fn logits(&self, tokens: &[u32]) -> Vec<f32> {
         let mut rng = Rng(tokens.iter().fold(7, |hash, &id| mix(hash, id)));
