@@ -16,6 +16,7 @@ mod prompt;
 mod quantized;
 mod served;
 mod sessions;
+mod spill;
 mod table;
 mod talk;
 

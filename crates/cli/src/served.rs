@@ -4,6 +4,7 @@ use crate::failure::Misuse;
 use crate::fit::{self, DoesNotFit, Need};
 use crate::model::{Kv, Place, Weights, read_to_string};
 use crate::sessions::now;
+use crate::spill::Spill;
 use crate::talk::Facts;
 use engine::{Draft, Engine, Event, Flow, Limits, Lm, Model as _, Request, Worker};
 use models::Config;
@@ -82,6 +83,8 @@ pub(crate) struct Plan {
     context: usize,
     limits: Limits,
     draft: Draft,
+    /// Where snapshots go that give way.
+    pub(crate) spill: Option<Spill>,
 }
 
 impl Plan {
@@ -134,6 +137,7 @@ impl Plan {
             kv,
             context,
             limits,
+            spill: None,
         })
     }
 
@@ -162,7 +166,11 @@ impl Plan {
             .with_vocab_size(self.tokenizer.vocab_size())
             .with_context(self.context);
         let vocab_size = model.vocab_size();
-        let (handle, _) = Worker::spawn(Engine::new(Arc::new(model), self.limits));
+        let mut engine = Engine::new(Arc::new(model), self.limits);
+        if let Some(spill) = self.spill {
+            engine.set_tier(Box::new(spill));
+        }
+        let (handle, _) = Worker::spawn(engine);
         let (sender, warm) = std::sync::mpsc::channel();
         handle.submit(Request::new([0], 1), move |event| {
             if let Event::Done { .. } = event {
@@ -231,9 +239,9 @@ fn defaults(place: &Place, form: &Form) -> anyhow::Result<Defaults> {
     })
 }
 
-/// Most bytes of weights that are looked at to tell them from others: a tenth of a second's work. Of
-/// larger models pieces of every tensor are.
-const DIGESTED: usize = 1 << 30;
+/// Most bytes of weights that are looked at to tell them from others, right after all of them were read: a
+/// few milliseconds. Of larger models pieces of every tensor are.
+const DIGESTED: usize = 64 << 20;
 
 /// Program, model and how it is kept in a word: what was read by one fits no other.
 fn fingerprint(

@@ -47,8 +47,7 @@ fn an_address_that_is_taken_is_named() {
 
 /// The process, and where it listens.
 fn start(arguments: &[&str]) -> (Child, String) {
-    let mut child =
-        fulgurite(&[&["--port", "0", "--memory", "0.1"], arguments].concat()).spawn().unwrap();
+    let mut child = fulgurite(&[&["--port", "0"], arguments].concat()).spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
     let first = lines.next().unwrap().unwrap();
     let address = first.split("http://").nth(1).unwrap_or_else(|| panic!("{first}")).to_owned();
@@ -82,7 +81,7 @@ fn ready(address: &str) {
 /// `run --file`.
 #[test]
 fn the_embedded_model_answers_until_it_is_told_to_end() {
-    let (mut child, address) = start(&["--api-key", "k", "--name", "small"]);
+    let (mut child, address) = start(&["--memory", "0.1", "--api-key", "k", "--name", "small"]);
     ready(&address);
     let text = "[[package]]\\nname = \\\"tokio\\\"\\nversion = \\\"1.45.0\\\"\\n";
     let body = format!(
@@ -103,4 +102,76 @@ fn the_embedded_model_answers_until_it_is_told_to_end() {
     let killed = Command::new("kill").arg(child.id().to_string()).status().unwrap();
     assert!(killed.success());
     assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+/// The answer to a question about a text, and how many tokens of the prompt were known.
+fn ask(address: &str, text: &str, question: &str) -> (String, u64) {
+    let content = format!("{text}\n{question}");
+    let body = serde_json::json!({
+        "messages": [{"role": "user", "content": content}],
+        "max_tokens": 16,
+    });
+    let body = body.to_string();
+    let got = send(
+        address,
+        &format!(
+            "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
+             content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        ),
+    );
+    let (head, body) = got.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.1 200"), "{got}");
+    let value: serde_json::Value = serde_json::from_str(body).unwrap();
+    let answer = value["choices"][0]["message"]["content"].as_str().unwrap().to_owned();
+    (answer, value["usage"]["prompt_tokens_details"]["cached_tokens"].as_u64().unwrap())
+}
+
+/// What memory has no room for comes back from the folder of `--spill`, which is empty at the end.
+#[test]
+fn what_was_spilled_is_known_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let spill = folder.path().join("spill");
+    let (mut child, address) = start(&["--memory", "0.02", "--spill", spill.to_str().unwrap()]);
+    ready(&address);
+    let files = || {
+        let names = std::fs::read_dir(&spill).unwrap().map(|entry| entry.unwrap().file_name());
+        names.filter(|name| name.to_string_lossy().starts_with("snapshot-")).count()
+    };
+    // About 12 000 tokens each, of which memory has room for two.
+    let text = |i: usize| -> String {
+        let package = |j: usize| {
+            format!("[[package]]\nname = \"crate-{i}-{j}\"\nversion = \"{i}.{j}.{}\"\n\n", i + j)
+        };
+        (0..230).map(package).collect()
+    };
+    let question = "which version of crate-0-17?";
+    let (first, _) = ask(&address, &text(0), question);
+    let (_, known) = ask(&address, &text(0), "which version of crate-0-200?");
+    for i in 1..6 {
+        assert!(ask(&address, &text(i), question).1 < 1000, "texts are different");
+        let end = Instant::now() + Duration::from_secs(60);
+        while i > 2 && files() < i - 2 {
+            assert!(Instant::now() < end, "only {} files after text {i}", files());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+    let metrics = get(&address, "/metrics");
+    assert!(metrics.contains("evict"), "{metrics}");
+    let (again, known_again) = ask(&address, &text(0), question);
+    assert_eq!(again, first);
+    assert!(known > 9000 && known_again >= known, "{known}, then {known_again} tokens");
+    let killed = Command::new("kill").arg(child.id().to_string()).status().unwrap();
+    assert!(killed.success());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert_eq!(files(), 0);
+}
+
+#[test]
+fn a_folder_that_cannot_be_spilled_to_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    fails(&["--memory", "0.1", "--spill", file.to_str().unwrap()], 1, &["cannot spill", "file"]);
+    fails(&["--spill-size", "0"], 2, &["--spill-size", "above 0"]);
 }

@@ -4,8 +4,9 @@ use crate::clip_store::ClipStore;
 use crate::clips::ClipMaker;
 use crate::commands::video::model::Model;
 use crate::failure::{Failed, Misuse};
-use crate::served::{Options, Plan};
+use crate::served::{Options, Plan, gibibytes};
 use crate::sessions::{FileSessions, home};
+use crate::spill::Spill;
 use anyhow::Context as _;
 use indicatif::HumanBytes;
 use server::video::Queue;
@@ -55,6 +56,13 @@ pub(crate) struct Arguments {
     /// Seconds that answers may go on once the server is to stop
     #[arg(long, env = "FULGURITE_GRACE", default_value_t = 30)]
     grace: u64,
+    /// A folder for what conversations have read and memory has no room for; it comes back from there
+    /// sooner than it is read again
+    #[arg(long, env = "FULGURITE_SPILL")]
+    spill: Option<PathBuf>,
+    /// Most that is kept there, in GiB
+    #[arg(long, env = "FULGURITE_SPILL_SIZE", value_parser = gibibytes, default_value = "16")]
+    spill_size: u64,
     /// Say each request on stderr
     #[arg(long, short)]
     verbose: bool,
@@ -72,7 +80,7 @@ pub(crate) fn run(arguments: &Arguments, device: &Device) -> anyhow::Result<()> 
         );
         return Err(Misuse(message).into());
     }
-    let plan = Plan::new(&arguments.options, device)?;
+    let mut plan = Plan::new(&arguments.options, device)?;
     let filter = match arguments.verbose {
         true => tracing_subscriber::filter::LevelFilter::INFO,
         false => tracing_subscriber::filter::LevelFilter::WARN,
@@ -90,6 +98,11 @@ pub(crate) fn run(arguments: &Arguments, device: &Device) -> anyhow::Result<()> 
         default_max_tokens: arguments.max_tokens.get(),
         ..Settings::default()
     };
+    let mut ended = None;
+    if let Some(folder) = &arguments.spill {
+        let (spill, end) = Spill::new(folder, arguments.spill_size, plan.config.clone())?;
+        (plan.spill, ended) = (Some(spill), Some(end));
+    }
     let sessions = FileSessions::new(Some(plan.config.clone()));
     let app = App::new(settings, Arc::new(sessions));
     let address = SocketAddr::new(arguments.host, arguments.port);
@@ -115,7 +128,13 @@ pub(crate) fn run(arguments: &Arguments, device: &Device) -> anyhow::Result<()> 
         app.add_video(clips);
         Ok(())
     };
-    Ok(server::run::<Failed>(address, &app, listening, load)?)
+    let ran = server::run::<Failed>(address, &app, listening, load);
+    // With it go the engine and its files.
+    drop(app);
+    if let Some(ended) = ended {
+        ended.wait();
+    }
+    Ok(ran?)
 }
 
 /// The line of clips that the model of `folder`, or else the embedded one, makes.
