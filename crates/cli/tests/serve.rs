@@ -160,7 +160,8 @@ fn what_was_spilled_is_known_again() {
     assert!(metrics.contains("evict"), "{metrics}");
     let (again, known_again) = ask(&address, &text(0), question);
     assert_eq!(again, first);
-    assert!(known > 9000 && known_again >= known, "{known}, then {known_again} tokens");
+    // All but the question, of which memory also knew the words that the other one began with.
+    assert!(known > 12_000 && known_again + 64 > known, "{known}, then {known_again} tokens");
     let killed = Command::new("kill").arg(child.id().to_string()).status().unwrap();
     assert!(killed.success());
     assert_eq!(child.wait().unwrap().code(), Some(0));
@@ -173,5 +174,4 @@ fn a_folder_that_cannot_be_spilled_to_is_named() {
     let file = folder.path().join("file");
     std::fs::write(&file, "").unwrap();
     fails(&["--memory", "0.1", "--spill", file.to_str().unwrap()], 1, &["cannot spill", "file"]);
-    fails(&["--spill-size", "0"], 2, &["--spill-size", "above 0"]);
 }

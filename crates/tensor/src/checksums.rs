@@ -32,7 +32,6 @@ pub(crate) fn sums(pieces: &[&[u8]]) -> Vec<[u8; SUM_BYTES]> {
         }
         work();
     });
-    drop(left);
     sums
 }
 
