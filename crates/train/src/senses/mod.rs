@@ -19,14 +19,30 @@ pub struct Question {
     pub answer: String,
 }
 
-/// Lines of a transcript.
+/// Lines of a transcript, `label: value`.
+///
+/// A line's fields are as wide as what they can hold, filled up with spaces: every row of a tower has one
+/// thing to say, whatever stands before it. With words of any width a tower of the same size learned
+/// little more than which words there are.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Lines(String);
 
 impl Lines {
-    /// Adds `label: value`.
-    pub(crate) fn push(&mut self, label: impl std::fmt::Display, value: impl std::fmt::Display) {
-        self.0.push_str(&format!("{label}: {value}\n"));
+    /// Adds a line whose label and value are at most so wide.
+    pub(crate) fn push(
+        &mut self,
+        (label, label_width): (&str, usize),
+        (value, value_width): (impl std::fmt::Display, usize),
+    ) {
+        let (label, value) = (format!("{label}:"), value.to_string());
+        let width = label_width + 1;
+        self.0.push_str(&format!("{label:<width$} {value:<value_width$}\n"));
+    }
+
+    /// Adds an empty line as wide as one of such fields.
+    pub(crate) fn push_blank(&mut self, label_width: usize, value_width: usize) {
+        self.0.push_str(&" ".repeat(label_width + 2 + value_width));
+        self.0.push('\n');
     }
 
     /// The text.

@@ -1,7 +1,7 @@
 //! Bar charts: bars of different colours on a base line, with a line for every unit.
 
 use super::canvas::Canvas;
-use super::colours::{Background, COLOURS, Colour};
+use super::colours::{Background, COLOURS, Colour, WIDEST};
 use super::glyphs::Style;
 use super::{Frame, ask, range};
 use crate::clips::Split;
@@ -133,12 +133,12 @@ fn ends(bars: &[(Colour, usize)]) -> [Colour; 2] {
 fn transcript(bars: &[(Colour, usize)]) -> String {
     let mut lines = Lines::default();
     let [highest, lowest] = ends(bars).map(|colour| colour.name);
-    lines.push("bars", bars.len());
-    lines.push("highest bar", highest);
-    lines.push("tallest bar", highest);
-    lines.push("lowest bar", lowest);
+    lines.push(("bars", 4), (bars.len(), 1));
+    for (label, colour) in [("highest", highest), ("tallest", highest), ("lowest", lowest)] {
+        lines.push((&format!("{label} bar"), label.len() + 4), (colour, WIDEST));
+    }
     for (colour, height) in bars {
-        lines.push(format_args!("{} bar", colour.name), height);
+        lines.push((&format!("{:<WIDEST$} bar", colour.name), WIDEST + 4), (height, 1));
     }
     lines.into_text()
 }

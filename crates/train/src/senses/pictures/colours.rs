@@ -34,6 +34,9 @@ pub(super) const COLOURS: [Colour; 8] = [
     colour("cyan", [172.0, 193.0], [0.6, 1.0], [0.75, 1.0]),
 ];
 
+/// Bytes of the longest name.
+pub(super) const WIDEST: usize = 6;
+
 /// Writing is often black.
 pub(super) const BLACK: Colour = colour("black", [0.0, 360.0], [0.0, 0.1], [0.0, 0.12]);
 

@@ -1,9 +1,9 @@
 //! Shapes on a background: how many, of which colours, where.
 
 use super::canvas::Canvas;
-use super::colours::{Background, COLOURS, Colour};
+use super::colours::{Background, COLOURS, Colour, WIDEST};
 use super::outline::Outline;
-use super::{Frame, MAX_TRANSCRIPT, ask, range};
+use super::{Frame, ask, range};
 use crate::clips::{HELD_OUT_COLOURS, Shape, Split};
 use crate::senses::{Lines, Question};
 use tensor::Rng;
@@ -53,9 +53,7 @@ pub(super) fn draw(
         let outline = Outline::draw(thing.shape, rng);
         outline.fill(canvas, [thing.x, thing.y, thing.radius], shade.unwrap_or_default(), contour);
     }
-    let transcript = transcript(&things);
-    let questions = questions(&things, &transcript, rng);
-    (transcript, questions)
+    (transcript(&things), questions(&things, rng))
 }
 
 /// Shape and colour of each thing.
@@ -111,11 +109,14 @@ fn place(kinds: &[(Shape, Colour)], frame: Frame, rng: &mut Rng) -> Option<Vec<T
         things.push(thing);
     }
     // Of two it is asked where they stand: clearly so, or clearly not.
-    let is_clear = |of: fn(&Thing) -> f32| {
-        let apart = (of(&things[0]) - of(&things[1])).abs() / (things[0].radius + things[1].radius);
-        !(0.35..1.0).contains(&apart)
+    let are_clear = match things[..] {
+        [a, b] => {
+            let apart = [(a.x - b.x).abs(), (a.y - b.y).abs()];
+            let [near, far] = [apart[0].min(apart[1]), apart[0].max(apart[1])];
+            far > 1.1 * (a.radius + b.radius) && near < 0.8 * far
+        }
+        _ => true,
     };
-    let are_clear = things.len() != 2 || is_clear(|t| t.x) && is_clear(|t| t.y);
     are_clear.then_some(things)
 }
 
@@ -206,48 +207,52 @@ const PLACES: [(&str, [&str; 4]); 4] = [
 ];
 
 /// Of two things of different shape: number of a place, the shape that it is counted from, the one that
-/// is there.
+/// is there; along the axis in which they are further apart.
 fn relations(things: &[Thing]) -> Vec<(usize, Shape, Shape)> {
     let &[a, b] = things else { return Vec::new() };
-    if a.shape == b.shape {
+    let apart = [(a.x - b.x).abs(), (a.y - b.y).abs()];
+    let (axis, of): (usize, fn(&Thing) -> f32) =
+        if apart[0] > apart[1] { (0, |thing| thing.x) } else { (1, |thing| thing.y) };
+    let (first, second) = if of(&a) < of(&b) { (a, b) } else { (b, a) };
+    if a.shape == b.shape || !first.is_before(&second, of) {
         return Vec::new();
     }
-    let axes: [fn(&Thing) -> f32; 2] = [|thing| thing.x, |thing| thing.y];
-    let mut found = Vec::new();
-    for (i, axis) in axes.into_iter().enumerate() {
-        for (first, second) in [(a, b), (b, a)] {
-            if first.is_before(&second, axis) {
-                found.push((2 * i, second.shape, first.shape));
-                found.push((2 * i + 1, first.shape, second.shape));
-            }
-        }
-    }
-    found
+    vec![(2 * axis, second.shape, first.shape), (2 * axis + 1, first.shape, second.shape)]
 }
 
 fn transcript(things: &[Thing]) -> String {
     let mut lines = Lines::default();
-    lines.push("shapes", things.len());
-    lines.push("objects", things.len());
+    for all in ALL {
+        lines.push((all, all.len()), (things.len(), 1));
+    }
+    let colours = colours_of(things);
     for (shape, count, colour) in shapes_of(things) {
-        lines.push(plural(shape), count);
-        if let Some(colour) = colour {
-            lines.push(shape, colour.name);
+        lines.push((&plural(shape), PLURAL), (count, 1));
+        lines.push((shape.name(), SHAPE), (colour.map_or(MIXED, |colour| colour.name), WIDEST));
+        let alone = colours.iter().find(|(of, _)| colour == Some(*of));
+        match alone {
+            Some((colour, shape)) => {
+                let label = format!("{:<WIDEST$} shape", colour.name);
+                lines.push((&label, label.len()), (shape, SHAPE));
+            }
+            None => lines.push_blank(WIDEST + 6, SHAPE),
         }
     }
-    for (colour, shape) in colours_of(things) {
-        lines.push(format_args!("{} shape", colour.name), shape);
-    }
-    let mut text = lines.into_text();
     for (place, of, there) in relations(things) {
-        let line = format!("{} {of}: {there}\n", PLACES[place].0);
-        // Of two with long names that stand askew, what does not fit.
-        if text.len() + line.len() <= MAX_TRANSCRIPT {
-            text.push_str(&line);
-        }
+        let place = PLACES[place].0;
+        let label = format!("{place} {of}");
+        lines.push((&label, place.len() + 1 + SHAPE), (there, SHAPE));
     }
-    text
+    lines.into_text()
 }
+
+/// What all of a picture's shapes are called.
+const ALL: [&str; 2] = ["shapes", "objects"];
+/// The colour of shapes that have several.
+const MIXED: &str = "mixed";
+/// Bytes of the longest name of a shape, and of several.
+const SHAPE: usize = 8;
+const PLURAL: usize = 9;
 
 const HOW_MANY: [&str; 5] = [
     "how many {}?",
@@ -273,32 +278,30 @@ const WHAT_SHAPE: [&str; 6] = [
     "what shape is the {} object?",
 ];
 
-fn questions(things: &[Thing], transcript: &str, rng: &mut Rng) -> Vec<Question> {
+fn questions(things: &[Thing], rng: &mut Rng) -> Vec<Question> {
     let mut questions = Vec::new();
     let mut push = |kind, text: String, answer: &str| {
         questions.push(Question { kind, text, answer: answer.to_owned() });
     };
-    let all = *rng.pick(&["shapes", "objects"]);
+    let all = *rng.pick(&ALL);
     push("count", ask(rng, &HOW_MANY, all), &things.len().to_string());
     let shapes = shapes_of(things);
     for &(shape, count, colour) in &shapes {
         push("count", ask(rng, &HOW_MANY, &plural(shape)), &count.to_string());
-        if let Some(colour) = colour {
-            let several = count > 1 && rng.chance(0.6);
-            let text = match several {
-                true => ask(rng, &WHAT_COLOURS, &plural(shape)),
-                false => ask(rng, &WHAT_COLOUR, shape.name()),
-            };
-            push("colour", text, colour.name);
-        }
+        let several = count > 1 && (colour.is_none() || rng.chance(0.6));
+        let text = match several {
+            true => ask(rng, &WHAT_COLOURS, &plural(shape)),
+            false => ask(rng, &WHAT_COLOUR, shape.name()),
+        };
+        push("colour", text, colour.map_or(MIXED, |colour| colour.name));
     }
-    for (colour, shape) in colours_of(things) {
+    let is_told = |(colour, shape): &(Colour, Shape)| {
+        shapes.iter().any(|(of, _, one)| of == shape && *one == Some(*colour))
+    };
+    for (colour, shape) in colours_of(things).into_iter().filter(is_told) {
         push("shape", ask(rng, &WHAT_SHAPE, colour.name), shape.name());
     }
-    let is_told = |(place, of, _): &(usize, Shape, Shape)| {
-        transcript.contains(&format!("{} {of}: ", PLACES[*place].0))
-    };
-    for (place, of, there) in relations(things).into_iter().filter(is_told) {
+    for (place, of, there) in relations(things) {
         push("relation", ask(rng, &PLACES[place].1, of.name()), there.name());
     }
     // What is not there.

@@ -1,7 +1,7 @@
 //! A word or a number on a background.
 
 use super::canvas::Canvas;
-use super::colours::{BLACK, Background, COLOURS};
+use super::colours::{self, BLACK, Background, COLOURS};
 use super::glyphs::{DIGITS, LETTERS, Style};
 use super::{Frame, ask, range};
 use crate::clips::Split;
@@ -51,9 +51,9 @@ pub(super) fn draw(
         height * word.distance((u + width / 2.0) / height, (v + height / 2.0) / height)
     });
     let mut lines = Lines::default();
-    lines.push("written", &string);
-    lines.push("word", &string);
-    lines.push("word colour", colour.name);
+    lines.push(("written", 7), (&string, LONGEST));
+    lines.push(("word", 4), (&string, LONGEST));
+    lines.push(("word colour", 11), (colour.name, colours::WIDEST));
     let questions = [
         ("writing", &WHAT_IS_WRITTEN[..], &*string),
         ("writing", &WHICH_WORD[..], &*string),

@@ -1,6 +1,7 @@
 //! What is heard, as far as it has a name.
 
 use crate::clips::Split;
+use crate::senses::Lines;
 use std::ops::RangeInclusive;
 use tensor::Rng;
 
@@ -172,8 +173,11 @@ impl Content {
 
     /// Its four lines.
     pub fn transcript(&self) -> String {
-        let (beeps, pitch) = (self.beeps(), self.pitch());
-        let (noise, timbre) = (self.noise(), self.timbre());
-        format!("beeps: {beeps}\npitch: {pitch}\nnoise: {noise}\ntimbre: {timbre}\n")
+        let mut lines = Lines::default();
+        lines.push(("beeps", 5), (self.beeps(), 1));
+        lines.push(("pitch", 5), (self.pitch(), 6));
+        lines.push(("noise", 5), (self.noise(), 4));
+        lines.push(("timbre", 6), (self.timbre(), 6));
+        lines.into_text()
     }
 }
