@@ -5,12 +5,14 @@
 //! [`Store`] keeps orders and results.
 
 mod job;
+mod line;
 mod queue;
 mod store;
 
-pub use job::{Facts, Job, Order, Part, Pictures, State};
-pub use queue::{Limits, Queue, View};
-pub use store::{MemoryStore, Store};
+pub use job::{Consistency, Facts, Job, Order, Part, Pictures, Sampler, State};
+pub use line::{Limits, View};
+pub use queue::Queue;
+pub use store::{Content, MemoryStore, Store};
 
 use std::ops::ControlFlow;
 
@@ -29,8 +31,9 @@ pub trait Maker: std::fmt::Debug + Send + Sync {
     /// If the model cannot fulfil it: names the field.
     fn check(&self, order: Order, pictures: &Pictures) -> Result<Order, Refused>;
 
-    /// Makes the clip of an order that was checked, and tells `watch` after each step, which may end it.
-    /// Takes minutes; is called on one thread at a time.
+    /// Makes the clip of an order that was checked, and tells `watch` after each step, which may end it;
+    /// gives each file to `keep` as it is made, [`Part::Video`] among them. Takes minutes; is called on one
+    /// thread at a time.
     ///
     /// # Errors
     ///
@@ -40,19 +43,31 @@ pub trait Maker: std::fmt::Debug + Send + Sync {
         order: &Order,
         pictures: &Pictures,
         watch: &mut Watch<'_>,
-    ) -> Result<Made, Failed>;
+        keep: &mut Keep<'_>,
+    ) -> Result<Facts, Failed>;
 }
 
 /// What is told after each step, and says whether to go on.
 pub type Watch<'a> = dyn FnMut(Progress) -> ControlFlow<()> + 'a;
 
+/// What keeps the files of a clip.
+pub type Keep<'a> = dyn FnMut(Part, &[u8]) -> Result<(), Failed> + 'a;
+
 /// An order that a model cannot fulfil.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refused {
-    /// The field of the request.
-    pub field: String,
-    /// One sentence, with what was found and what is expected.
-    pub message: String,
+pub enum Refused {
+    /// What a field of the request says.
+    Field {
+        /// Its name.
+        field: String,
+        /// One sentence, with what was found and what is expected.
+        message: String,
+    },
+    /// It needs more memory than there is, whoever else waits.
+    Memory {
+        /// One sentence, with the arithmetic and what would help.
+        message: String,
+    },
 }
 
 /// Why there is no clip.
@@ -73,13 +88,4 @@ pub struct Progress {
     pub steps: usize,
     /// What it looks like now, as a picture that browsers show: GIF or PNG.
     pub preview: Option<Vec<u8>>,
-}
-
-/// A clip that was made.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Made {
-    /// What is told of it.
-    pub facts: Facts,
-    /// Its files; [`Part::Video`] is among them.
-    pub files: Vec<(Part, Vec<u8>)>,
 }

@@ -7,7 +7,7 @@ use crate::error::{Error, Kind};
 use crate::json::Json;
 use crate::routes::json;
 use crate::routes::videos::{check_seconds, checked_prompt, drawn_seed, picture_bytes};
-use crate::video::{Order, Part, Pictures, State as Stand};
+use crate::video::{Order, Pictures, State as Stand, View};
 use crate::wire::minimax::{
     BaseResp, File, FileQuery, FileResponse, GenerationRequest, GenerationResponse, Images,
     QueryResponse, SubjectReference, TaskQuery,
@@ -84,12 +84,12 @@ pub(crate) async fn query(
     query: Result<Query<TaskQuery>, QueryRejection>,
 ) -> Result<Response, Error> {
     let Query(TaskQuery { task_id }) = query.map_err(|_| missing("task_id"))?;
-    let job = app.video(None)?.show(client, &task_id)?.job;
+    let View { job, is_running, .. } = app.video(None)?.show(client, &task_id)?;
     let (mut file_id, mut size) = (String::new(), (0, 0));
     let mut base_resp = BaseResp::success();
     let status = match job.state {
+        Stand::Queued if is_running => "Processing",
         Stand::Queued => "Queueing",
-        Stand::Running => "Processing",
         Stand::Completed { facts } => {
             file_id = job.id;
             size = (facts.width, facts.height);
@@ -111,24 +111,28 @@ pub(crate) async fn retrieve(
     query: Result<Query<FileQuery>, QueryRejection>,
 ) -> Result<Response, Error> {
     let Query(FileQuery { file_id }) = query.map_err(|_| missing("file_id"))?;
-    blocking(move || {
-        let queue = app.video(None)?;
-        let job = queue.show(client, &file_id)?.job;
-        let bytes = queue.part(client, &file_id, Part::Video)?.len();
-        let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
-        let download_url =
-            format!("http://{}/v1/videos/{file_id}/content", host.unwrap_or("localhost"));
-        let file = File {
-            created_at: job.ended.unwrap_or(job.created),
-            file_id,
-            bytes,
-            filename: "output.mp4",
-            purpose: "video_generation",
-            download_url,
-        };
-        Ok(json(&FileResponse { file, base_resp: BaseResp::success() }))
-    })
-    .await
+    let job = app.video(None)?.show(client, &file_id)?.job;
+    let bytes = match job.state {
+        Stand::Completed { facts } => facts.bytes,
+        Stand::Failed { message } => {
+            return Err(Error::new(Kind::NotFound, format!("there is no clip: {message}")));
+        }
+        Stand::Queued => {
+            return Err(Error::new(Kind::NotFound, "the clip is not completed yet"));
+        }
+    };
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let download_url =
+        format!("http://{}/v1/videos/{file_id}/content", host.unwrap_or("localhost"));
+    let file = File {
+        created_at: job.ended.unwrap_or(job.created),
+        file_id,
+        bytes,
+        filename: "output.mp4",
+        purpose: "video_generation",
+        download_url,
+    };
+    Ok(json(&FileResponse { file, base_resp: BaseResp::success() }))
 }
 
 fn missing(field: &str) -> Error {

@@ -2,6 +2,7 @@
 
 mod chat;
 mod completions;
+mod content;
 mod info;
 mod messages;
 mod minimax;

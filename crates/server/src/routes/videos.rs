@@ -6,12 +6,13 @@ use crate::conversation::bytes_of;
 use crate::dialogue::blocking;
 use crate::error::{Error, Kind};
 use crate::json::JsonOrForm;
+use crate::routes::content::body;
 use crate::routes::{json, typed};
-use crate::video::{Order, Part, Pictures, State as Stand, View};
+use crate::video::{Consistency, Order, Part, Pictures, State as Stand, View};
 use crate::wire::sessions::Deleted;
 use crate::wire::videos::{
-    Consistency, ContentQuery, Direction, ListQuery, Picture, Sampler, Settings, Status, Variant,
-    Video, VideoError, VideoList, VideoRequest,
+    ContentQuery, Direction, ListQuery, Picture, Settings, Status, Variant, Video, VideoError,
+    VideoList, VideoRequest,
 };
 use axum::Extension;
 use axum::extract::{Path, Query, State};
@@ -47,23 +48,14 @@ pub(crate) async fn list(
     let ListQuery { after, limit, order } = parsed(query)?;
     let limit = limit.unwrap_or(DEFAULT_LIMIT);
     within("limit", Some(limit as f64), 1.0..=100.0, "1 to 100")?;
-    let mut views = app.video(None)?.list(client);
-    if order.unwrap_or_default() == Direction::Desc {
-        views.reverse();
-    }
-    let start = match &after {
-        None => 0,
-        Some(after) => {
-            let at = views.iter().position(|view| view.job.id == *after);
-            at.ok_or_else(|| Error::invalid("after", "`after` is the name of no clip"))? + 1
-        }
-    };
-    let data: Vec<Video> = views[start..].iter().take(limit).map(video).collect();
+    let latest_first = order.unwrap_or_default() == Direction::Desc;
+    let page = app.video(None)?.list(client, after.as_deref(), limit, latest_first)?;
+    let data: Vec<Video> = page.views.iter().map(video).collect();
     Ok(json(&VideoList {
         object: "list",
         first_id: data.first().map(|video| video.id.clone()),
         last_id: data.last().map(|video| video.id.clone()),
-        has_more: start + data.len() < views.len(),
+        has_more: page.has_more,
         data,
     }))
 }
@@ -96,8 +88,8 @@ pub(crate) async fn content(
             return Ok(typed(kind, bytes));
         }
     };
-    let bytes = blocking(move || queue.part(client, &id, part)).await?;
-    let mut response = typed(part.kind(), bytes);
+    let content = blocking(move || queue.part(client, &id, part)).await?;
+    let mut response = typed(part.kind(), body(content));
     // What was made does not change; but others may use this browser.
     let cache = HeaderValue::from_static("private, max-age=31536000, immutable");
     response.headers_mut().insert(header::CACHE_CONTROL, cache);
@@ -138,7 +130,7 @@ fn order(request: VideoRequest, id: &str) -> Result<(Order, Pictures), Error> {
     }
     let count = |count: Option<u64>| count.map(|count| count as f64);
     check_seconds("seconds", request.seconds)?;
-    within("num_frames", count(request.num_frames), 1.0..=16_384.0, "1 to 16384")?;
+    within("num_frames", count(request.num_frames), 1.0..=10_000.0, "1 to 10000")?;
     within("num_inference_steps", count(request.num_inference_steps), 1.0..=1000.0, "1 to 1000")?;
     within("guidance_scale", request.guidance_scale, 0.0..=100.0, "0 to 100")?;
     within("image_guidance_scale", request.image_guidance_scale, 0.0..=100.0, "0 to 100")?;
@@ -180,24 +172,9 @@ fn order(request: VideoRequest, id: &str) -> Result<(Order, Pictures), Error> {
         image_guidance: request.image_guidance_scale,
         eta: request.eta,
         shift: request.shift,
-        sampler: request.sampler.map(|sampler| {
-            let name = match sampler {
-                Sampler::Euler => "euler",
-                Sampler::Dpm => "dpm",
-                Sampler::DpmSde => "dpm_sde",
-            };
-            name.to_owned()
-        }),
+        sampler: request.sampler,
         candidates: number(request.candidates),
-        consistency: request.consistency.map(|consistency| {
-            let name = match consistency {
-                Consistency::Off => "off",
-                Consistency::Report => "report",
-                Consistency::Select => "select",
-                Consistency::Repair => "repair",
-            };
-            name.to_owned()
-        }),
+        consistency: request.consistency,
     };
     Ok((order, pictures))
 }
@@ -272,7 +249,7 @@ fn size(text: &str) -> Result<(usize, usize), Error> {
 
 /// What a client is told of a job.
 fn video(view: &View) -> Video {
-    let View { job, progress, seconds_left, has_preview } = view;
+    let View { job, is_running, progress, seconds_left, has_preview } = view;
     let order = &job.order;
     let (mut size, mut seconds) =
         (order.size.unwrap_or_default(), order.seconds.unwrap_or_default());
@@ -280,15 +257,15 @@ fn video(view: &View) -> Video {
     let (mut flagged, mut repaired, mut variants) = (Vec::new(), Vec::new(), Vec::new());
     let mut error = None;
     let status = match &job.state {
+        Stand::Queued if *is_running => Status::InProgress,
         Stand::Queued => Status::Queued,
-        Stand::Running => Status::InProgress,
         Stand::Completed { facts } => {
             size = (facts.width, facts.height);
             seconds = facts.frames as f64 / facts.rate;
             frames = Some(facts.frames);
             (flagged, repaired) = (facts.flagged.clone(), facts.repaired.clone());
             variants = vec!["video", "gif", "thumbnail"];
-            if order.consistency.as_deref() != Some("off") {
+            if order.consistency != Some(Consistency::Off) {
                 variants.extend(["timeline", "report"]);
             }
             Status::Completed
@@ -326,8 +303,8 @@ fn video(view: &View) -> Video {
             image_guidance_scale: order.image_guidance,
             eta: order.eta,
             shift: order.shift,
-            sampler: order.sampler.clone(),
-            consistency: order.consistency.clone(),
+            sampler: order.sampler,
+            consistency: order.consistency,
             candidates: order.candidates,
         },
         flagged_frames: flagged,

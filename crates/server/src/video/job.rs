@@ -1,5 +1,6 @@
 //! An order and what became of it.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What is asked for; what is `None` the model decides.
@@ -27,12 +28,39 @@ pub struct Order {
     pub eta: Option<f64>,
     /// How far levels of noise are shifted towards noise.
     pub shift: Option<f64>,
-    /// How a step is made, by name.
-    pub sampler: Option<String>,
+    /// How a step is made.
+    pub sampler: Option<Sampler>,
     /// Clips that are begun, of which the best is finished.
     pub candidates: Option<usize>,
-    /// What is done about bad frames: `off`, `report`, `select` or `repair`.
-    pub consistency: Option<String>,
+    /// What is done about bad frames.
+    pub consistency: Option<Consistency>,
+}
+
+/// How a step is made, under the names that clips and reports have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Sampler {
+    /// The eta family.
+    Euler,
+    /// DPM-Solver++ of second order.
+    Dpm,
+    /// The same with noise.
+    #[serde(alias = "dpm_sde")]
+    SdeDpm,
+}
+
+/// What is done about bad frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Consistency {
+    /// They are not looked for.
+    Off,
+    /// They are reported.
+    Report,
+    /// The best of several candidates is finished and reported.
+    Select,
+    /// They are made again where that makes them better, and reported.
+    Repair,
 }
 
 /// Pictures that go with an order: files as they were sent.
@@ -99,10 +127,8 @@ impl Part {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum State {
-    /// It waits.
+    /// It waits or is being made, which is begun again after a restart.
     Queued,
-    /// It is being made; after a restart it is begun again.
-    Running,
     /// It is there.
     Completed {
         /// What is told of it.
@@ -126,6 +152,8 @@ pub struct Facts {
     pub frames: usize,
     /// Frames per second.
     pub rate: f64,
+    /// Bytes of [`Part::Video`].
+    pub bytes: u64,
     /// Frames in which something is wrong, from 0.
     pub flagged: Vec<usize>,
     /// Frames that were changed to mend them, from 0.
@@ -157,6 +185,6 @@ pub struct Job {
 impl Job {
     /// Whether it waits or is being made.
     pub(crate) fn is_open(&self) -> bool {
-        matches!(self.state, State::Queued | State::Running)
+        self.state == State::Queued
     }
 }

@@ -1,36 +1,17 @@
-//! The line of jobs: one is made at a time, on a thread of its own, the oldest first.
+//! The line of jobs: one is made at a time, on a thread of its own. Clients take turns, and the jobs of
+//! one are made in their order.
 
-use super::{Failed, Job, Made, Maker, Order, Part, Pictures, Progress, State, Store};
+use super::line::{Line, Page, RETRY};
+use super::{
+    Content, Facts, Failed, Job, Limits, Maker, Order, Part, Pictures, Refused, State, Store, View,
+};
 use crate::app::now;
 use crate::auth::Client;
 use crate::error::{Error, Kind};
 use bytes::Bytes;
 use std::io;
-use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
-
-/// How many jobs there may be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Jobs that wait, of all clients; others are refused.
-    pub waiting: usize,
-    /// Of one client.
-    pub waiting_of_client: usize,
-    /// Jobs of a client that are kept after their end; older ones are forgotten.
-    pub kept: usize,
-}
-
-impl Default for Limits {
-    /// 64 that wait, 16 of a client, 100 kept.
-    fn default() -> Self {
-        Self { waiting: 64, waiting_of_client: 16, kept: 100 }
-    }
-}
-
-/// When to try again after the line was full, if nothing is known of how long a clip takes.
-const RETRY: Duration = Duration::from_secs(30);
 
 /// The line.
 #[derive(Debug)]
@@ -38,42 +19,12 @@ pub struct Queue {
     maker: Arc<dyn Maker>,
     store: Arc<dyn Store>,
     limits: Limits,
-    inner: Mutex<Inner>,
+    line: Mutex<Line>,
     /// There is something to do, or all is over.
     wake: Condvar,
-}
-
-#[derive(Debug)]
-struct Inner {
-    /// By number.
-    jobs: Vec<Job>,
-    next: u64,
-    running: Option<Running>,
-    is_stopped: bool,
-}
-
-/// The job that is being made.
-#[derive(Debug)]
-struct Running {
-    id: String,
-    began: Instant,
-    step: usize,
-    steps: usize,
-    preview: Option<Bytes>,
-    is_ended: bool,
-}
-
-/// A job and how far it is.
-#[derive(Clone, Debug)]
-pub struct View {
-    /// The job.
-    pub job: Job,
-    /// From 0 to 100.
-    pub progress: u32,
-    /// Seconds until it is there, once that can be told.
-    pub seconds_left: Option<f64>,
-    /// Whether there is a picture of how far it is.
-    pub has_preview: bool,
+    /// Held by whoever changes what the store has of a job in the line; taken before `line`, which is not
+    /// held meanwhile. So nothing is written of a job that was deleted.
+    writing: Mutex<()>,
 }
 
 impl Queue {
@@ -88,16 +39,9 @@ impl Queue {
         store: Arc<dyn Store>,
         limits: Limits,
     ) -> io::Result<Arc<Self>> {
-        let mut jobs = store.load()?;
-        jobs.sort_by_key(|job| job.number);
-        for job in &mut jobs {
-            if job.state == State::Running {
-                job.state = State::Queued;
-            }
-        }
-        let next = jobs.last().map_or(0, |job| job.number + 1);
-        let inner = Mutex::new(Inner { jobs, next, running: None, is_stopped: false });
-        let queue = Arc::new(Self { maker, store, limits, inner, wake: Condvar::new() });
+        let line = Mutex::new(Line::new(store.load()?));
+        let (wake, writing) = (Condvar::new(), Mutex::default());
+        let queue = Arc::new(Self { maker, store, limits, line, wake, writing });
         let worker = Arc::clone(&queue);
         std::thread::Builder::new().name("video".to_owned()).spawn(move || worker.work())?;
         Ok(queue)
@@ -110,12 +54,7 @@ impl Queue {
 
     /// Ends what is being made, which is made again by the next process, and takes no more.
     pub fn stop(&self) {
-        let mut inner = self.lock();
-        inner.is_stopped = true;
-        if let Some(running) = &mut inner.running {
-            running.is_ended = true;
-        }
-        drop(inner);
+        self.line().stop();
         self.wake.notify_all();
     }
 
@@ -127,126 +66,101 @@ impl Queue {
         order: Order,
         pictures: &Pictures,
     ) -> Result<View, Error> {
-        let order = self
-            .maker
-            .check(order, pictures)
-            .map_err(|refused| Error::invalid(refused.field, refused.message))?;
-        self.check_room(client)?;
-        let files = [
-            (Part::First, &pictures.first),
-            (Part::Last, &pictures.last),
-            (Part::Subject, &pictures.subject),
-        ];
-        let keep = |job: &Job| {
-            for (part, bytes) in files {
-                if let Some(bytes) = bytes {
-                    self.store.put(id, part, bytes)?;
-                }
-            }
-            // Last, so that an order that is there is there with its pictures.
-            self.store.save(job)
-        };
-        let mut job = Job {
+        // Before pictures are decoded: who has no place takes no time either.
+        let number = self.line().take_place(client, &self.limits)?;
+        let place = Place { queue: self, client };
+        let order = self.maker.check(order, pictures).map_err(|refused| match refused {
+            Refused::Field { field, message } => Error::invalid(field, message),
+            Refused::Memory { message } => Error::new(Kind::Memory, message),
+        })?;
+        let job = Job {
             id: id.to_owned(),
             client: client.0,
-            number: 0,
+            number,
             model: self.maker.name().to_owned(),
             order,
             state: State::Queued,
             created: now(),
             ended: None,
         };
-        {
-            let mut inner = self.lock();
-            job.number = inner.next;
-            inner.next += 1;
-        }
-        if let Err(error) = keep(&job) {
+        if let Err(error) = self.write(&job, pictures) {
             self.forget(id);
             return Err(store_error(error));
         }
-        let mut inner = self.lock();
-        let at = inner.jobs.partition_point(|other| other.number < job.number);
-        inner.jobs.insert(at, job.clone());
-        drop(inner);
+        let mut line = self.line();
+        line.fill(job.clone());
+        let view = line.view(&job);
+        drop(line);
+        // It is filled.
+        std::mem::forget(place);
         self.wake.notify_all();
-        Ok(View { job, progress: 0, seconds_left: None, has_preview: false })
+        Ok(view)
     }
 
-    fn check_room(&self, client: Client) -> Result<(), Error> {
-        let inner = self.lock();
-        if inner.is_stopped {
-            let error = Error::new(Kind::Unavailable, "the server is about to stop");
-            return Err(error.retry_after(RETRY));
-        }
-        let open = inner.jobs.iter().filter(|job| job.is_open());
-        let (all, own) = open
-            .fold((0, 0), |(all, own), job| (all + 1, own + usize::from(job.client == client.0)));
-        let Limits { waiting, waiting_of_client, .. } = self.limits;
-        if all < waiting && own < waiting_of_client {
-            return Ok(());
-        }
-        let message = match own < waiting_of_client {
-            true => format!("{all} clips wait to be made, expected at most {waiting}"),
-            false => {
-                format!("{own} of your clips wait to be made, expected at most {waiting_of_client}")
+    fn write(&self, job: &Job, pictures: &Pictures) -> io::Result<()> {
+        let Pictures { first, last, subject } = pictures;
+        for (part, bytes) in [(Part::First, first), (Part::Last, last), (Part::Subject, subject)] {
+            if let Some(bytes) = bytes {
+                self.store.put(&job.id, part, bytes)?;
             }
-        };
-        Err(Error::new(Kind::Busy, message).retry_after(RETRY))
+        }
+        // Last, so that an order that is there is there with its pictures.
+        self.store.save(job)
     }
 
-    /// The jobs of a client, oldest first.
-    pub(crate) fn list(&self, client: Client) -> Vec<View> {
-        let inner = self.lock();
-        inner.jobs.iter().filter(|job| job.client == client.0).map(|job| inner.view(job)).collect()
+    /// Jobs of a client from the one after `after` on, the latest first or last.
+    pub(crate) fn list(
+        &self,
+        client: Client,
+        after: Option<&str>,
+        limit: usize,
+        latest_first: bool,
+    ) -> Result<Page, Error> {
+        self.line().page(client, after, limit, latest_first)
     }
 
     /// One of them.
     pub(crate) fn show(&self, client: Client, id: &str) -> Result<View, Error> {
-        let inner = self.lock();
-        Ok(inner.view(inner.find(client, id)?))
+        let line = self.line();
+        Ok(line.view(line.find(client, id)?))
     }
 
     /// A file of what was made.
-    pub(crate) fn part(&self, client: Client, id: &str, part: Part) -> Result<Vec<u8>, Error> {
-        let state = self.lock().find(client, id)?.state.clone();
+    pub(crate) fn part(&self, client: Client, id: &str, part: Part) -> Result<Content, Error> {
+        let state = self.line().find(client, id)?.state.clone();
         match state {
             State::Completed { .. } => {}
             State::Failed { message } => {
                 return Err(Error::new(Kind::NotFound, format!("there is no clip: {message}")));
             }
-            State::Queued | State::Running => {
+            State::Queued => {
                 return Err(Error::new(Kind::NotFound, "the clip is not completed yet"));
             }
         }
-        let bytes = self.store.get(id, part).map_err(store_error)?;
+        let content = self.store.open(id, part).map_err(store_error)?;
         let name = part.file();
-        bytes.ok_or_else(|| Error::new(Kind::NotFound, format!("this clip has no `{name}`")))
+        content.ok_or_else(|| Error::new(Kind::NotFound, format!("this clip has no `{name}`")))
     }
 
     /// What a clip that is being made looks like now.
     pub(crate) fn preview(&self, client: Client, id: &str) -> Result<Bytes, Error> {
-        let inner = self.lock();
-        inner.find(client, id)?;
-        let running = inner.running.as_ref().filter(|running| running.id == id);
-        let preview = running.and_then(|running| running.preview.clone());
-        preview.ok_or_else(|| Error::new(Kind::NotFound, "there is no preview at this time"))
+        let line = self.line();
+        line.find(client, id)?;
+        let none = || Error::new(Kind::NotFound, "there is no preview at this time");
+        line.preview(id).ok_or_else(none)
     }
 
-    /// Ends a job if it is open, and forgets it.
+    /// Ends a job if it is open, and forgets it; if the store fails it is still there, to be deleted again.
     pub(crate) fn delete(&self, client: Client, id: &str) -> Result<(), Error> {
-        let mut inner = self.lock();
-        inner.find(client, id)?;
-        inner.jobs.retain(|job| job.id != id);
-        if let Some(running) = inner.running.as_mut().filter(|running| running.id == id) {
-            running.is_ended = true;
-        }
-        drop(inner);
-        self.store.delete(id).map_err(store_error)
+        let _writing = lock(&self.writing);
+        self.line().find(client, id)?;
+        self.store.delete(id).map_err(store_error)?;
+        self.line().remove(id);
+        Ok(())
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    fn line(&self) -> MutexGuard<'_, Line> {
+        lock(&self.line)
     }
 
     fn forget(&self, id: &str) {
@@ -269,122 +183,79 @@ impl Queue {
 
     /// Waits for a job and takes it.
     fn next(&self) -> Option<Job> {
-        let mut inner = self.lock();
-        let i = loop {
-            if inner.is_stopped {
+        let mut line = self.line();
+        loop {
+            if line.is_stopped() {
                 return None;
             }
-            match inner.jobs.iter().position(|job| job.state == State::Queued) {
-                Some(i) => break i,
-                None => inner = self.wake.wait(inner).unwrap_or_else(PoisonError::into_inner),
+            if let Some(job) = line.begin() {
+                return Some(job);
             }
-        };
-        inner.jobs[i].state = State::Running;
-        let job = inner.jobs[i].clone();
-        let (id, began) = (job.id.clone(), Instant::now());
-        inner.running =
-            Some(Running { id, began, step: 0, steps: 0, preview: None, is_ended: false });
-        Some(job)
+            line = self.wake.wait(line).unwrap_or_else(PoisonError::into_inner);
+        }
     }
 
-    fn make(&self, job: &Job) -> Result<Made, Failed> {
+    fn make(&self, job: &Job) -> Result<Facts, Failed> {
         let of_store = |error: io::Error| Failed::Because(internal(error));
-        let picture = |part| self.store.get(&job.id, part).map_err(of_store);
+        let picture = |part| -> Result<Option<Vec<u8>>, Failed> {
+            let content = self.store.open(&job.id, part).map_err(of_store)?;
+            content.map(|content| content.read().map_err(of_store)).transpose()
+        };
         let pictures = Pictures {
             first: picture(Part::First)?,
             last: picture(Part::Last)?,
             subject: picture(Part::Subject)?,
         };
-        let made = self.maker.make(&job.order, &pictures, &mut |progress| self.told(progress))?;
-        for (part, bytes) in &made.files {
-            self.store.put(&job.id, *part, bytes).map_err(of_store)?;
-        }
-        Ok(made)
-    }
-
-    fn told(&self, Progress { step, steps, preview }: Progress) -> ControlFlow<()> {
-        let mut inner = self.lock();
-        let Some(running) = &mut inner.running else { return ControlFlow::Break(()) };
-        (running.step, running.steps) = (step, steps);
-        if let Some(preview) = preview {
-            running.preview = Some(preview.into());
-        }
-        if running.is_ended { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        let mut keep = |part: Part, bytes: &[u8]| {
+            let _writing = lock(&self.writing);
+            let is_there = self.line().has(&job.id);
+            match is_there {
+                true => self.store.put(&job.id, part, bytes).map_err(of_store),
+                false => Err(Failed::Ended),
+            }
+        };
+        let mut watch = |progress| self.line().told(progress);
+        self.maker.make(&job.order, &pictures, &mut watch, &mut keep)
     }
 
     /// Keeps what became of a job.
-    fn finish(&self, job: Job, result: Result<Made, Failed>) {
-        let mut job = job;
-        job.ended = Some(now());
-        job.state = match result {
-            Ok(made) => State::Completed { facts: made.facts },
-            Err(Failed::Because(message)) => State::Failed { message },
+    fn finish(&self, job: Job, result: Result<Facts, Failed>) {
+        let state = match result {
+            Ok(facts) => Some(State::Completed { facts }),
+            Err(Failed::Because(message)) => Some(State::Failed { message }),
             // The next process makes it, or it was deleted.
-            Err(Failed::Ended) => State::Queued,
+            Err(Failed::Ended) => None,
         };
-        let is_deleted = {
-            let mut inner = self.lock();
-            inner.running = None;
-            !inner.jobs.iter().any(|other| other.id == job.id)
-        };
-        if is_deleted {
-            // Files may have come after those that were deleted.
-            return self.forget(&job.id);
-        }
-        if job.state == State::Queued {
-            return;
-        }
-        if let Err(error) = self.store.save(&job) {
+        let _writing = lock(&self.writing);
+        let mut job = state.filter(|_| self.line().has(&job.id)).map(|state| Job {
+            state,
+            ended: Some(now()),
+            ..job
+        });
+        if let Some(job) = &mut job
+            && let Err(error) = self.store.save(job)
+        {
             job.state = State::Failed { message: internal(error) };
         }
-        let (id, client) = (job.id.clone(), job.client);
-        let mut inner = self.lock();
-        let there = inner.jobs.iter_mut().find(|other| other.id == id);
-        let is_deleted = there.map(|there| *there = job).is_none();
-        let old = inner.old(client, self.limits.kept);
-        inner.jobs.retain(|job| !old.contains(&job.id));
-        drop(inner);
-        let late = is_deleted.then_some(id);
-        old.iter().chain(&late).for_each(|id| self.forget(id));
+        let old = self.line().end(job, &self.limits);
+        old.iter().for_each(|id| self.forget(id));
     }
 }
 
-impl Inner {
-    fn find(&self, client: Client, id: &str) -> Result<&Job, Error> {
-        let found = self.jobs.iter().find(|job| job.client == client.0 && job.id == id);
-        found.ok_or_else(|| {
-            let id: String = id.chars().take(100).collect();
-            Error::new(Kind::NotFound, format!("there is no clip `{id}`"))
-        })
-    }
+/// A place in the line, given back where the order comes to nothing.
+struct Place<'a> {
+    queue: &'a Queue,
+    client: Client,
+}
 
-    fn view(&self, job: &Job) -> View {
-        let mut view =
-            View { job: job.clone(), progress: 0, seconds_left: None, has_preview: false };
-        if let State::Completed { .. } = job.state {
-            view.progress = 100;
-        }
-        let Some(running) = self.running.as_ref().filter(|running| running.id == job.id) else {
-            return view;
-        };
-        let Running { began, step, steps, preview, .. } = running;
-        if *step > 0 {
-            // Writing the files is left after the last step.
-            view.progress = (step * 100 / steps.max(step)).min(99) as u32;
-            let left = steps.saturating_sub(*step) as f64 / *step as f64;
-            view.seconds_left = Some(began.elapsed().as_secs_f64() * left);
-        }
-        view.has_preview = preview.is_some();
-        view
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.queue.line().give_back(self.client);
     }
+}
 
-    /// Jobs of a client that are no longer kept.
-    fn old(&self, client: u64, kept: usize) -> Vec<String> {
-        let ended = |job: &&Job| job.client == client && !job.is_open();
-        let ended: Vec<&Job> = self.jobs.iter().filter(ended).collect();
-        let many = ended.len().saturating_sub(kept);
-        ended[..many].iter().map(|job| job.id.clone()).collect()
-    }
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The cause goes to the log and not to the client.

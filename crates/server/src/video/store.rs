@@ -2,7 +2,7 @@
 
 use super::{Job, Part};
 use std::collections::BTreeMap;
-use std::io;
+use std::io::{self, Cursor, Read};
 use std::sync::{Mutex, PoisonError};
 
 /// A store of jobs and their files. All calls may take as long as a disk does; what was written survives
@@ -31,12 +31,12 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     /// If the store fails.
     fn put(&self, id: &str, part: Part, bytes: &[u8]) -> io::Result<()>;
 
-    /// A file of the job `id`, if there is one.
+    /// A file of the job `id`, if there is one. It can be read to its end even if it is deleted meanwhile.
     ///
     /// # Errors
     ///
     /// If the store fails.
-    fn get(&self, id: &str, part: Part) -> io::Result<Option<Vec<u8>>>;
+    fn open(&self, id: &str, part: Part) -> io::Result<Option<Content>>;
 
     /// Forgets a job and its files, if they are there.
     ///
@@ -44,6 +44,33 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     ///
     /// If the store fails.
     fn delete(&self, id: &str) -> io::Result<()>;
+}
+
+/// A file that is read piece by piece.
+pub struct Content {
+    /// How many bytes there are.
+    pub length: u64,
+    /// The bytes.
+    pub bytes: Box<dyn Read + Send>,
+}
+
+impl Content {
+    /// All of it.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be read.
+    pub fn read(mut self) -> io::Result<Vec<u8>> {
+        let mut all = Vec::new();
+        self.bytes.read_to_end(&mut all)?;
+        Ok(all)
+    }
+}
+
+impl std::fmt::Debug for Content {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Content").field("length", &self.length).finish_non_exhaustive()
+    }
 }
 
 /// A store that lasts as long as the process.
@@ -68,8 +95,12 @@ impl Store for MemoryStore {
         Ok(())
     }
 
-    fn get(&self, id: &str, part: Part) -> io::Result<Option<Vec<u8>>> {
-        Ok(lock(&self.files).get(&(id.to_owned(), part)).cloned())
+    fn open(&self, id: &str, part: Part) -> io::Result<Option<Content>> {
+        let bytes = lock(&self.files).get(&(id.to_owned(), part)).cloned();
+        Ok(bytes.map(|bytes| Content {
+            length: bytes.len() as u64,
+            bytes: Box::new(Cursor::new(bytes)),
+        }))
     }
 
     fn delete(&self, id: &str) -> io::Result<()> {

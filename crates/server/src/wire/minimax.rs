@@ -115,7 +115,7 @@ pub struct File {
     /// Its name.
     pub file_id: String,
     /// How long it is.
-    pub bytes: usize,
+    pub bytes: u64,
     /// Seconds since 1970.
     pub created_at: u64,
     /// `output.mp4`.

@@ -1,5 +1,6 @@
 //! `/v1/videos`.
 
+use crate::video::{Consistency, Sampler};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
@@ -19,7 +20,7 @@ pub struct VideoRequest {
     pub seconds: Option<f64>,
     /// How many frames it has, in place of `seconds`.
     #[serde(default, deserialize_with = "whole")]
-    #[schemars(with = "Option<u64>", range(min = 1, max = 16_384))]
+    #[schemars(with = "Option<u64>", range(min = 1, max = 10_000))]
     pub num_frames: Option<u64>,
     /// The first frame.
     pub input_reference: Option<Picture>,
@@ -66,32 +67,6 @@ pub struct VideoRequest {
     pub candidates: Option<u64>,
 }
 
-/// How a step is made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Sampler {
-    /// The eta family.
-    Euler,
-    /// DPM-Solver++ of second order.
-    Dpm,
-    /// The same with noise.
-    DpmSde,
-}
-
-/// What is done about bad frames.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Consistency {
-    /// They are not looked for.
-    Off,
-    /// They are reported.
-    Report,
-    /// The best of several candidates is finished and reported.
-    Select,
-    /// They are made again where that makes them better, and reported.
-    Repair,
-}
-
 /// A picture.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(
@@ -123,6 +98,7 @@ const MOST: f64 = 9_007_199_254_740_992.0;
 #[derive(Deserialize)]
 #[serde(untagged, expecting = "expected a number")]
 enum Written {
+    Whole(u64),
     Number(f64),
     Text(String),
 }
@@ -130,6 +106,7 @@ enum Written {
 fn number<'de, D: Deserializer<'de>>(from: D) -> Result<Option<f64>, D::Error> {
     let number = match Option::deserialize(from)? {
         None => return Ok(None),
+        Some(Written::Whole(number)) => number as f64,
         Some(Written::Number(number)) => number,
         Some(Written::Text(text)) => {
             let wrong = |_| D::Error::custom(format!("`{text}` is not a number"));
@@ -143,15 +120,25 @@ fn number<'de, D: Deserializer<'de>>(from: D) -> Result<Option<f64>, D::Error> {
 }
 
 fn whole<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
-    match number(from)? {
+    let wrong = |found: &dyn std::fmt::Display| {
+        D::Error::custom(format!("it is {found}, expected a whole number from 0 to 2^64 - 1"))
+    };
+    // As floating-point numbers beyond 2^53 they would be others than those that were written.
+    let of_number = |number: f64| {
+        let is_whole = number.fract() == 0.0 && (0.0..=MOST).contains(&number);
+        is_whole.then_some(number as u64).ok_or_else(|| wrong(&number))
+    };
+    match Option::deserialize(from)? {
         None => Ok(None),
-        Some(number) if number.fract() == 0.0 && (0.0..=MOST).contains(&number) => {
-            Ok(Some(number as u64))
-        }
-        Some(number) => {
-            let message = format!("it is {number}, expected a whole number from 0 to 2^53");
-            Err(D::Error::custom(message))
-        }
+        Some(Written::Whole(number)) => Ok(Some(number)),
+        Some(Written::Number(number)) => of_number(number).map(Some),
+        Some(Written::Text(text)) => match text.trim().parse() {
+            Ok(number) => Ok(Some(number)),
+            Err(_) => match text.trim().parse() {
+                Ok(number) => of_number(number).map(Some),
+                Err(_) => Err(D::Error::custom(format!("`{text}` is not a number"))),
+            },
+        },
     }
 }
 
@@ -243,9 +230,9 @@ pub struct Settings {
     /// How far levels of noise are shifted towards noise.
     pub shift: Option<f64>,
     /// How a step is made.
-    pub sampler: Option<String>,
+    pub sampler: Option<Sampler>,
     /// What is done about bad frames.
-    pub consistency: Option<String>,
+    pub consistency: Option<Consistency>,
     /// Clips that are begun.
     pub candidates: Option<usize>,
 }

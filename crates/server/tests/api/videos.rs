@@ -6,14 +6,15 @@ use axum::body::Body;
 use axum::http::{Method, Request};
 use serde_json::{Value, json};
 use server::video::{
-    Facts, Failed, Job, Limits, Made, Maker, MemoryStore, Order, Part, Pictures, Progress, Queue,
-    Refused, State, Store, Watch,
+    Consistency, Content, Facts, Failed, Job, Keep, Limits, Maker, MemoryStore, Order, Part,
+    Pictures, Progress, Queue, Refused, State, Store, Watch,
 };
 use server::{Keys, Settings};
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use tower::ServiceExt as _;
 
 /// A model whose clips are texts.
 #[derive(Debug, Default)]
@@ -37,8 +38,16 @@ impl Maker for Scripted {
 
     fn check(&self, order: Order, pictures: &Pictures) -> Result<Order, Refused> {
         let refused = |field: &str, message: &str| {
-            Err(Refused { field: field.to_owned(), message: message.to_owned() })
+            Err(Refused::Field { field: field.to_owned(), message: message.to_owned() })
         };
+        if order.prompt.contains("crowd") {
+            // Long enough for others to come in between.
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        if order.prompt.contains("universe") {
+            let message = "the clip needs 9 GB, and 1 GB is free".to_owned();
+            return Err(Refused::Memory { message });
+        }
         if order.prompt.contains("xylophone") {
             return refused(
                 "prompt",
@@ -53,7 +62,7 @@ impl Maker for Scripted {
             frames: order.frames.or(Some(9)),
             steps: order.steps.or(Some(4)),
             eta: order.eta.or(Some(0.0)),
-            consistency: order.consistency.or(Some("report".to_owned())),
+            consistency: order.consistency.or(Some(Consistency::Report)),
             ..order
         })
     }
@@ -63,7 +72,8 @@ impl Maker for Scripted {
         order: &Order,
         pictures: &Pictures,
         watch: &mut Watch<'_>,
-    ) -> Result<Made, Failed> {
+        keep: &mut Keep<'_>,
+    ) -> Result<Facts, Failed> {
         let words = &order.prompt;
         self.begun.lock().unwrap().push(words.clone());
         if self.is_busy.swap(true, SeqCst) {
@@ -78,17 +88,17 @@ impl Maker for Scripted {
         let text = |name: &str| {
             format!("{name} of `{words}` by {} with {sent:?}", order.seed).into_bytes()
         };
-        let mut files = vec![
-            (Part::Video, text("video")),
-            (Part::Gif, text("gif")),
-            (Part::Thumbnail, text("thumbnail")),
-        ];
-        if order.consistency.as_deref() != Some("off") {
-            files.extend([(Part::Timeline, text("timeline")), (Part::Report, b"{}".to_vec())]);
+        let video = text("video");
+        keep(Part::Video, &video)?;
+        keep(Part::Gif, &text("gif"))?;
+        keep(Part::Thumbnail, &text("thumbnail"))?;
+        if order.consistency != Some(Consistency::Off) {
+            keep(Part::Timeline, &text("timeline"))?;
+            keep(Part::Report, b"{}")?;
         }
-        let frames = order.frames.unwrap();
-        let facts = Facts { width, height, frames, rate: 6.0, flagged: vec![3], repaired: vec![] };
-        Ok(Made { facts, files })
+        let (frames, bytes) = (order.frames.unwrap(), video.len() as u64);
+        let (rate, flagged, repaired) = (6.0, vec![3], vec![]);
+        Ok(Facts { width, height, frames, rate, bytes, flagged, repaired })
     }
 }
 
@@ -190,6 +200,7 @@ async fn a_clip_is_ordered_made_and_fetched() {
         let got = api.get(&format!("/v1/videos/{id}/content{variant}")).await;
         assert_eq!(got.text, format!("{name} of `a red circle` by 5 with [0, 0, 0]"));
         assert_eq!(got.header("content-type"), kind);
+        assert_eq!(got.header("content-length"), got.text.len().to_string());
         assert!(got.header("content-security-policy").starts_with("default-src 'none'"));
     }
     assert_eq!(api.get(&format!("/v1/videos/{id}/content?variant=report")).await.json(), json!({}));
@@ -582,11 +593,13 @@ async fn what_is_not_served_is_said() {
     );
 }
 
-/// A disk that gets full.
+/// A disk that gets full, breaks, or takes its time over a result.
 #[derive(Debug, Default)]
 struct Full {
     inner: MemoryStore,
     is_full: AtomicBool,
+    is_broken: AtomicBool,
+    is_slow: AtomicBool,
 }
 
 impl Full {
@@ -608,6 +621,9 @@ impl Store for Full {
         if !matches!(job.state, State::Failed { .. }) {
             self.check()?;
         }
+        if self.is_slow.load(SeqCst) && !matches!(job.state, State::Queued) {
+            std::thread::sleep(Duration::from_millis(100));
+        }
         self.inner.save(job)
     }
 
@@ -616,12 +632,15 @@ impl Store for Full {
         self.inner.put(id, part, bytes)
     }
 
-    fn get(&self, id: &str, part: Part) -> io::Result<Option<Vec<u8>>> {
-        self.inner.get(id, part)
+    fn open(&self, id: &str, part: Part) -> io::Result<Option<Content>> {
+        self.inner.open(id, part)
     }
 
     fn delete(&self, id: &str) -> io::Result<()> {
-        self.inner.delete(id)
+        match self.is_broken.load(SeqCst) {
+            true => Err(io::ErrorKind::Other.into()),
+            false => self.inner.delete(id),
+        }
     }
 }
 
@@ -644,4 +663,163 @@ async fn a_full_disk_fails_one_clip_and_keeps_no_part_of_it() {
     let next = ordered(&api, json!({"prompt": "a star"})).await;
     assert_eq!(ended(&api, &next).await["status"], "completed");
     assert_eq!(api.get("/v1/videos").await.json()["data"].as_array().unwrap().len(), 2);
+}
+
+/// However many come at once, no more are taken than there is room for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn orders_that_come_together_do_not_pass_the_limit() {
+    let limits = Limits { waiting: 20, waiting_of_client: 16, kept: 10 };
+    let (api, _) = with_clips(Settings::default(), limits);
+    ordered(&api, json!({"prompt": "it never ends"})).await;
+    let orders: Vec<_> = (0..40)
+        .map(|_| {
+            let router = api.router.clone();
+            let request = Request::post("/v1/videos").header("content-type", "application/json");
+            let request = request.body(Body::from(r#"{"prompt": "a crowd"}"#)).unwrap();
+            tokio::spawn(async move { router.oneshot(request).await.unwrap().status().as_u16() })
+        })
+        .collect();
+    let mut taken = 0;
+    for order in orders {
+        let status = order.await.unwrap();
+        assert!([200, 429].contains(&status), "{status}");
+        taken += usize::from(status == 200);
+    }
+    assert_eq!(taken, 15);
+    let list = api.get("/v1/videos?limit=100").await.json();
+    assert_eq!(list["data"].as_array().unwrap().len(), 16);
+}
+
+/// A place that comes to nothing is free again.
+#[tokio::test]
+async fn orders_that_are_refused_take_no_place() {
+    let limits = Limits { waiting: 1, waiting_of_client: 1, kept: 10 };
+    let (api, _) = with_clips(Settings::default(), limits);
+    for _ in 0..3 {
+        let got = api.post("/v1/videos", json!({"prompt": "a xylophone"})).await;
+        assert_eq!(got.status, 400, "{}", got.text);
+    }
+    let got = api.post("/v1/videos", json!({"prompt": "a universe"})).await;
+    assert_eq!(
+        (got.status.as_u16(), &got.json()["error"]["code"]),
+        (400, &json!("memory_exceeded"))
+    );
+    ordered(&api, json!({"prompt": "it never ends"})).await;
+    assert_eq!(api.post("/v1/videos", json!({"prompt": "a xylophone"})).await.status, 429);
+}
+
+#[tokio::test]
+async fn clients_take_turns() {
+    let keys = ["one-key", "two-key", "three-key"].map(str::to_owned);
+    let keys = Keys::new(&keys, None).unwrap();
+    let (api, maker) = with_clips(Settings { keys, ..Settings::default() }, MANY);
+    let send = async |method: Method, path: &str, key: &str, body: Value| {
+        let request = Request::builder().method(method).uri(path).header("x-api-key", key);
+        let request = request.header("content-type", "application/json");
+        api.send(request.body(Body::from(body.to_string())).unwrap()).await.json()
+    };
+    let order = async |key: &str, prompt: &str| {
+        let video = send(Method::POST, "/v1/videos", key, json!({"prompt": prompt})).await;
+        video["id"].as_str().unwrap().to_owned()
+    };
+    let first = order("one-key", "it never ends").await;
+    let mut last = String::new();
+    for (key, prompt) in [
+        ("one-key", "1a"),
+        ("one-key", "1b"),
+        ("one-key", "1c"),
+        ("two-key", "2a"),
+        ("two-key", "2b"),
+        ("three-key", "3a"),
+    ] {
+        let id = order(key, prompt).await;
+        if prompt == "1c" {
+            last = id;
+        }
+    }
+    while maker.begun.lock().unwrap().is_empty() {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    send(Method::DELETE, &format!("/v1/videos/{first}"), "one-key", Value::Null).await;
+    while send(Method::GET, &format!("/v1/videos/{last}"), "one-key", Value::Null).await["status"]
+        != "completed"
+    {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    let begun = maker.begun.lock().unwrap().clone();
+    assert_eq!(begun, ["it never ends", "2a", "3a", "1a", "2b", "1b", "1c"]);
+}
+
+#[tokio::test]
+async fn progress_does_not_fall() {
+    let api = Api::new();
+    let disk = Arc::new(Full { is_slow: true.into(), ..Full::default() });
+    api.app.add_video(line(&Arc::default(), &(Arc::clone(&disk) as _), MANY));
+    let id = ordered(&api, json!({"prompt": "a ring"})).await;
+    let (mut last, mut status) = (0, Value::Null);
+    while status != "completed" {
+        let video = api.get(&format!("/v1/videos/{id}")).await.json();
+        let progress = video["progress"].as_u64().unwrap();
+        assert!(progress >= last, "from {last} to {progress}");
+        assert!(last == 0 || video["status"] != "queued");
+        (last, status) = (progress, video["status"].clone());
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(last, 100);
+}
+
+#[tokio::test]
+async fn what_could_not_be_deleted_can_be_deleted_again() {
+    let api = Api::new();
+    let disk = Arc::new(Full::default());
+    api.app.add_video(line(&Arc::default(), &(Arc::clone(&disk) as _), MANY));
+    let done = ordered(&api, json!({"prompt": "a ring"})).await;
+    ended(&api, &done).await;
+    let running = ordered(&api, json!({"prompt": "it never ends"})).await;
+    once(&api, &running, &["in_progress"]).await;
+    disk.is_broken.store(true, SeqCst);
+    for id in [&done, &running] {
+        let got = api.method(Method::DELETE, &format!("/v1/videos/{id}")).await;
+        assert_eq!(got.status, 500, "{}", got.text);
+        assert_eq!(api.get(&format!("/v1/videos/{id}")).await.status, 200);
+    }
+    disk.is_broken.store(false, SeqCst);
+    for id in [&done, &running] {
+        let got = api.method(Method::DELETE, &format!("/v1/videos/{id}")).await;
+        assert_eq!(got.status, 200, "{}", got.text);
+    }
+    assert_eq!(api.get("/v1/videos").await.json()["data"], json!([]));
+    assert!(disk.load().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn numbers_are_kept_as_they_are_written() {
+    let api = clips();
+    for (seed, want) in [
+        (json!(9_007_199_254_740_993_u64), 9_007_199_254_740_993_u64),
+        (json!("9007199254740993"), 9_007_199_254_740_993),
+        (json!(u64::MAX), u64::MAX),
+        (json!("7"), 7),
+        (json!(7.0), 7),
+        (json!("7.0"), 7),
+    ] {
+        let got = api.post("/v1/videos", json!({"prompt": "x", "seed": seed})).await;
+        assert_eq!(got.json()["settings"]["seed"], want, "{}", got.text);
+    }
+    for seed in [json!(1e16), json!(-1), json!(0.5), json!("1e16"), json!("one"), json!([1])] {
+        let got = api.post("/v1/videos", json!({"prompt": "x", "seed": seed})).await;
+        assert_eq!((got.status.as_u16(), &got.json()["error"]["param"]), (400, &json!("seed")));
+    }
+}
+
+/// Those of reports, and what they were called here.
+#[tokio::test]
+async fn names_of_samplers_are_those_of_reports() {
+    let api = clips();
+    for (name, want) in
+        [("euler", "euler"), ("dpm", "dpm"), ("sde-dpm", "sde-dpm"), ("dpm_sde", "sde-dpm")]
+    {
+        let got = api.post("/v1/videos", json!({"prompt": "x", "sampler": name})).await;
+        assert_eq!(got.json()["settings"]["sampler"], want, "{}", got.text);
+    }
 }
