@@ -30,7 +30,7 @@ pub use color::Chroma;
 pub use format::Format;
 pub use limits::Limits;
 pub use read::{Recording, decode, read};
-pub use write::{Options, Written, encode, write};
+pub use write::{Options, Written, check, encode, encode_to, write};
 
 /// Frames of one size, one after another.
 #[derive(Clone, Debug, PartialEq)]

@@ -228,6 +228,12 @@ pub enum Error {
         /// What the system says.
         cause: String,
     },
+    /// Bytes of a clip that cannot be written.
+    #[error("cannot write the clip: {cause}")]
+    Output {
+        /// What the system says.
+        cause: String,
+    },
     /// A file that cannot be written.
     #[error("cannot write `{}`: {cause}", path.display())]
     Write {

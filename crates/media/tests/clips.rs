@@ -1,7 +1,7 @@
 //! Clips to files and back, what does not fit, and hostile files.
 #![expect(clippy::unwrap_used, reason = "a test may stop")]
 
-use media::clip::{Chroma, Format, Limits, Options, decode, encode, read, write};
+use media::clip::{Chroma, Format, Limits, Options, check, decode, encode, encode_to, read, write};
 use media::{Clip, Error};
 use proptest::prelude::*;
 use std::path::Path;
@@ -218,6 +218,68 @@ fn what_does_not_fit_is_said() {
         said(&fast, Format::Gif, None),
         "a GIF shows 50 frames per second at most, found 60: write an MP4"
     );
+}
+
+/// What is known before the clip is made is what writing it says.
+#[test]
+fn limits_of_formats_are_known_before_the_clip() {
+    let mp4 = |shape, rate| check(Format::Mp4, shape, rate, None).map_err(|e| e.to_string());
+    assert_eq!(mp4([10_000, 64, 64], 6.0), Ok(()));
+    let long =
+        "a clip of 10001 frames is too long for an MP4, expected at most 10000 frames and 4 GiB";
+    assert_eq!(mp4([10_001, 64, 64], 6.0), Err(long.to_owned()));
+    assert!(mp4([2000, 4096, 4096], 6.0).unwrap_err().contains("too long for an MP4"));
+    assert!(mp4([1, 1 << 15, 64], 6.0).unwrap_err().contains("too large for H.264"));
+    for (frames, height, width, rate, scale) in
+        [(0, 4, 4, 6.0, None), (1, 0, 4, 6.0, None), (2, 3, 5, 6.0, Some(1)), (2, 4, 4, 60.0, None)]
+            .into_iter()
+            .chain([(1, 4, 4, 0.0, None), (1, 4, 4, 6.0, Some(0)), (3, 4, 6, 6.0, Some(2))])
+    {
+        let clip = clip(frames, height, width, rate, 2, 1);
+        for format in [Format::Mp4, Format::Gif, Format::Y4m(Chroma::Full)] {
+            let written = encode(&clip, format, &Options { scale, about: "" });
+            assert_eq!(check(format, [frames, height, width], rate, scale), written.map(|_| ()));
+        }
+    }
+}
+
+/// A disk that is full after some bytes.
+struct Full(std::io::Cursor<Vec<u8>>, u64);
+
+impl std::io::Write for Full {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        match self.0.position() + bytes.len() as u64 > self.1 {
+            true => Err(std::io::ErrorKind::StorageFull.into()),
+            false => self.0.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl std::io::Seek for Full {
+    fn seek(&mut self, to: std::io::SeekFrom) -> std::io::Result<u64> {
+        self.0.seek(to)
+    }
+}
+
+#[test]
+fn a_disk_that_gets_full_is_told() {
+    let clip = clip(3, 8, 8, 6.0, 9, 1);
+    for format in [Format::Mp4, Format::Gif, Format::Y4m(Chroma::Full)] {
+        let bytes = encode(&clip, format, &about()).unwrap().0;
+        let write = |most: u64| {
+            let mut full = Full(std::io::Cursor::default(), most);
+            encode_to(&clip, format, &about(), &mut full).map(|_| full.0.into_inner())
+        };
+        let length = bytes.len() as u64;
+        assert_eq!(write(length), Ok(bytes), "{format:?}");
+        for most in [0, 5, length / 2, length - 1] {
+            assert!(matches!(write(most), Err(Error::Output { .. })), "{format:?} of {most} bytes");
+        }
+    }
 }
 
 #[test]

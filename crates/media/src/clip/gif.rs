@@ -1,11 +1,12 @@
 //! Animated GIF: each frame with a table of its own of up to 256 colors.
 
+use super::write::Failed;
 use super::{Clip, Limits, Recording, rate};
 use crate::{Error, gif};
 use gif_file::{Encoder, EncodingError, Extension, Frame, Repeat};
 use image::codecs::gif::GifDecoder;
 use image::{AnimationDecoder, ImageDecoder, Limits as Memory};
-use std::io::Cursor;
+use std::io::{Cursor, Write};
 
 const KIND: &str = "GIF";
 const DAMAGED: Error = Error::Damaged { kind: KIND };
@@ -15,35 +16,52 @@ const FASTEST: f64 = 50.0;
 /// Pixels that are looked at to choose colors: all of them.
 const EVERY: i32 = 1;
 
-/// Writes `clip`. Times are in 1/100 s: each frame begins at the one next to its time, so all of them
-/// together take as long as they should.
-pub(super) fn encode(clip: &Clip, scale: usize, about: &str) -> Result<Vec<u8>, Error> {
-    let (frames, seconds) = rate::fraction(clip.rate).ok_or(Error::Rate { rate: clip.rate })?;
-    if clip.rate > FASTEST {
-        return Err(Error::GifTooFast { rate: clip.rate });
+/// Whether there are GIFs of `height` and `width`, enlarged already.
+pub(super) fn check([height, width]: [usize; 2], rate: f64) -> Result<(), Error> {
+    rate::fraction(rate).ok_or(Error::Rate { rate })?;
+    if rate > FASTEST {
+        return Err(Error::GifTooFast { rate });
     }
-    let (width, height) = (clip.width * scale, clip.height * scale);
-    let side =
-        |pixels: usize| u16::try_from(pixels).map_err(|_| Error::GifTooLarge { width, height });
-    let (columns, rows) = (side(width)?, side(height)?);
-    // Nothing but memory is written to, so nothing but a mistake of ours is left.
-    let impossible = |error: EncodingError| Error::Encoder { kind: KIND, cause: error.to_string() };
-    let mut out = Vec::new();
-    let mut encoder = Encoder::new(&mut out, columns, rows, &[]).map_err(impossible)?;
-    encoder.set_repeat(Repeat::Infinite).map_err(impossible)?;
+    match width.max(height) > usize::from(u16::MAX) {
+        true => Err(Error::GifTooLarge { width, height }),
+        false => Ok(()),
+    }
+}
+
+/// Writes `clip`, which was [checked](check). Times are in 1/100 s: each frame begins at the one next to
+/// its time, so all of them together take as long as they should.
+pub(super) fn encode<W: Write + ?Sized>(
+    clip: &Clip,
+    scale: usize,
+    about: &str,
+    out: &mut W,
+) -> Result<(), Failed> {
+    let (frames, seconds) = rate::fraction(clip.rate).ok_or(Error::Rate { rate: clip.rate })?;
+    let [columns, rows] = [clip.width, clip.height].map(|side| (side * scale) as u16);
+    let mut encoder = Encoder::new(out, columns, rows, &[]).map_err(failed)?;
+    encoder.set_repeat(Repeat::Infinite).map_err(failed)?;
     if !about.is_empty() {
         encoder
             .write_raw_extension(Extension::Comment.into(), &[about.as_bytes()])
-            .map_err(impossible)?;
+            .map_err(failed)?;
     }
     let time = |i: usize| (i as u64 * 200 * u64::from(seconds) / u64::from(frames)).div_ceil(2);
     for i in 0..clip.frames {
         let mut frame = Frame::from_rgb_speed(columns, rows, &clip.enlarged(i, scale), EVERY);
         frame.delay = u16::try_from(time(i + 1) - time(i)).unwrap_or(u16::MAX);
-        encoder.write_frame(&frame).map_err(impossible)?;
+        encoder.write_frame(&frame).map_err(failed)?;
     }
-    drop(encoder);
-    Ok(out)
+    // Writes the end, which dropping it would do without a word if that fails.
+    encoder.into_inner().map_err(failed)?;
+    Ok(())
+}
+
+/// The disk's word, or else a mistake of ours.
+fn failed(error: EncodingError) -> Failed {
+    match error {
+        EncodingError::Io(error) => Failed::Writing(error),
+        error => Failed::Encoding(Error::Encoder { kind: KIND, cause: error.to_string() }),
+    }
 }
 
 pub(super) fn is_gif(bytes: &[u8]) -> bool {

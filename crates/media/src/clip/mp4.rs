@@ -6,8 +6,10 @@
 use super::boxes::{shorts, words, write, write_full};
 use super::color::{Chroma, Planes};
 use super::h264::{COLORS, LONGEST_SIDE, MOST_PIXELS, Stream};
+use super::write::Failed;
 use super::{Clip, rate};
 use crate::Error;
+use std::io::{Seek, SeekFrom, Write};
 
 /// The name of the item that says how much frames are enlarged, and whose it is.
 pub(super) const SCALE: &str = "scale";
@@ -24,9 +26,8 @@ const MATRIX: [u32; 9] = [1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30];
 /// 72 pixels per inch.
 const DENSITY: u32 = 72 << 16;
 
-/// Writes `clip` with each pixel as `scale x scale`.
-pub(super) fn encode(clip: &Clip, scale: usize, about: &str) -> Result<Vec<u8>, Error> {
-    let (width, height) = (clip.width * scale, clip.height * scale);
+/// Whether there are MP4s of `frames` of `height` and `width`, enlarged already.
+pub(super) fn check([frames, height, width]: [usize; 3], rate: f64) -> Result<(), Error> {
     let pixels = width.checked_mul(height);
     if width.max(height) > LONGEST_SIDE || pixels.is_none_or(|pixels| pixels > MOST_PIXELS) {
         return Err(Error::Mp4TooLarge { width, height });
@@ -34,33 +35,48 @@ pub(super) fn encode(clip: &Clip, scale: usize, about: &str) -> Result<Vec<u8>, 
     if width % 2 == 1 || height % 2 == 1 {
         return Err(Error::Mp4Odd { width, height });
     }
-    if clip.frames > FRAMES || pixels.is_none_or(|pixels| pixels * 2 > BYTES / clip.frames) {
-        return Err(Error::Mp4TooLong { frames: clip.frames });
+    if frames > FRAMES || pixels.is_none_or(|pixels| pixels * 2 > BYTES / frames) {
+        return Err(Error::Mp4TooLong { frames });
     }
+    rate::fraction(rate).map(|_| ()).ok_or(Error::Rate { rate })
+}
+
+/// Writes `clip`, which was [checked](check), with each pixel as `scale x scale`. What is needed to play
+/// it is written twice, since the sizes of frames are known only then; its own does not depend on them.
+pub(super) fn encode<W: Write + Seek + ?Sized>(
+    clip: &Clip,
+    scale: usize,
+    about: &str,
+    out: &mut W,
+) -> Result<(), Failed> {
+    let (width, height) = (clip.width * scale, clip.height * scale);
     let rate = rate::fraction(clip.rate).ok_or(Error::Rate { rate: clip.rate })?;
     let stream = Stream { width, height, rate };
-    let mut data = Vec::new();
-    let mut sizes = Vec::new();
-    for i in 0..clip.frames {
+    let mut sizes = vec![0; clip.frames];
+    let place = head(&Movie { stream, sizes: &sizes, scale, about }, 0).len() as u32;
+    out.seek(SeekFrom::Start(place.into()))?;
+    for (i, size) in sizes.iter_mut().enumerate() {
         let rgb = clip.enlarged(i, scale);
         let unit = stream.encode(&Planes::from_rgb(&rgb, width, height, Chroma::Quarter), i);
-        words(&mut data, &[unit.len() as u32]);
-        data.extend_from_slice(&unit);
-        sizes.push(unit.len() as u32 + 4);
+        *size = unit.len() as u32 + 4;
+        out.write_all(&(unit.len() as u32).to_be_bytes())?;
+        out.write_all(&unit)?;
     }
-    let mut out = Vec::with_capacity(data.len() + (4 << 10));
+    out.seek(SeekFrom::Start(0))?;
+    out.write_all(&head(&Movie { stream, sizes: &sizes, scale, about }, place))?;
+    Ok(())
+}
+
+/// All of the file that is in front of its frames, which begin at byte `place`.
+fn head(movie: &Movie<'_>, place: u32) -> Vec<u8> {
+    let mut out = Vec::new();
     write(&mut out, b"ftyp", |out| {
         out.extend_from_slice(b"isom\0\0\x02\0isomiso2avc1mp41");
     });
-    let movie = Movie { stream, sizes: &sizes, scale, about };
-    let start = out.len();
-    movie.write(&mut out, 0);
-    // Its length does not depend on where the frames are, so now that is known.
-    let place = out.len() + 8;
-    out.truncate(start);
-    movie.write(&mut out, place as u32);
-    write(&mut out, b"mdat", |out| out.extend_from_slice(&data));
-    Ok(out)
+    movie.write(&mut out, place);
+    words(&mut out, &[movie.sizes.iter().sum::<u32>() + 8]);
+    out.extend_from_slice(b"mdat");
+    out
 }
 
 struct Movie<'a> {

@@ -3,20 +3,24 @@
 
 use super::frames;
 use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::io::{self, BufWriter, Write as _};
 use std::path::Path;
 
-/// Puts `bytes` at `path`: beside it first, brought to the disk, then renamed.
-pub(super) fn file(path: &Path, bytes: &[u8]) -> io::Result<()> {
+/// Puts at `path` what `fill` writes: beside it first, brought to the disk, then renamed.
+pub(super) fn file<T, E: From<io::Error>>(
+    path: &Path,
+    fill: impl FnOnce(&mut BufWriter<File>) -> Result<T, E>,
+) -> Result<T, E> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(".new-").suffix(".tmp");
     permit(&mut builder, 0o666);
-    let mut temp = builder.tempfile_in(parent(path))?;
-    temp.write_all(bytes)?;
-    temp.as_file().sync_all()?;
+    let (file, temp) = builder.tempfile_in(parent(path))?.into_parts();
+    let mut file = BufWriter::new(file);
+    let filled = fill(&mut file)?;
+    file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
     temp.persist(path).map_err(|error| error.error)?;
     sync(parent(path));
-    Ok(())
+    Ok(filled)
 }
 
 /// Puts a folder of `count` files at `path`, each as `file` gives it: a name and contents. A folder of

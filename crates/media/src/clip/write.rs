@@ -1,8 +1,8 @@
 //! Clips to files.
 
-use super::{Clip, Format, frames, gif, mp4, store, y4m};
+use super::{Clip, Format, frames, gif, mp4, rate, store, y4m};
 use crate::Error;
-use std::io;
+use std::io::{self, Cursor, Seek, Write};
 use std::path::Path;
 
 /// How a clip is written.
@@ -26,6 +26,21 @@ pub struct Written {
     pub with_about: bool,
 }
 
+/// Whether `format` holds a clip of `frames`, `height` and `width` at `rate` frames per second, its pixels
+/// enlarged by `scale`, as in [`Options`]: so that it is known before the clip is made.
+///
+/// # Errors
+///
+/// If it does not: says what is too much.
+pub fn check(
+    format: Format,
+    [frames, height, width]: [usize; 3],
+    rate: f64,
+    scale: Option<usize>,
+) -> Result<(), Error> {
+    checked_scale(format, [frames, height, width], rate, scale).map(|_| ())
+}
+
 /// The bytes of a file that holds `clip`.
 ///
 /// # Errors
@@ -40,15 +55,47 @@ pub fn encode(
     format: Format,
     options: &Options<'_>,
 ) -> Result<(Vec<u8>, Written), Error> {
-    let scale = checked_scale(clip, format, options)?;
+    let mut out = Cursor::new(Vec::new());
+    let written = encode_to(clip, format, options, &mut out)?;
+    Ok((out.into_inner(), written))
+}
+
+/// Writes the bytes of a file that holds `clip` to `out`, which is empty; a frame of it is in memory at a
+/// time.
+///
+/// # Errors
+///
+/// As [`encode`]; or what `out` says.
+///
+/// # Panics
+///
+/// As [`encode`].
+pub fn encode_to<W: Write + Seek + ?Sized>(
+    clip: &Clip,
+    format: Format,
+    options: &Options<'_>,
+    out: &mut W,
+) -> Result<Written, Error> {
+    let encoded = encode_checked(clip, format, options, out);
+    encoded.map_err(|failed| failed.told(|cause| Error::Output { cause }))
+}
+
+fn encode_checked<W: Write + Seek + ?Sized>(
+    clip: &Clip,
+    format: Format,
+    options: &Options<'_>,
+    out: &mut W,
+) -> Result<Written, Failed> {
+    let scale = scale_of(clip, format, options)?;
     let about = options.about;
-    let (bytes, with_about) = match format {
-        Format::Mp4 => (mp4::encode(clip, scale, about)?, true),
-        Format::Gif => (gif::encode(clip, scale, about)?, true),
-        Format::Y4m(chroma) => y4m::encode(clip, scale, chroma, about)?,
+    let with_about = match format {
+        Format::Mp4 => mp4::encode(clip, scale, about, out).map(|()| true)?,
+        Format::Gif => gif::encode(clip, scale, about, out).map(|()| true)?,
+        Format::Y4m(chroma) => y4m::encode(clip, scale, chroma, about, out)?,
         Format::Frames => panic!("a folder is no file"),
     };
-    Ok((bytes, Written { scale, with_about }))
+    out.flush()?;
+    Ok(Written { scale, with_about })
 }
 
 /// Writes `clip` to `path` in the format that the ending of `path` names. Under that name is all of it or
@@ -63,28 +110,43 @@ pub fn encode(
 /// If `clip.rgb` has another length than its sizes say.
 pub fn write(path: &Path, clip: &Clip, options: &Options<'_>) -> Result<Written, Error> {
     let format = Format::of(path)?;
-    let cannot =
-        |error: io::Error| Error::Write { path: path.to_owned(), cause: error.to_string() };
-    if format != Format::Frames {
-        let (bytes, written) = encode(clip, format, options)?;
-        store::file(path, &bytes).map_err(cannot)?;
-        return Ok(written);
-    }
-    let scale = checked_scale(clip, format, options)?;
-    let frame = |i| {
-        let bytes = frames::encode(clip, i, scale, options.about).map_err(Failed::Encoding)?;
-        Ok((frames::name(i), bytes))
+    let written = match format {
+        Format::Frames => {
+            scale_of(clip, format, options).map_err(Failed::Encoding).and_then(|scale| {
+                store::folder(path, clip.frames, |i| {
+                    let bytes =
+                        frames::encode(clip, i, scale, options.about).map_err(Failed::Encoding)?;
+                    Ok::<_, Failed>((frames::name(i), bytes))
+                })?;
+                Ok(Written { scale, with_about: true })
+            })
+        }
+        _ => store::file(path, |file| encode_checked(clip, format, options, file)),
     };
-    store::folder(path, clip.frames, frame).map_err(|failed| match failed {
-        Failed::Encoding(error) => error,
-        Failed::Writing(error) => cannot(error),
-    })?;
-    Ok(Written { scale, with_about: true })
+    written.map_err(|failed| failed.told(|cause| Error::Write { path: path.to_owned(), cause }))
 }
 
-enum Failed {
+/// Why there is no file.
+pub(super) enum Failed {
+    /// The clip.
     Encoding(Error),
+    /// The disk.
     Writing(io::Error),
+}
+
+impl Failed {
+    fn told(self, writing: impl FnOnce(String) -> Error) -> Error {
+        match self {
+            Self::Encoding(error) => error,
+            Self::Writing(error) => writing(error.to_string()),
+        }
+    }
+}
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        Self::Encoding(error)
+    }
 }
 
 impl From<io::Error> for Failed {
@@ -96,22 +158,39 @@ impl From<io::Error> for Failed {
 /// Sides of a file's frames are at most this long.
 const SIDE: usize = 1 << 16;
 
-fn checked_scale(clip: &Clip, format: Format, options: &Options<'_>) -> Result<usize, Error> {
-    let Clip { frames, height, width, .. } = *clip;
+fn scale_of(clip: &Clip, format: Format, options: &Options<'_>) -> Result<usize, Error> {
+    let Clip { frames, height, width, rate, .. } = *clip;
     assert_eq!(
         clip.rgb.len(),
         frames * height * width * 3,
         "rgb must be [frames, height, width, 3]"
     );
+    checked_scale(format, [frames, height, width], rate, options.scale)
+}
+
+fn checked_scale(
+    format: Format,
+    [frames, height, width]: [usize; 3],
+    rate: f64,
+    scale: Option<usize>,
+) -> Result<usize, Error> {
     if frames == 0 {
         return Err(Error::NoFrames);
     }
     if width == 0 || height == 0 {
         return Err(Error::NoPixels { width: width as u32, height: height as u32 });
     }
-    let scale = options.scale.unwrap_or_else(|| format.scale(width, height));
+    let scale = scale.unwrap_or_else(|| format.scale(width, height));
     if scale == 0 || width.max(height).checked_mul(scale).is_none_or(|side| side > SIDE) {
         return Err(Error::Scale { scale, width, height, side: SIDE });
+    }
+    let [height, width] = [height * scale, width * scale];
+    match format {
+        Format::Mp4 => mp4::check([frames, height, width], rate)?,
+        Format::Gif => gif::check([height, width], rate)?,
+        Format::Y4m(_) | Format::Frames => {
+            rate::fraction(rate).map(|_| ()).ok_or(Error::Rate { rate })?
+        }
     }
     Ok(scale)
 }

@@ -5,8 +5,10 @@
 //! printable ASCII; all else is `%` and two digits.
 
 use super::color::{Chroma, Planes};
+use super::write::Failed;
 use super::{Clip, Limits, Recording, rate};
 use crate::Error;
+use std::io::Write;
 
 const KIND: &str = "Y4M";
 const DAMAGED: Error = Error::Damaged { kind: KIND };
@@ -19,12 +21,13 @@ const PIECE: usize = 60;
 const LINE: usize = 4096;
 
 /// Writes `clip`; `false` if what is known of it is too long for the lines of its frames.
-pub(super) fn encode(
+pub(super) fn encode<W: Write + ?Sized>(
     clip: &Clip,
     scale: usize,
     chroma: Chroma,
     about: &str,
-) -> Result<(Vec<u8>, bool), Error> {
+    out: &mut W,
+) -> Result<bool, Failed> {
     let (frames, seconds) = rate::fraction(clip.rate).ok_or(Error::Rate { rate: clip.rate })?;
     let (width, height) = (clip.width * scale, clip.height * scale);
     let space = match chroma {
@@ -37,19 +40,21 @@ pub(super) fn encode(
     let escaped = escape(about);
     let fits = escaped.len() <= PIECE * clip.frames;
     let mut pieces = escaped.chunks(PIECE).take(if fits { usize::MAX } else { 0 });
-    let mut out = header.into_bytes();
+    out.write_all(header.as_bytes())?;
     for i in 0..clip.frames {
-        out.extend_from_slice(FRAME);
+        out.write_all(FRAME)?;
         if let Some(piece) = pieces.next() {
-            out.push(b' ');
-            out.extend_from_slice(OWNER);
-            out.extend_from_slice(piece);
+            out.write_all(b" ")?;
+            out.write_all(OWNER)?;
+            out.write_all(piece)?;
         }
-        out.push(b'\n');
+        out.write_all(b"\n")?;
         let planes = Planes::from_rgb(&clip.enlarged(i, scale), width, height, chroma);
-        [planes.y, planes.cb, planes.cr].iter().for_each(|plane| out.extend_from_slice(plane));
+        for plane in [planes.y, planes.cb, planes.cr] {
+            out.write_all(&plane)?;
+        }
     }
-    Ok((out, fits))
+    Ok(fits)
 }
 
 fn escape(text: &str) -> Vec<u8> {
