@@ -123,6 +123,26 @@ test("pictures are chosen, dropped and pasted", async () => {
   await close();
 });
 
+test("a page that nobody sees asks nothing", async () => {
+  clips.add("a red ring", { status: "in_progress", progress: 10 });
+  const { page: there, close } = await page();
+  await there.locator("#gallery").getByText("a red ring").waitFor();
+  const show = (hidden) =>
+    there.evaluate((hidden) => {
+      Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+      document.dispatchEvent(new Event("visibilitychange"));
+    }, hidden);
+  await show(true);
+  let asked = 0;
+  there.on("request", () => asked++);
+  await there.waitForTimeout(1500);
+  assert.equal(asked, 0);
+  const again = there.waitForRequest(/\/v1\/videos\?/);
+  await show(false);
+  await again;
+  await close();
+});
+
 test("what is refused or fails is said, and others go on", async () => {
   const { page: there, close } = await page();
   clips.refusal = { status: 400, message: "`prompt` has the word `xylophone`, which the model does not know" };

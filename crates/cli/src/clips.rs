@@ -1,29 +1,31 @@
 //! Clips for the server: what an order says, as the pipeline takes it, and its result as files.
 
 use crate::commands::video::model::Model;
+use crate::commands::video::names::{Method, Mode};
 use crate::commands::video::output;
 use crate::fit;
 use crate::sessions::now;
-use media::clip::{Format, Options, encode};
+use media::clip::{self, Format, Options, encode, encode_to};
 use media::picture::{self, Limits};
 use models::vision::pixels::Rgb;
-use server::video::{Facts, Failed, Made, Maker, Order, Part, Pictures, Progress, Refused, Watch};
+use server::video::{Facts, Failed, Keep, Maker, Order, Part, Pictures, Progress, Refused, Watch};
+use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
-use video::{Consistency, Denoiser as _, Error, Guidance, Outcome, Pipeline, Request, Sampler};
+use video::{Denoiser as _, Error, Guidance, Outcome, Pipeline, Request, Sampler};
 
 /// Parts of a clip that progress is told in.
 const PARTS: usize = 1000;
 /// Time between two previews: they take time that the clip could be made in.
 const PREVIEW: Duration = Duration::from_secs(1);
-/// Candidates that are selected from unless so many are asked for.
-const CANDIDATES: usize = 4;
 
 /// A model that makes clips.
 pub(crate) struct ClipMaker {
     model: Model,
     name: String,
     created: u64,
+    /// Bytes that clips may take, where that is known: what others of this process were not promised.
+    spare: Option<u64>,
 }
 
 impl std::fmt::Debug for ClipMaker {
@@ -33,19 +35,19 @@ impl std::fmt::Debug for ClipMaker {
 }
 
 impl ClipMaker {
-    /// With a model that is loaded.
-    pub(crate) fn new(model: Model) -> Self {
+    /// With a model that is loaded; a clip takes `spare` bytes at the most, where that is known.
+    pub(crate) fn new(model: Model, spare: Option<u64>) -> Self {
         let name = Path::new(&model.name).file_name();
         let name =
             name.map_or_else(|| model.name.clone(), |name| name.to_string_lossy().into_owned());
-        Self { name, model, created: now() }
+        Self { name, model, created: now(), spare }
     }
 
     fn pipeline(&self) -> Pipeline<'_> {
         Pipeline {
             model: &self.model.nano,
             words: &self.model.words,
-            free_bytes: fit::free_bytes(),
+            free_bytes: fit::free_bytes().into_iter().chain(self.spare).min(),
         }
     }
 
@@ -53,24 +55,12 @@ impl ClipMaker {
     fn request(&self, order: &Order, pictures: &Pictures) -> Result<Request, Refused> {
         let shape = self.model.nano.shape();
         let eta = order.eta.unwrap_or(0.0);
-        let sampler = match order.sampler.as_deref() {
-            Some("dpm") => Sampler::DpmSolver,
-            Some("dpm_sde") => Sampler::SdeDpmSolver,
-            _ => Sampler::Euler { eta },
-        };
-        if eta != 0.0 && !matches!(sampler, Sampler::Euler { .. }) {
-            return Err(refused(
-                "eta",
-                format!("`eta` is {eta}, expected 0 or the sampler `euler`"),
-            ));
-        }
-        let consistency = match (order.consistency.as_deref(), order.candidates) {
-            (Some("off"), _) => Consistency::Off,
-            (Some("select"), _) | (None, Some(2..)) => Consistency::Select,
-            (Some("repair"), _) => Consistency::Repair,
-            _ => Consistency::Report,
-        };
-        let candidates = if consistency == Consistency::Select { CANDIDATES } else { 1 };
+        let method = order.sampler.map_or(Method::Euler, Method::from);
+        let sampler = method.sampler(eta).ok_or_else(|| {
+            refused("eta", format!("`eta` is {eta}, expected 0 or the sampler `euler`"))
+        })?;
+        let (consistency, candidates) =
+            Mode::with_candidates(order.consistency.map(Mode::from), order.candidates);
         let size = order.size.map_or(shape.size, |(width, height)| [height, width]);
         let frames = order.frames.or(order.seconds.map(|seconds| {
             // The nearest that there is: one frame, then some more at a time.
@@ -83,7 +73,7 @@ impl ClipMaker {
             frames: frames.unwrap_or(shape.frames),
             size,
             sampler,
-            candidates: order.candidates.unwrap_or(candidates),
+            candidates,
             consistency,
             first_frame: decoded(&pictures.first, size, "input_reference")?,
             last_frame: decoded(&pictures.last, size, "last_frame_image")?,
@@ -114,30 +104,27 @@ impl Maker for ClipMaker {
         let request = self.request(&order, pictures)?;
         let checked = request.check(self.model.nano.shape(), &self.model.words).map_err(told)?;
         self.pipeline().plan(&checked).map_err(told)?;
-        let (sampler, eta) = match request.sampler {
-            Sampler::Euler { eta } => ("euler", Some(eta)),
-            Sampler::DpmSolver => ("dpm", None),
-            Sampler::SdeDpmSolver => ("dpm_sde", None),
-        };
-        let consistency = match request.consistency {
-            Consistency::Off => "off",
-            Consistency::Report => "report",
-            Consistency::Select => "select",
-            Consistency::Repair => "repair",
-        };
         let [height, width] = request.size;
+        let rate = self.model.nano.shape().rate;
+        for format in [Format::Mp4, Format::Gif] {
+            clip::check(format, [request.frames, height, width], rate, None).map_err(unheld)?;
+        }
+        let eta = match request.sampler {
+            Sampler::Euler { eta } => Some(eta),
+            _ => None,
+        };
         Ok(Order {
             size: Some((width, height)),
             frames: Some(request.frames),
-            seconds: Some(request.frames as f64 / self.model.nano.shape().rate),
+            seconds: Some(request.frames as f64 / rate),
             steps: Some(request.steps),
             guidance: order.guidance.or(Some(request.guidance.text.into())),
             image_guidance: order.image_guidance.or(Some(request.guidance.image.into())),
             eta,
             shift: Some(request.shift),
-            sampler: Some(sampler.to_owned()),
+            sampler: Some(Method::from(request.sampler).ordered()),
             candidates: Some(request.candidates),
-            consistency: Some(consistency.to_owned()),
+            consistency: Some(Mode::from(request.consistency).ordered()),
             ..order
         })
     }
@@ -147,9 +134,13 @@ impl Maker for ClipMaker {
         order: &Order,
         pictures: &Pictures,
         watch: &mut Watch<'_>,
-    ) -> Result<Made, Failed> {
-        let request =
-            self.request(order, pictures).map_err(|refused| Failed::Because(refused.message))?;
+        keep: &mut Keep<'_>,
+    ) -> Result<Facts, Failed> {
+        let request = self.request(order, pictures).map_err(|refused| match refused {
+            Refused::Field { message, .. } | Refused::Memory { message } => {
+                Failed::Because(message)
+            }
+        })?;
         let mut shown: Option<Instant> = None;
         let made = self.pipeline().generate(&request, &mut |progress| {
             let preview = shown.is_none_or(|at| at.elapsed() >= PREVIEW).then(|| {
@@ -163,26 +154,39 @@ impl Maker for ClipMaker {
             Error::Cancelled => Failed::Ended,
             error => Failed::Because(error.to_string()),
         })?;
-        self.files(&request, &made).map_err(|error| Failed::Because(error.to_string()))
+        self.files(&request, &made, keep)
     }
 }
 
 impl ClipMaker {
-    fn files(&self, request: &Request, made: &Outcome) -> Result<Made, media::Error> {
+    /// Writes the files, none of which is in memory as a whole but the small ones.
+    fn files(
+        &self,
+        request: &Request,
+        made: &Outcome,
+        keep: &mut Keep<'_>,
+    ) -> Result<Facts, Failed> {
         let clip = &made.clip;
         let facts = output::Facts { request, model: &self.name, made };
         let about = facts.about().to_string();
         let options = Options { scale: None, about: &about };
-        let mut files = vec![
-            (Part::Video, encode(clip, Format::Mp4, &options)?.0),
-            (Part::Gif, encode(clip, Format::Gif, &options)?.0),
-            (Part::Thumbnail, picture::to_png(clip.frame(0), clip.width, clip.height)?),
-        ];
+        let mut encoded = |part, format| {
+            keep(part, &mut |out| match encode_to(clip, format, &options, out) {
+                Ok(_) => Ok(()),
+                Err(error) => Err(io::Error::other(error)),
+            })
+        };
+        let bytes = encoded(Part::Video, Format::Mp4)?;
+        encoded(Part::Gif, Format::Gif)?;
+        let of_media = |error: media::Error| Failed::Because(error.to_string());
+        let mut small = |part, bytes: &[u8]| keep(part, &mut |out| out.write_all(bytes));
+        let thumbnail = picture::to_png(clip.frame(0), clip.width, clip.height);
+        small(Part::Thumbnail, &thumbnail.map_err(of_media)?)?;
         let (mut flagged, mut repaired) = (Vec::new(), Vec::new());
         if let Some(report) = &made.report {
-            files.push((Part::Report, facts.json().to_string().into_bytes()));
-            files
-                .push((Part::Timeline, report.timeline(clip, &request.prompt).svg()?.into_bytes()));
+            small(Part::Report, facts.json().to_string().as_bytes())?;
+            let timeline = report.timeline(clip, &request.prompt).svg().map_err(of_media)?;
+            small(Part::Timeline, timeline.as_bytes())?;
             flagged = report.flags.iter().map(|flag| flag.frame).collect();
             let again = report.repairs.iter().filter(|repair| repair.accepted);
             repaired = again.flat_map(|repair| repair.frames.clone()).collect();
@@ -192,15 +196,15 @@ impl ClipMaker {
                 frames.dedup();
             }
         }
-        let facts = Facts {
+        Ok(Facts {
             width: clip.width,
             height: clip.height,
             frames: clip.frames,
             rate: clip.rate,
+            bytes,
             flagged,
             repaired,
-        };
-        Ok(Made { facts, files })
+        })
     }
 }
 
@@ -223,7 +227,16 @@ fn decoded(bytes: &Option<Vec<u8>>, size: [usize; 2], field: &str) -> Result<Opt
 }
 
 fn refused(field: &str, message: String) -> Refused {
-    Refused { field: field.to_owned(), message }
+    Refused::Field { field: field.to_owned(), message }
+}
+
+/// What a client is told of a clip that its files would not hold.
+fn unheld(error: media::Error) -> Refused {
+    let field = match error {
+        media::Error::Mp4TooLong { .. } => "num_frames",
+        _ => "size",
+    };
+    refused(field, format!("`{field}`: {error}"))
 }
 
 /// What a client is told, in the words of its request.
@@ -241,6 +254,7 @@ fn told(error: Error) -> Refused {
             refused(field, format!("`{what}` is {found}, expected {expected}"))
         }
         Error::Words { field, .. } => refused(field, error.to_string()),
+        Error::Memory { .. } => Refused::Memory { message: error.to_string() },
         error => refused("size", error.to_string()),
     }
 }

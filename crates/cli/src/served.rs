@@ -85,6 +85,7 @@ pub(crate) struct Plan {
     draft: Draft,
     /// Where snapshots go that give way.
     pub(crate) spill: Option<Spill>,
+    spare: Option<u64>,
 }
 
 impl Plan {
@@ -138,6 +139,7 @@ impl Plan {
             context,
             limits,
             spill: None,
+            spare: free.map(|free| free.saturating_sub(beside.saturating_add(memory_bytes))),
         })
     }
 
@@ -154,6 +156,11 @@ impl Plan {
     /// Bytes for what conversations have read.
     pub(crate) fn room(&self) -> u64 {
         self.limits.memory_bytes
+    }
+
+    /// Bytes that are free beside the model and [`room`](Self::room), where the system tells.
+    pub(crate) fn spare(&self) -> Option<u64> {
+        self.spare
     }
 
     /// Loads the model and gives it its thread; it has read a token when this returns.

@@ -242,7 +242,7 @@ impl App {
     pub(crate) fn video(&self, name: Option<&str>) -> Result<Arc<Queue>, Error> {
         self.check_ready()?;
         let queue = self.queue().ok_or_else(|| {
-            let message = "this server makes no clips: it has no model for them";
+            let message = "this server makes no clips; it said why when it began";
             Error::new(Kind::ModelNotFound, message)
         })?;
         match name {

@@ -1,6 +1,7 @@
 //! The server without a network: a program asks the app that it holds, as a client would.
 
 use crate::app::App;
+use crate::sse::Events;
 use axum::body::Body;
 use axum::http::{Request, header};
 use http_body_util::BodyExt as _;
@@ -54,7 +55,7 @@ pub fn chat(
         };
         let fine = answer.status().is_success();
         let mut body = answer.into_body();
-        let mut text = Vec::new();
+        let (mut events, mut refusal) = (Events::default(), Vec::new());
         loop {
             let frame = match tokio::time::timeout(LOOK, body.frame()).await {
                 _ if stop.load(Ordering::Relaxed) => return Ok(()),
@@ -63,11 +64,12 @@ pub fn chat(
                 Err(_) => continue,
             };
             let Ok(data) = frame.into_data() else { continue };
-            text.extend_from_slice(&data);
-            // Events end with an empty line.
-            while fine && let Some(end) = text.windows(2).position(|pair| pair == b"\n\n") {
-                let event: Vec<u8> = text.drain(..end + 2).collect();
-                if let Some(value) = data_of(&event) {
+            if !fine {
+                refusal.extend_from_slice(&data);
+                continue;
+            }
+            for data in events.push(&data).map_err(io::Error::other)? {
+                if let Ok(value) = serde_json::from_slice(&data) {
                     refused(&value)?;
                     chunk(&value);
                 }
@@ -76,17 +78,10 @@ pub fn chat(
         if fine {
             return Ok(());
         }
-        refused(&serde_json::from_slice(&text).unwrap_or_default())?;
-        let message = String::from_utf8_lossy(&text).into_owned();
+        refused(&serde_json::from_slice(&refusal).unwrap_or_default())?;
+        let message = String::from_utf8_lossy(&refusal).into_owned();
         Err(AskError::Refused { message, code: None })
     })
-}
-
-/// The JSON of an event, if it holds some.
-fn data_of(event: &[u8]) -> Option<Value> {
-    let text = std::str::from_utf8(event).ok()?;
-    let data = text.lines().find_map(|line| line.strip_prefix("data: "))?;
-    serde_json::from_str(data).ok()
 }
 
 /// The error that `value` is, if it is one.

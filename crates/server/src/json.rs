@@ -8,9 +8,12 @@ use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, header};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
+use serde::Deserializer;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::runtime::Handle;
 
 /// How long a client may take between two pieces of a body.
 const PIECE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -57,7 +60,8 @@ impl<T: DeserializeOwned + Send + 'static> FromRequest<Arc<App>> for JsonOrForm<
         };
         let notes = request.extensions().get::<Notes>().cloned();
         let bytes = read(request, app.settings.max_body_bytes).await?;
-        let parse = move || from_slice(to_json(&bytes, &boundary)?.to_string().as_bytes());
+        let runtime = Handle::current();
+        let parse = move || deserialize(Value::Object(runtime.block_on(to_json(bytes, boundary))?));
         let (value, unknown) =
             tokio::task::spawn_blocking(parse).await.map_err(Error::internal)??;
         if let Some(notes) = notes {
@@ -132,10 +136,22 @@ pub fn from_slice<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, Vec<String>),
         Error::new(Kind::Invalid, format!("the body is not UTF-8 from byte {at} on"))
     })?;
     let mut json = serde_json::Deserializer::from_str(text);
+    let read = deserialize(&mut json)?;
+    json.end().map_err(|error| {
+        Error::new(Kind::Invalid, format!("the body goes on after its JSON: {error}"))
+    })?;
+    Ok(read)
+}
+
+fn deserialize<'de, T, D>(from: D) -> Result<(T, Vec<String>), Error>
+where
+    T: DeserializeOwned,
+    D: Deserializer<'de, Error = serde_json::Error>,
+{
     let mut track = serde_path_to_error::Track::new();
     let mut unknown = Vec::new();
     let value = serde_ignored::deserialize(
-        serde_path_to_error::Deserializer::new(&mut json, &mut track),
+        serde_path_to_error::Deserializer::new(from, &mut track),
         |path| {
             if unknown.len() < MAX_NAMED {
                 unknown.push(shortened(&path.to_string()));
@@ -150,9 +166,6 @@ pub fn from_slice<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, Vec<String>),
             "." => Error::new(Kind::Invalid, format!("the body is not a valid request: {reason}")),
             _ => Error::invalid(path.clone(), format!("`{path}` is not valid: {reason}")),
         }
-    })?;
-    json.end().map_err(|error| {
-        Error::new(Kind::Invalid, format!("the body goes on after its JSON: {error}"))
     })?;
     Ok((value, unknown))
 }

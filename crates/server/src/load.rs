@@ -3,6 +3,7 @@
 //! Speaks the `/v1/completions` that all servers of OpenAI's interface have, so that others can be
 //! measured beside ours. Every client has one connection and asks again as soon as it is answered.
 
+use crate::sse::Events;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http1::{self, SendRequest};
@@ -28,8 +29,6 @@ const PAUSE: Duration = Duration::from_millis(500);
 const MAX_PAUSE: Duration = Duration::from_secs(5);
 /// How long a client waits for anything at all.
 const PATIENCE: Duration = Duration::from_secs(600);
-/// Bytes of an answer's event at most.
-const MAX_EVENT: usize = 1 << 20;
 
 /// What is asked, by how many, for how long.
 #[derive(Clone, Debug)]
@@ -268,12 +267,12 @@ impl Client {
             return Err(Failed(status.to_string(), seconds.unwrap_or(PAUSE).min(MAX_PAUSE)));
         }
         let mut body = response.into_body();
-        let mut events = Events::default();
+        let mut answer = Answer::default();
         let mut last: Option<Instant> = None;
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(Failed::new)?;
             let now = Instant::now();
-            for _ in 0..events.push(frame.data_ref().map_or(&[][..], |data| data))? {
+            for _ in 0..answer.push(frame.data_ref().map_or(&[][..], |data| data))? {
                 match last.replace(now) {
                     None => self.report.first.push((now - start).as_secs_f64()),
                     Some(before) => self.report.gaps.push((now - before).as_secs_f64()),
@@ -284,7 +283,7 @@ impl Client {
                 }
             }
         }
-        if !events.done {
+        if !answer.done {
             return Err(Failed::new("an answer ended before its end"));
         }
         self.connection = Some(sender);
@@ -311,33 +310,24 @@ impl Client {
     }
 }
 
-/// What comes as server-sent events.
+/// What an answer says piece by piece.
 #[derive(Default)]
-struct Events {
-    kept: Vec<u8>,
-    /// Whether the last one was there.
+struct Answer {
+    events: Events,
+    /// Whether its end was there.
     done: bool,
 }
 
-impl Events {
-    /// How many of the events that are whole now bring text, or their end without any: each is a
-    /// token.
+impl Answer {
+    /// How many of the events that are whole now bring text: each is a token.
     fn push(&mut self, bytes: &[u8]) -> Result<usize, Failed> {
-        self.kept.extend_from_slice(bytes);
-        if self.kept.len() > MAX_EVENT {
-            return Err(Failed::new("an event is longer than a MiB"));
-        }
         let mut tokens = 0;
-        let Some(end) = self.kept.iter().rposition(|&byte| byte == b'\n') else { return Ok(0) };
-        let whole: Vec<u8> = self.kept.drain(..=end).collect();
-        for line in whole.split(|&byte| byte == b'\n') {
-            let Some(data) = line.strip_prefix(b"data:") else { continue };
-            let data = data.trim_ascii();
+        for data in self.events.push(bytes).map_err(Failed::new)? {
             if data == b"[DONE]" {
                 self.done = true;
                 continue;
             }
-            let Ok(event) = serde_json::from_slice::<Value>(data) else { continue };
+            let Ok(event) = serde_json::from_slice::<Value>(&data) else { continue };
             if let Some(error) = event.get("error") {
                 return Err(Failed::new(format!("an answer ended with {error}")));
             }
@@ -369,17 +359,17 @@ mod tests {
 
     #[test]
     fn tokens_are_events_with_text() {
-        let mut events = Events::default();
+        let mut answer = Answer::default();
         let text =
             "data: {\"choices\":[{\"text\":\"a\"}]}\r\n\r\n: alive\n\ndata: {\"choices\":[{\"text";
-        assert_eq!(events.push(text.as_bytes()).ok(), Some(1));
+        assert_eq!(answer.push(text.as_bytes()).ok(), Some(1));
         let rest =
             "\":\"b\"}]}\n\ndata: {\"choices\":[{\"text\":\"\"}]}\n\ndata: {\"choices\":[]}\n\n";
-        assert_eq!(events.push(rest.as_bytes()).ok(), Some(1));
-        assert!(!events.done);
-        assert_eq!(events.push(b"data: [DONE]\n\n").ok(), Some(0));
-        assert!(events.done);
-        assert!(events.push(b"data: {\"error\":{\"message\":\"x\"}}\n\n").is_err());
+        assert_eq!(answer.push(rest.as_bytes()).ok(), Some(1));
+        assert!(!answer.done);
+        assert_eq!(answer.push(b"data: [DONE]\n\n").ok(), Some(0));
+        assert!(answer.done);
+        assert!(answer.push(b"data: {\"error\":{\"message\":\"x\"}}\n\n").is_err());
     }
 
     #[test]

@@ -4,54 +4,33 @@
 use crate::error::Error;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
+use http_body_util::{BodyDataStream, Full};
+use multer::{Field, Multipart};
 use serde_json::{Map, Value};
 
-/// Most fields of a form, and most bytes of the lines above one.
+/// Most fields of a form.
 const MAX_FIELDS: usize = 64;
-const MAX_HEADER_BYTES: usize = 8 << 10;
 
 /// The boundary that a `content-type` names, if it is a form's.
 pub(crate) fn boundary(content_type: &str) -> Option<String> {
-    let (kind, parameters) = content_type.split_once(';')?;
-    if !kind.trim().eq_ignore_ascii_case("multipart/form-data") {
-        return None;
-    }
-    let named = parameters.split(';').find_map(|parameter| {
-        let (name, value) = parameter.split_once('=')?;
-        name.trim().eq_ignore_ascii_case("boundary").then_some(value)
-    })?;
-    let boundary = named.trim().trim_matches('"');
+    let boundary = multer::parse_boundary(content_type).ok()?;
     // RFC 2046, 5.1.1.
-    (1..=70).contains(&boundary.len()).then(|| boundary.to_owned())
+    (1..=70).contains(&boundary.len()).then_some(boundary)
 }
 
-/// The fields of a form as an object: texts as they are, files as `data:` addresses.
+/// The fields of a form as an object: texts as they are, files as `data:` addresses. Waits for nothing,
+/// since all of `body` is there.
 ///
 /// # Errors
 ///
 /// If it is no form, a field has no name or comes twice, or a text is not UTF-8.
-pub(crate) fn to_json(body: &[u8], boundary: &str) -> Result<Value, Error> {
-    let wrong = |what: &str| Error::invalid("body", format!("the form {what}"));
-    let mark = format!("--{boundary}");
-    let between = format!("\r\n--{boundary}");
-    // What is before the first mark is nothing.
-    let start = match body.starts_with(mark.as_bytes()) {
-        true => mark.len(),
-        false => {
-            find(body, between.as_bytes()).ok_or_else(|| wrong("has no boundary"))? + between.len()
-        }
-    };
-    let mut rest = &body[start..];
+pub(crate) async fn to_json(body: Bytes, boundary: String) -> Result<Map<String, Value>, Error> {
+    let damaged = |error| wrong(&format!("is damaged: {error}"));
+    let mut form = Multipart::new(BodyDataStream::new(Full::new(body)), boundary);
     let mut fields = Map::new();
-    loop {
-        // The last mark has two more signs; after the others a line ends.
-        if rest.starts_with(b"--") {
-            return Ok(Value::Object(fields));
-        }
-        let part = rest.trim_ascii_start_line().ok_or_else(|| wrong("has a damaged boundary"))?;
-        let end =
-            find(part, between.as_bytes()).ok_or_else(|| wrong("ends before its boundary"))?;
-        let (name, value) = field(&part[..end]).map_err(wrong)?;
+    while let Some(field) = form.next_field().await.map_err(damaged)? {
+        let name = field.name().ok_or_else(|| wrong("has a field without a name"))?.to_owned();
         if fields.len() == MAX_FIELDS {
             return Err(wrong(&format!("has more than {MAX_FIELDS} fields")));
         }
@@ -60,77 +39,30 @@ pub(crate) fn to_json(body: &[u8], boundary: &str) -> Result<Value, Error> {
             let name: String = name.chars().take(100).collect();
             return Err(Error::invalid(name.clone(), format!("the form has `{name}` twice")));
         }
-        fields.insert(name, value);
-        rest = &part[end + between.len()..];
+        fields.insert(name, Value::String(text(field).await?));
     }
+    Ok(fields)
 }
 
-/// Name and value of a part.
-fn field(part: &[u8]) -> Result<(String, Value), &'static str> {
-    let (head, value) = match part.strip_prefix(b"\r\n") {
-        Some(value) => (&[][..], value),
-        None => {
-            let end = find(&part[..part.len().min(MAX_HEADER_BYTES)], b"\r\n\r\n");
-            let end = end.ok_or("has a field without an empty line before its value")?;
-            (&part[..end], &part[end + 4..])
-        }
+async fn text(field: Field<'_>) -> Result<String, Error> {
+    let is_file = field.file_name().is_some();
+    let kind = field.content_type().map_or("application/octet-stream", |kind| kind.essence_str());
+    let mut text = match is_file {
+        true => format!("data:{kind};base64,"),
+        false => String::new(),
     };
-    let head = std::str::from_utf8(head).map_err(|_| "has a field whose head is not UTF-8")?;
-    let (mut disposition, mut kind) = ("", "application/octet-stream");
-    for line in head.split("\r\n") {
-        if let Some((name, value)) = line.split_once(':') {
-            match name.trim().to_ascii_lowercase().as_str() {
-                "content-disposition" => disposition = value,
-                "content-type" => kind = value.trim(),
-                _ => {}
-            }
-        }
+    let bytes = field.bytes().await.map_err(|error| wrong(&format!("is damaged: {error}")))?;
+    match is_file {
+        true => BASE64_STANDARD.encode_string(bytes, &mut text),
+        false => text.push_str(
+            std::str::from_utf8(&bytes).map_err(|_| wrong("has a text that is not UTF-8"))?,
+        ),
     }
-    let name = parameter(disposition, "name").ok_or("has a field without a name")?;
-    let value = match parameter(disposition, "filename") {
-        Some(_) => format!("data:{kind};base64,{}", BASE64_STANDARD.encode(value)),
-        None => std::str::from_utf8(value).map_err(|_| "has a text that is not UTF-8")?.to_owned(),
-    };
-    Ok((name, Value::String(value)))
+    Ok(text)
 }
 
-/// The parameter `name` of a `content-disposition`; browsers write `"` as `%22`.
-fn parameter(disposition: &str, name: &str) -> Option<String> {
-    let mut rest = disposition;
-    loop {
-        rest = rest.split_once(';')?.1;
-        let (found, value) = rest.trim_start().split_once('=')?;
-        let value = match value.strip_prefix('"') {
-            Some(quoted) => {
-                let (value, after) = quoted.split_once('"')?;
-                rest = after;
-                value
-            }
-            None => {
-                rest = value;
-                value.split(';').next().unwrap_or("").trim()
-            }
-        };
-        if found.trim().eq_ignore_ascii_case(name) {
-            return Some(value.replace("%22", "\""));
-        }
-    }
-}
-
-fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
-    bytes.windows(wanted.len()).position(|window| window == wanted)
-}
-
-trait Lines {
-    /// What is after spaces and the end of a line.
-    fn trim_ascii_start_line(&self) -> Option<&[u8]>;
-}
-
-impl Lines for [u8] {
-    fn trim_ascii_start_line(&self) -> Option<&[u8]> {
-        let spaces = self.iter().take_while(|&&byte| byte == b' ' || byte == b'\t').count();
-        self[spaces..].strip_prefix(b"\r\n")
-    }
+fn wrong(what: &str) -> Error {
+    Error::invalid("body", format!("the form {what}"))
 }
 
 #[cfg(test)]
@@ -139,8 +71,11 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::json;
 
-    fn read(body: &str) -> Result<Value, String> {
-        to_json(body.as_bytes(), "XX").map_err(|error| error.message)
+    fn read(body: &[u8]) -> Result<Value, String> {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let body = Bytes::copy_from_slice(body);
+        let fields = runtime.block_on(to_json(body, "XX".to_owned()));
+        fields.map(Value::Object).map_err(|error| error.message)
     }
 
     #[test]
@@ -155,6 +90,7 @@ mod tests {
         ] {
             assert_eq!(boundary(kind).as_deref(), want, "{kind}");
         }
+        assert_eq!(boundary(&format!("multipart/form-data; boundary={}", "x".repeat(71))), None);
     }
 
     #[test]
@@ -168,41 +104,31 @@ mod tests {
             "input_reference": "data:image/png;base64,AFBORw==",
             "seed": "7",
         });
-        assert_eq!(read(body), Ok(want));
-        assert_eq!(read("--XX--"), Ok(json!({})));
+        assert_eq!(read(body.as_bytes()), Ok(want));
+        assert_eq!(read(b"--XX--"), Ok(json!({})));
     }
 
     #[test]
     fn damaged_forms_are_refused() {
         let head = "--XX\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\n";
+        let unnamed = "--XX\r\nContent-Type: text/plain\r\n\r\nb\r\n--XX--";
         for (body, want) in [
-            ("".to_owned(), "the form has no boundary"),
-            ("--XX".to_owned(), "the form has a damaged boundary"),
-            (format!("{head}b"), "the form ends before its boundary"),
-            (
-                format!("{head}b\r\n--XX\r\n{}--XX--", &head[6..]),
-                "the form has a field without an empty line before its value",
-            ),
+            (String::new(), "the form is damaged: incomplete multipart stream"),
+            ("--XX".to_owned(), "the form is damaged: incomplete multipart stream"),
+            (format!("{head}b"), "the form is damaged: field \"a\" received with incomplete data"),
             (format!("{head}b\r\n{head}c\r\n--XX--"), "the form has `a` twice"),
-            ("--XX\r\n\r\nb\r\n--XX--".to_owned(), "the form has a field without a name"),
-            (
-                "--XX\r\nb\r\n--XX--".to_owned(),
-                "the form has a field without an empty line before its value",
-            ),
+            (unnamed.to_owned(), "the form has a field without a name"),
+            ("--XX\r\nb\r\n--XX--".to_owned(), "the form is damaged: incomplete multipart stream"),
         ] {
-            assert_eq!(read(&body), Err(want.to_owned()), "{body:?}");
+            assert_eq!(read(body.as_bytes()), Err(want.to_owned()), "{body:?}");
         }
-        assert!(
-            to_json(
-                b"--XX\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\n\xff\r\n--XX--",
-                "XX"
-            )
-            .is_err()
-        );
+        let bytes = [head.as_bytes(), b"\xff\r\n--XX--"].concat();
+        assert_eq!(read(&bytes), Err("the form has a text that is not UTF-8".to_owned()));
         let many: String = (0..65)
             .map(|i| format!("{}\r\n", head.replace("\"a\"", &format!("\"{i}\""))))
             .collect();
-        assert!(read(&format!("{many}--XX--")).is_err());
+        let many = read(format!("{many}--XX--").as_bytes());
+        assert_eq!(many, Err("the form has more than 64 fields".to_owned()));
     }
 
     proptest! {
@@ -213,8 +139,8 @@ mod tests {
                 "; filename=x", "\r\n\r\n", ":", "=", ";", "\"", "b", "\0", "é",
             ]), 0..40),
         ) {
-            if let Err(message) = read(&pieces.concat()) {
-                prop_assert!(message.len() < 200, "{}", message);
+            if let Err(message) = read(pieces.concat().as_bytes()) {
+                prop_assert!(message.len() < 400, "{}", message);
             }
         }
     }

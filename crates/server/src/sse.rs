@@ -19,6 +19,9 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 /// Pieces that may wait for the connection; more wait in the request's queue, which is bounded.
 const AHEAD: usize = 4;
 
+/// Bytes of a line at most, for who reads them.
+const MAX_LINE: usize = 1 << 20;
+
 /// Lines that are ready to be sent.
 #[derive(Debug, Default)]
 pub(crate) struct Lines(String);
@@ -55,6 +58,35 @@ impl Lines {
     /// Adds a comment, which says nothing but that the server lives.
     fn ping(&mut self) {
         self.0.push_str(": ping\n\n");
+    }
+}
+
+/// What a client reads of such lines, as they come.
+#[derive(Debug, Default)]
+pub(crate) struct Events {
+    kept: Vec<u8>,
+    /// How much of it has no end of a line.
+    looked_at: usize,
+}
+
+impl Events {
+    /// The data of the lines that are whole now; comments and names of events are left out.
+    ///
+    /// # Errors
+    ///
+    /// If a line is longer than a MiB.
+    pub(crate) fn push(&mut self, bytes: &[u8]) -> Result<Vec<Vec<u8>>, &'static str> {
+        self.kept.extend_from_slice(bytes);
+        let end = self.kept[self.looked_at..].iter().rposition(|&byte| byte == b'\n');
+        let whole = end.map_or(0, |end| self.looked_at + end + 1);
+        let data = |line: &[u8]| Some(line.strip_prefix(b"data:")?.trim_ascii().to_vec());
+        let found = self.kept[..whole].split(|&byte| byte == b'\n').filter_map(data).collect();
+        self.kept.drain(..whole);
+        self.looked_at = self.kept.len();
+        match self.kept.len() > MAX_LINE {
+            true => Err("an event is longer than a MiB"),
+            false => Ok(found),
+        }
     }
 }
 
@@ -162,5 +194,30 @@ impl http_body::Body for Fallible {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<http_body::Frame<Bytes>, Self::Error>>> {
         self.0.poll_recv(context).map(|piece| piece.map(|piece| piece.map(http_body::Frame::data)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Wherever they are cut.
+    #[test]
+    fn what_is_sent_is_read() {
+        let mut lines = Lines::default();
+        lines.data(&serde_json::json!({"text": "é\n"}));
+        lines.ping();
+        lines.event("message", &7);
+        lines.done();
+        let sent = lines.0.replace("\n\n: ping", "\r\n\r\n: ping").into_bytes();
+        for piece in 1..=sent.len() {
+            let mut events = Events::default();
+            let read = sent.chunks(piece).flat_map(|piece| events.push(piece).unwrap());
+            let read: Vec<String> = read.map(|data| String::from_utf8(data).unwrap()).collect();
+            assert_eq!(read, [r#"{"text":"é\n"}"#, "7", "[DONE]"]);
+        }
+        let mut events = Events::default();
+        assert!(events.push(&vec![b'x'; MAX_LINE]).is_ok());
+        assert!(events.push(b"x").is_err());
     }
 }

@@ -12,7 +12,7 @@ mod store;
 pub use job::{Consistency, Facts, Job, Order, Part, Pictures, Sampler, State};
 pub use line::{Limits, View};
 pub use queue::Queue;
-pub use store::{Content, MemoryStore, Store};
+pub use store::{Content, Fill, MemoryStore, Sink, Store};
 
 use std::ops::ControlFlow;
 
@@ -32,8 +32,8 @@ pub trait Maker: std::fmt::Debug + Send + Sync {
     fn check(&self, order: Order, pictures: &Pictures) -> Result<Order, Refused>;
 
     /// Makes the clip of an order that was checked, and tells `watch` after each step, which may end it;
-    /// gives each file to `keep` as it is made, [`Part::Video`] among them. Takes minutes; is called on one
-    /// thread at a time.
+    /// writes each file as `keep` asks, [`Part::Video`] among them. Takes minutes; is called on one thread
+    /// at a time.
     ///
     /// # Errors
     ///
@@ -50,8 +50,8 @@ pub trait Maker: std::fmt::Debug + Send + Sync {
 /// What is told after each step, and says whether to go on.
 pub type Watch<'a> = dyn FnMut(Progress) -> ControlFlow<()> + 'a;
 
-/// What keeps the files of a clip.
-pub type Keep<'a> = dyn FnMut(Part, &[u8]) -> Result<(), Failed> + 'a;
+/// What keeps a file of a clip, which is written piece by piece: gives the bytes that it has.
+pub type Keep<'a> = dyn FnMut(Part, &mut Fill<'_>) -> Result<u64, Failed> + 'a;
 
 /// An order that a model cannot fulfil.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -36,7 +36,7 @@ const said = (error) => sentence({ message: error.message, status: error.status 
 
 const isOpen = ({ status }) => status === "queued" || status === "in_progress";
 
-/** Asks what there is, shows it, and asks again later. */
+/** Asks what there is, shows it, and asks again later unless nobody sees the page. */
 async function refresh() {
   clearTimeout(timer);
   const list = await attempt(() => ask(`/v1/videos?limit=${SHOWN}`));
@@ -51,7 +51,7 @@ async function refresh() {
     redraw();
   }
   clearTimeout(timer);
-  if (!connection.isLost) timer = setTimeout(refresh, clips.some(isOpen) ? WATCH : LOOK);
+  if (!connection.isLost && !document.hidden) timer = setTimeout(refresh, clips.some(isOpen) ? WATCH : LOOK);
 }
 
 function redraw() {
@@ -117,5 +117,9 @@ connection.back = () => {
   announce("The server answers again");
   refresh();
 };
+document.addEventListener("visibilitychange", () => {
+  if (document.hidden) clearTimeout(timer);
+  else if (!connection.isLost) refresh();
+});
 order.begin(make, (words) => banner(words, "Close"));
 arrive();

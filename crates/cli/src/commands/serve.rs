@@ -14,7 +14,7 @@ use server::{App, Keys, Settings};
 use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tensor::Device;
@@ -114,7 +114,8 @@ pub(crate) fn run(arguments: &Arguments, device: &Device) -> anyhow::Result<()> 
     let device = device.clone();
     let video_model = arguments.video_model.clone();
     let load = move |app: &App| {
-        let clips = line_of_clips(video_model.as_deref(), &device).map_err(Failed)?;
+        let maker = Model::open(video_model.as_deref(), &device).map_err(Failed)?;
+        let maker = ClipMaker::new(maker, plan.spare());
         let room = plan.room();
         let served = plan.load(&device).map_err(Failed)?;
         _ = writeln!(
@@ -125,7 +126,11 @@ pub(crate) fn run(arguments: &Arguments, device: &Device) -> anyhow::Result<()> 
         );
         // In this order: a server with clips alone is ready, too, and has no model for text.
         app.add(served);
-        app.add_video(clips);
+        match line_of_clips(maker) {
+            Ok(clips) => app.add_video(clips),
+            // A folder that is not as it should be is no reason to say nothing.
+            Err(error) => _ = writeln!(std::io::stderr(), "no clips are made: {error:#}"),
+        }
         Ok(())
     };
     let ran = server::run::<Failed>(address, &app, listening, load);
@@ -137,11 +142,11 @@ pub(crate) fn run(arguments: &Arguments, device: &Device) -> anyhow::Result<()> 
     Ok(ran?)
 }
 
-/// The line of clips that the model of `folder`, or else the embedded one, makes.
-fn line_of_clips(folder: Option<&Path>, device: &Device) -> anyhow::Result<Arc<Queue>> {
-    let maker = ClipMaker::new(Model::open(folder, device)?);
+/// The line of clips that `maker` makes, in the user's folder.
+fn line_of_clips(maker: ClipMaker) -> anyhow::Result<Arc<Queue>> {
     let home = home();
-    let store = ClipStore::new(&home);
-    let line = Queue::start(Arc::new(maker), Arc::new(store), server::video::Limits::default());
-    line.with_context(|| format!("cannot read the clips in `{}`", home.display()))
+    let cannot = || format!("cannot keep them in `{}`", home.join("videos").display());
+    let store = ClipStore::open(&home).with_context(cannot)?;
+    let limits = server::video::Limits::default();
+    Queue::start(Arc::new(maker), Arc::new(store), limits).with_context(cannot)
 }

@@ -148,3 +148,81 @@ fn what_does_not_fit_is_refused() {
         refused(&["-p", "8,549755813888", "--model"], &arithmetic);
     }
 }
+
+/// As [`text`], with variables of the environment.
+#[track_caller]
+fn with_env(variables: &[(&str, &str)], arguments: &[&str]) -> std::process::Output {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_fulgurite"));
+    command.arg("bench").args(arguments).envs(variables.iter().copied()).output().unwrap()
+}
+
+/// What is meant for a server does not keep others from being measured.
+#[test]
+fn variables_of_the_server_are_no_flags() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = model(folder.path(), 4096).display().to_string();
+    let variables = [
+        ("FULGURITE_NAME", "small"),
+        ("FULGURITE_MEMORY", "1"),
+        ("FULGURITE_API_KEY", "k"),
+        ("FULGURITE_SECONDS", "1"),
+        ("FULGURITE_STREAMS", "2"),
+        ("FULGURITE_PROMPT_BYTES", "9"),
+    ];
+    let short = ["--model", &model, "-p", "4", "-n", "0", "--repeat", "1", "--json"];
+    let output = with_env(&variables, &short);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    for flag in ["--streams", "--seconds", "--name", "--memory", "--api-key", "--prompt-bytes"] {
+        fails(&["bench", flag, "1"], 2, &[flag, "--serve"]);
+    }
+}
+
+/// Our own server gets the flags, and keys and folders of the environment are not in its way.
+#[test]
+fn a_server_of_our_own_is_measured() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().display().to_string();
+    let keys = home.path().join("keys");
+    std::fs::write(&keys, "other-key\n").unwrap();
+    let variables = [
+        ("FULGURITE_HOME", &path[..]),
+        ("FULGURITE_API_KEY_FILE", keys.to_str().unwrap()),
+        ("FULGURITE_API_KEY", "a-key"),
+    ];
+    let load = ["--serve", "--streams", "1,3", "--seconds", "1", "-n", "3", "--prompt-bytes", "40"];
+    let more = ["--memory", "0.1", "--name", "small", "--json"];
+    let output = with_env(&variables, &[&load[..], &more].concat());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let rows: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let rows = rows.as_array().unwrap();
+    assert_eq!(rows.len(), 2);
+    for (row, streams) in rows.iter().zip([1, 3]) {
+        assert_eq!(row["streams"], streams);
+        assert!(
+            row["answered"].as_u64().unwrap() >= streams && row["failed"] == serde_json::json!({})
+        );
+        assert!(row["seconds_to_first_token"]["p50"].as_f64().unwrap() > 0.0, "{row}");
+    }
+    let left: Vec<_> =
+        std::fs::read_dir(home.path()).unwrap().map(|f| f.unwrap().file_name()).collect();
+    assert_eq!(left, ["keys"], "the user's folder is left alone");
+}
+
+#[test]
+fn a_server_that_answers_nobody_is_no_measurement() {
+    // One that says of everything that there is no such thing.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        use std::io::{Read as _, Write as _};
+        for connection in listener.incoming() {
+            std::thread::spawn(move || {
+                let mut connection = connection.unwrap();
+                _ = connection.read(&mut [0; 4096]);
+                _ = connection.write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n");
+            });
+        }
+    });
+    let load = ["bench", "--serve", &url, "--streams", "2", "--seconds", "1", "-n", "3"];
+    fails(&load, 1, &["2 clients", "404 Not Found"]);
+}

@@ -7,6 +7,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -14,11 +15,13 @@ const PATIENCE: Duration = Duration::from_secs(120);
 struct Server {
     child: Child,
     address: String,
+    /// What it says after its address, line by line.
+    said: Arc<Mutex<Vec<String>>>,
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // As a power cut would.
+        // SIGKILL: it has no time for anything.
         _ = self.child.kill();
         _ = self.child.wait();
     }
@@ -33,8 +36,10 @@ impl Server {
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let first = lines.next().unwrap().unwrap();
         let address = first.split("http://").nth(1).unwrap_or_else(|| panic!("{first}")).to_owned();
-        std::thread::spawn(move || lines.for_each(drop));
-        let server = Self { child, address };
+        let said = Arc::new(Mutex::new(Vec::new()));
+        let kept = Arc::clone(&said);
+        std::thread::spawn(move || lines.for_each(|line| kept.lock().unwrap().push(line.unwrap())));
+        let server = Self { child, address, said };
         server.until(|| server.send("GET", "/ready", None).0 == 200);
         server
     }
@@ -87,7 +92,7 @@ impl Server {
 }
 
 #[test]
-fn clips_are_made_over_http_and_survive_a_power_cut() {
+fn clips_are_made_over_http_and_survive_a_kill() {
     let (model, home) = (folder(), tempfile::tempdir().unwrap());
     let server = Server::start(&model, home.path());
     let order = json!({"prompt": "a red circle", "num_inference_steps": 4, "seed": 5, "eta": 0.5});
@@ -119,6 +124,9 @@ fn clips_are_made_over_http_and_survive_a_power_cut() {
         (json!({"prompt": "a red ring"}), "prompt", "`ring`"),
         (json!({"prompt": "a circle", "size": "24x17"}), "size", "16 or 24"),
         (json!({"prompt": "a circle", "eta": 0.5, "sampler": "dpm"}), "eta", "`euler`"),
+        (json!({"prompt": "a circle", "num_frames": 10_001}), "num_frames", "1 to 10000"),
+        // At 6 a second.
+        (json!({"prompt": "a circle", "seconds": 2000}), "num_frames", "expected at most 10000"),
         (json!({"prompt": "a circle", "input_reference": "AAAA"}), "input_reference", "no picture"),
     ] {
         let (status, got) = server.send("POST", "/v1/videos", Some(&wrong));
@@ -148,5 +156,43 @@ fn clips_are_made_over_http_and_survive_a_power_cut() {
         .map(|entry| entry.unwrap().file_name())
         .collect();
     left.sort();
-    assert_eq!(left.len(), 2, "{left:?}");
+    // And the lock.
+    assert_eq!(left.len(), 3, "{left:?}");
+}
+
+impl Server {
+    /// Makes no clips, says why, and answers all else.
+    fn makes_no_clips(&self, why: &str) {
+        let (status, got) = self.send("GET", "/v1/videos", None);
+        assert_eq!(status, 404, "{}", String::from_utf8_lossy(&got));
+        let models = self.json("GET", "/v1/models", None);
+        assert_eq!(models["data"].as_array().unwrap().len(), 1);
+        let tokens = self.json("POST", "/tokenize", Some(&json!({"prompt": "abc"})));
+        assert_eq!(tokens["count"], 3, "{tokens}");
+        let said = || self.said.lock().unwrap().iter().any(|line| line.contains("no clips"));
+        self.until(said);
+        let said = self.said.lock().unwrap().join("\n");
+        assert!(said.contains(why), "{said}");
+    }
+}
+
+#[test]
+fn a_home_has_one_server_of_clips() {
+    let (model, home) = (folder(), tempfile::tempdir().unwrap());
+    let first = Server::start(&model, home.path());
+    let second = Server::start(&model, home.path());
+    second.makes_no_clips("another process makes them, expected another FULGURITE_HOME for each");
+    assert_eq!(first.json("GET", "/v1/videos", None)["data"], json!([]));
+    drop((first, second));
+    // The lock ended with its process.
+    let third = Server::start(&model, home.path());
+    assert_eq!(third.json("GET", "/v1/videos", None)["data"], json!([]));
+}
+
+#[test]
+fn a_folder_that_cannot_be_used_stops_no_server() {
+    let (model, home) = (folder(), tempfile::tempdir().unwrap());
+    std::fs::write(home.path().join("videos"), "no folder").unwrap();
+    let server = Server::start(&model, home.path());
+    server.makes_no_clips(&home.path().join("videos").display().to_string());
 }

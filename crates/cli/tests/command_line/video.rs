@@ -224,6 +224,14 @@ fn a_clip_that_does_not_fit_is_refused() {
     folder().fails(&more, 4, &["the clip needs ", " together, and "]);
 }
 
+/// Before it is made, not when it is to be written.
+#[test]
+fn a_clip_that_its_file_would_not_hold_is_refused() {
+    let folder = folder();
+    let words = "--output: a clip of 12001 frames is too long for an MP4, expected at most 10000";
+    folder.fails(&["--frames", "12001"], 2, &[words]);
+}
+
 #[test]
 fn models_that_are_none_are_named() {
     let folder = folder();

@@ -96,6 +96,18 @@ pub enum Part {
 }
 
 impl Part {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::First,
+        Self::Last,
+        Self::Subject,
+        Self::Video,
+        Self::Gif,
+        Self::Thumbnail,
+        Self::Timeline,
+        Self::Report,
+    ];
+
     /// The name of its file.
     pub fn file(self) -> &'static str {
         match self {

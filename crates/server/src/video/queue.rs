@@ -3,7 +3,8 @@
 
 use super::line::{Line, Page, RETRY};
 use super::{
-    Content, Facts, Failed, Job, Limits, Maker, Order, Part, Pictures, Refused, State, Store, View,
+    Content, Facts, Failed, Fill, Job, Limits, Maker, Order, Part, Pictures, Refused, State, Store,
+    View,
 };
 use crate::app::now;
 use crate::auth::Client;
@@ -101,7 +102,7 @@ impl Queue {
         let Pictures { first, last, subject } = pictures;
         for (part, bytes) in [(Part::First, first), (Part::Last, last), (Part::Subject, subject)] {
             if let Some(bytes) = bytes {
-                self.store.put(&job.id, part, bytes)?;
+                self.store.put(&job.id, part, &mut |out| out.write_all(bytes))?;
             }
         }
         // Last, so that an order that is there is there with its pictures.
@@ -206,11 +207,11 @@ impl Queue {
             last: picture(Part::Last)?,
             subject: picture(Part::Subject)?,
         };
-        let mut keep = |part: Part, bytes: &[u8]| {
+        let mut keep = |part: Part, fill: &mut Fill<'_>| {
             let _writing = lock(&self.writing);
             let is_there = self.line().has(&job.id);
             match is_there {
-                true => self.store.put(&job.id, part, bytes).map_err(of_store),
+                true => self.store.put(&job.id, part, fill).map_err(of_store),
                 false => Err(Failed::Ended),
             }
         };

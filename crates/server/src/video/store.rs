@@ -2,7 +2,7 @@
 
 use super::{Job, Part};
 use std::collections::BTreeMap;
-use std::io::{self, Cursor, Read};
+use std::io::{self, Cursor, Read, Seek, Write};
 use std::sync::{Mutex, PoisonError};
 
 /// A store of jobs and their files. All calls may take as long as a disk does; what was written survives
@@ -24,12 +24,12 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     /// If the store fails; then what was there is still there.
     fn save(&self, job: &Job) -> io::Result<()>;
 
-    /// Keeps a file of the job `id`.
+    /// Keeps what `fill` writes as a file of the job `id`: how many bytes it has.
     ///
     /// # Errors
     ///
-    /// If the store fails.
-    fn put(&self, id: &str, part: Part, bytes: &[u8]) -> io::Result<()>;
+    /// If the store or `fill` fails; then what was there is still there.
+    fn put(&self, id: &str, part: Part, fill: &mut Fill<'_>) -> io::Result<u64>;
 
     /// A file of the job `id`, if there is one. It can be read to its end even if it is deleted meanwhile.
     ///
@@ -45,6 +45,14 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     /// If the store fails.
     fn delete(&self, id: &str) -> io::Result<()>;
 }
+
+/// Where a file is written, from its start.
+pub trait Sink: Write + Seek {}
+
+impl<T: Write + Seek> Sink for T {}
+
+/// Writes a file.
+pub type Fill<'a> = dyn FnMut(&mut dyn Sink) -> io::Result<()> + 'a;
 
 /// A file that is read piece by piece.
 pub struct Content {
@@ -90,9 +98,13 @@ impl Store for MemoryStore {
         Ok(())
     }
 
-    fn put(&self, id: &str, part: Part, bytes: &[u8]) -> io::Result<()> {
-        lock(&self.files).insert((id.to_owned(), part), bytes.to_vec());
-        Ok(())
+    fn put(&self, id: &str, part: Part, fill: &mut Fill<'_>) -> io::Result<u64> {
+        let mut file = Cursor::new(Vec::new());
+        fill(&mut file)?;
+        let bytes = file.into_inner();
+        let length = bytes.len() as u64;
+        lock(&self.files).insert((id.to_owned(), part), bytes);
+        Ok(length)
     }
 
     fn open(&self, id: &str, part: Part) -> io::Result<Option<Content>> {

@@ -12,14 +12,14 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-struct Running {
+pub(crate) struct Running {
     api: Api,
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
     stop: oneshot::Sender<()>,
     ended: JoinHandle<()>,
 }
 
-async fn start(settings: Settings, says: Says) -> Running {
+pub(crate) async fn start(settings: Settings, says: Says) -> Running {
     let api = Api::with(settings, says);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

@@ -8,6 +8,7 @@ mod connections;
 mod errors;
 mod fake;
 mod info;
+mod load;
 mod messages;
 mod openapi;
 mod real;

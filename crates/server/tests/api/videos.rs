@@ -6,7 +6,7 @@ use axum::body::Body;
 use axum::http::{Method, Request};
 use serde_json::{Value, json};
 use server::video::{
-    Consistency, Content, Facts, Failed, Job, Keep, Limits, Maker, MemoryStore, Order, Part,
+    Consistency, Content, Facts, Failed, Fill, Job, Keep, Limits, Maker, MemoryStore, Order, Part,
     Pictures, Progress, Queue, Refused, State, Store, Watch,
 };
 use server::{Keys, Settings};
@@ -88,15 +88,15 @@ impl Maker for Scripted {
         let text = |name: &str| {
             format!("{name} of `{words}` by {} with {sent:?}", order.seed).into_bytes()
         };
-        let video = text("video");
-        keep(Part::Video, &video)?;
+        let mut keep = |part, bytes: &[u8]| keep(part, &mut |out| out.write_all(bytes));
+        let bytes = keep(Part::Video, &text("video"))?;
         keep(Part::Gif, &text("gif"))?;
         keep(Part::Thumbnail, &text("thumbnail"))?;
         if order.consistency != Some(Consistency::Off) {
             keep(Part::Timeline, &text("timeline"))?;
             keep(Part::Report, b"{}")?;
         }
-        let (frames, bytes) = (order.frames.unwrap(), video.len() as u64);
+        let frames = order.frames.unwrap();
         let (rate, flagged, repaired) = (6.0, vec![3], vec![]);
         Ok(Facts { width, height, frames, rate, bytes, flagged, repaired })
     }
@@ -252,7 +252,7 @@ async fn forms_and_json_mean_the_same() {
     let got = form(&api, "--XX\nContent-Disposition: form-data; name=\"prompt\"\n\nx\n").await;
     assert_eq!(
         (got.status.as_u16(), got.json()["error"]["message"].as_str()),
-        (400, Some("the form ends before its boundary"))
+        (400, Some("the form is damaged: field \"prompt\" received with incomplete data"))
     );
 }
 
@@ -574,7 +574,7 @@ async fn what_is_not_served_is_said() {
         let got = api.method(method, path).await;
         assert_eq!(
             (got.status.as_u16(), got.json()["error"]["message"].as_str()),
-            (404, Some("this server makes no clips: it has no model for them"))
+            (404, Some("this server makes no clips; it said why when it began"))
         );
     }
     let only = server::App::new(
@@ -627,9 +627,9 @@ impl Store for Full {
         self.inner.save(job)
     }
 
-    fn put(&self, id: &str, part: Part, bytes: &[u8]) -> io::Result<()> {
+    fn put(&self, id: &str, part: Part, fill: &mut Fill<'_>) -> io::Result<u64> {
         self.check()?;
-        self.inner.put(id, part, bytes)
+        self.inner.put(id, part, fill)
     }
 
     fn open(&self, id: &str, part: Part) -> io::Result<Option<Content>> {

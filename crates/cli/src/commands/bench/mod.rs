@@ -60,7 +60,7 @@ pub(crate) struct Arguments {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    load: serve::Options,
+    load: serve::Asked,
 }
 
 impl Arguments {
@@ -86,7 +86,7 @@ impl Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments, device: &Device) -> anyhow::Result<()> {
-    if arguments.load.is_asked_for() {
+    if arguments.load.0.is_asked_for() {
         return serve::run(arguments, device);
     }
     let tests = arguments.tests()?;

@@ -5,13 +5,16 @@ use crate::failure::Misuse;
 use crate::fit;
 use crate::table;
 use anyhow::Context as _;
-use clap::ValueEnum as _;
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, FromArgMatches, ValueEnum as _};
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 use server::load::{self, Load, Report, percentile};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
+use tempfile::TempDir;
 use tensor::Device;
 
 /// How a server is put under load.
@@ -22,29 +25,56 @@ pub(super) struct Options {
     #[arg(default_missing_value = "")]
     serve: Option<String>,
     /// Numbers of clients, with commas between
-    #[arg(
-        long,
-        env = "FULGURITE_STREAMS",
-        value_delimiter = ',',
-        default_value = "1,8,32",
-        requires = "serve"
-    )]
+    #[arg(long, env = "FULGURITE_STREAMS", value_delimiter = ',', default_value = "1,8,32")]
     streams: Vec<std::num::NonZeroUsize>,
     /// Bytes of each prompt
-    #[arg(long, env = "FULGURITE_PROMPT_BYTES", default_value_t = 512, requires = "serve")]
+    #[arg(long, env = "FULGURITE_PROMPT_BYTES", default_value_t = 512)]
     prompt_bytes: usize,
     /// Seconds that requests are begun for each number of clients
-    #[arg(long, env = "FULGURITE_SECONDS", default_value_t = 20, requires = "serve")]
+    #[arg(long, env = "FULGURITE_SECONDS", default_value_t = 20)]
     seconds: u64,
-    /// The key of the server at the address
-    #[arg(long, env = "FULGURITE_API_KEY", hide_env_values = true, requires = "serve")]
+    /// The key of the server
+    #[arg(long, env = "FULGURITE_API_KEY", hide_env_values = true)]
     api_key: Option<String>,
-    /// What the server at the address calls its model
-    #[arg(long, env = "FULGURITE_NAME", requires = "serve")]
+    /// What the server calls its model
+    #[arg(long, env = "FULGURITE_NAME")]
     name: Option<String>,
     /// Memory of our server for what conversations have read, in GiB
-    #[arg(long, env = "FULGURITE_MEMORY", requires = "serve")]
+    #[arg(long, env = "FULGURITE_MEMORY")]
     memory: Option<f64>,
+}
+
+/// [`Options`], of which none is given on the command line without `--serve`. Variables of the environment
+/// are fine: they are there for `serve`, too.
+pub(super) struct Asked(pub(super) Options);
+
+impl clap::Args for Asked {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        Options::augment_args(command)
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        Options::augment_args_for_update(command)
+    }
+}
+
+impl FromArgMatches for Asked {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let options = Options::from_arg_matches(matches)?;
+        let given = |id: &&str| matches.value_source(id) == Some(ValueSource::CommandLine);
+        let ids = ["streams", "prompt_bytes", "seconds", "api_key", "name", "memory"];
+        match ids.iter().find(|id| given(id)) {
+            Some(id) if !options.is_asked_for() => {
+                let message = format!("--{} goes with --serve only\n", id.replace('_', "-"));
+                Err(clap::Error::raw(ErrorKind::MissingRequiredArgument, message))
+            }
+            _ => Ok(Self(options)),
+        }
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        self.0.update_from_arg_matches(matches)
+    }
 }
 
 impl Options {
@@ -62,7 +92,7 @@ struct Row {
 }
 
 pub(super) fn run(arguments: &Arguments, device: &Device) -> anyhow::Result<()> {
-    let options = &arguments.load;
+    let options = &arguments.load.0;
     let &[max_tokens] = &arguments.decode_tokens[..] else {
         return Err(Misuse(
             "`--serve` asks for answers of one length, expected one `-n`".to_owned(),
@@ -99,6 +129,11 @@ pub(super) fn run(arguments: &Arguments, device: &Device) -> anyhow::Result<()> 
             bar.set_message(format!("{streams} clients, {tokens} tokens"));
         })?;
         bar.finish_and_clear();
+        if report.answered == 0 {
+            let times = |(what, times): (&String, &u64)| format!("{times} x {what}");
+            let failed: Vec<String> = report.failed.iter().map(times).collect();
+            anyhow::bail!("no request of {streams} clients was answered: {}", failed.join(", "));
+        }
         let rss_bytes = before.zip(rss()).map(|(before, after)| [before, after]);
         rows.push(Row { streams, report, rss_bytes });
     }
@@ -110,6 +145,8 @@ pub(super) fn run(arguments: &Arguments, device: &Device) -> anyhow::Result<()> 
 struct Own {
     child: Child,
     url: String,
+    /// Its home, so that it leaves the user's alone; removed after the process has ended.
+    _home: TempDir,
 }
 
 impl Own {
@@ -130,12 +167,24 @@ impl Own {
             }
             _ => return Err(Misuse("`--serve` takes one `--weights`".to_owned()).into()),
         }
-        if let Some(memory) = arguments.load.memory {
+        let options = &arguments.load.0;
+        if let Some(memory) = options.memory {
             command.args(["--memory", &memory.to_string()]);
         }
-        command.args(["--parallel", &most_streams(&arguments.load).to_string()]);
+        if let Some(name) = &options.name {
+            command.args(["--name", name]);
+        }
+        command.args(["--parallel", &most_streams(options).to_string()]);
+        // Arguments can be read by other users of the machine, variables cannot.
+        command.env_remove("FULGURITE_API_KEY").env_remove("FULGURITE_API_KEY_FILE");
+        if let Some(key) = &options.api_key {
+            command.env("FULGURITE_API_KEY", key);
+        }
+        let home = tempfile::tempdir().context("cannot make a folder for the server")?;
+        command.env("FULGURITE_HOME", home.path());
         let child = command.stderr(Stdio::piped()).stdin(Stdio::null()).spawn();
-        let mut own = Self { child: child.context("cannot start a server")?, url: String::new() };
+        let child = child.context("cannot start a server")?;
+        let mut own = Self { child, url: String::new(), _home: home };
         let stderr = own.child.stderr.take().context("the server has no stderr")?;
         let mut lines = BufReader::new(stderr).lines();
         let mut last = "it said nothing".to_owned();

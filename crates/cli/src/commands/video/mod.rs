@@ -1,6 +1,7 @@
 //! `fulgurite video`: a clip and its frame report.
 
 pub(crate) mod model;
+pub(crate) mod names;
 pub(crate) mod output;
 mod pictures;
 
@@ -9,6 +10,7 @@ use crate::fit::{self, DoesNotFit};
 use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressStyle};
 use model::Model;
+use names::{Method, Mode};
 use std::io::Write as _;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -17,10 +19,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 use tensor::Device;
 use tensor::atomic::atomic_write_bytes;
-use video::{
-    Consistency, Denoiser as _, Error, Guidance, Pipeline, Progress, Request, Sampler, Shape,
-    request,
-};
+use video::{Denoiser as _, Error, Guidance, Pipeline, Progress, Request, Shape, request};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -104,44 +103,6 @@ pub(crate) struct Arguments {
     json: bool,
 }
 
-/// The names of [`Sampler`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Method {
-    /// One prediction a step, along the straight line; takes `--eta`
-    Euler,
-    /// DPM-Solver++ of second order: fewer steps do
-    Dpm,
-    /// The same with noise that is renewed all the time
-    SdeDpm,
-}
-
-/// The names of [`Consistency`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Mode {
-    /// Frames are not looked at
-    Off,
-    /// Bad frames are reported
-    Report,
-    /// The best of several candidates is finished
-    Select,
-    /// Bad frames are made again where that makes them better
-    Repair,
-}
-
-impl From<Mode> for Consistency {
-    fn from(mode: Mode) -> Self {
-        match mode {
-            Mode::Off => Self::Off,
-            Mode::Report => Self::Report,
-            Mode::Select => Self::Select,
-            Mode::Repair => Self::Repair,
-        }
-    }
-}
-
-/// Candidates that are selected from unless so many are asked for.
-const CANDIDATES: usize = 4;
-
 /// `WIDTHxHEIGHT` as height and width.
 fn size(text: &str) -> Result<[usize; 2], String> {
     let sides = text.split_once(['x', 'X', '*']);
@@ -164,6 +125,7 @@ pub(crate) fn run(arguments: &Arguments, device: &Device) -> anyhow::Result<()> 
         Pipeline { model: &model.nano, words: &model.words, free_bytes: fit::free_bytes() };
     let checked = request.check(model.nano.shape(), &model.words).map_err(told)?;
     let memory = pipeline.plan(&checked).map_err(told)?;
+    place.check(&request, model.nano.shape())?;
     let interrupted = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&interrupted);
     ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed))?;
@@ -239,21 +201,11 @@ fn told(error: Error) -> anyhow::Error {
 
 impl Arguments {
     fn request(&self, shape: &Shape) -> anyhow::Result<Request> {
-        let sampler = match self.sampler {
-            Method::Euler => Sampler::Euler { eta: self.eta },
-            _ if self.eta != 0.0 => {
-                let message = format!("--eta {} goes with --sampler euler only", self.eta);
-                return Err(Misuse(message).into());
-            }
-            Method::Dpm => Sampler::DpmSolver,
-            Method::SdeDpm => Sampler::SdeDpmSolver,
+        let Some(sampler) = self.sampler.sampler(self.eta) else {
+            let message = format!("--eta {} goes with --sampler euler only", self.eta);
+            return Err(Misuse(message).into());
         };
-        let consistency = match (self.consistency, self.candidates) {
-            (Some(mode), _) => mode.into(),
-            (None, Some(2..)) => Consistency::Select,
-            (None, _) => Consistency::Report,
-        };
-        let default = if consistency == Consistency::Select { CANDIDATES } else { 1 };
+        let (consistency, candidates) = Mode::with_candidates(self.consistency, self.candidates);
         let size = self.size.unwrap_or(shape.size);
         let picture = |path: &Option<PathBuf>, size| {
             path.as_deref().map(|path| pictures::read(path, size)).transpose()
@@ -275,7 +227,7 @@ impl Arguments {
             first_frame: picture(&self.first_frame, size)?,
             last_frame: picture(&self.last_frame, size)?,
             subject: picture(&self.subject, [shape.reference; 2])?,
-            candidates: self.candidates.unwrap_or(default),
+            candidates,
             consistency,
             ..Request::new(self.prompt.clone(), shape)
         })

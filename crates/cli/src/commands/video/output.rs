@@ -1,10 +1,11 @@
 //! The file that is written, and what is said of the clip in it.
 
+use super::names::{Method, Mode, name};
 use crate::failure::Misuse;
 use media::clip::{self, Format, Options, Written};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
-use video::{Candidate, Consistency, Outcome, Request, Sampler};
+use video::{Candidate, Outcome, Request, Sampler, Shape};
 
 /// Where the clip goes.
 pub(super) struct Place(Option<PathBuf>);
@@ -26,6 +27,18 @@ impl Place {
             return Err(Misuse(message).into());
         }
         Ok(Self(Some(path.to_owned())))
+    }
+
+    /// Whether the format holds the clip of `request`, before it is made.
+    ///
+    /// # Errors
+    ///
+    /// If it does not.
+    pub(super) fn check(&self, request: &Request, shape: &Shape) -> anyhow::Result<()> {
+        let format = self.0.as_deref().map_or(Ok(Format::Mp4), Format::of)?;
+        let [height, width] = request.size;
+        let held = clip::check(format, [request.frames, height, width], shape.rate, None);
+        Ok(held.map_err(|error| Misuse(format!("--output: {error}")))?)
     }
 
     /// Writes the clip: all of it, or nothing.
@@ -57,16 +70,9 @@ impl Facts<'_> {
     /// What makes the clip again.
     pub(crate) fn about(&self) -> Value {
         let request = self.request;
-        let (sampler, eta) = match request.sampler {
-            Sampler::Euler { eta } => ("euler", Some(eta)),
-            Sampler::DpmSolver => ("dpm", None),
-            Sampler::SdeDpmSolver => ("sde-dpm", None),
-        };
-        let consistency = match request.consistency {
-            Consistency::Off => "off",
-            Consistency::Report => "report",
-            Consistency::Select => "select",
-            Consistency::Repair => "repair",
+        let eta = match request.sampler {
+            Sampler::Euler { eta } => Some(eta),
+            _ => None,
         };
         let guidance = &request.guidance;
         json!({
@@ -77,7 +83,7 @@ impl Facts<'_> {
             "seed": request.seed,
             "steps": request.steps,
             "shift": request.shift,
-            "sampler": sampler,
+            "sampler": name(&Method::from(request.sampler)),
             "eta": eta,
             "guidance": guidance.text,
             "image_guidance": guidance.image,
@@ -86,7 +92,7 @@ impl Facts<'_> {
             "last_frame": request.last_frame.is_some(),
             "subject": request.subject.is_some(),
             "candidates": request.candidates,
-            "consistency": consistency,
+            "consistency": name(&Mode::from(request.consistency)),
             "frames": request.frames,
             "width": request.size[1],
             "height": request.size[0],
