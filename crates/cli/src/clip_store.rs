@@ -64,7 +64,13 @@ impl ClipStore {
 
     fn write(&self, id: &str, name: &str, fill: &mut Fill<'_>) -> io::Result<u64> {
         let folder = self.job(id)?;
-        fs::create_dir_all(&folder)?;
+        if !folder.is_dir() {
+            fs::create_dir_all(&folder)?;
+            // What is in it lasts once its own name does; not every file system can do that.
+            if let Ok(folder) = File::open(&self.folder) {
+                folder.sync_all().ok();
+            }
+        }
         let mut length = 0;
         atomic_write(&folder.join(name), |temp| {
             let mut file = BufWriter::new(File::create(temp)?);

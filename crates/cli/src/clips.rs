@@ -258,3 +258,21 @@ fn told(error: Error) -> Refused {
         error => refused("size", error.to_string()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tensor::Device;
+
+    #[test]
+    fn memory_that_others_were_promised_is_not_taken() {
+        let checked = |spare| {
+            let model = Model::open(None, &Device::cpu(1)).unwrap();
+            let order = Order { prompt: "a red circle".to_owned(), ..Order::default() };
+            ClipMaker::new(model, Some(spare)).check(order, &Pictures::default())
+        };
+        assert!(checked(1 << 30).is_ok());
+        let Err(Refused::Memory { message }) = checked(1000) else { panic!("it is taken") };
+        assert!(message.contains("are free"), "{message}");
+    }
+}

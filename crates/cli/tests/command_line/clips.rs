@@ -107,6 +107,8 @@ fn clips_are_made_over_http_and_survive_a_kill() {
         bytes
     };
     let mp4 = content(&server, "video");
+    let file = server.json("GET", &format!("/v1/files/retrieve?file_id={id}"), None);
+    assert_eq!(file["file"]["bytes"], mp4.len());
     let recording = decode(&mp4, &Limits::default()).unwrap();
     assert_eq!((recording.clip.width, recording.clip.height, recording.clip.frames), (24, 16, 5));
     let about: Value = serde_json::from_str(&recording.about.unwrap()).unwrap();
