@@ -166,7 +166,6 @@ fn forget_rest(folder: &Path) {
 mod tests {
     use super::*;
     use server::video::{Facts, Order, State};
-    use std::io::Write as _;
 
     fn job(id: &str, number: u64, state: State) -> Job {
         let order = Order {

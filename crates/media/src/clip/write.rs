@@ -185,12 +185,12 @@ fn checked_scale(
         return Err(Error::Scale { scale, width, height, side: SIDE });
     }
     let [height, width] = [height * scale, width * scale];
-    match format {
-        Format::Mp4 => mp4::check([frames, height, width], rate)?,
-        Format::Gif => gif::check([height, width], rate)?,
+    let held = match format {
+        Format::Mp4 => mp4::check([frames, height, width], rate),
+        Format::Gif => gif::check([height, width], rate),
         Format::Y4m(_) | Format::Frames => {
-            rate::fraction(rate).map(|_| ()).ok_or(Error::Rate { rate })?
+            rate::fraction(rate).map(|_| ()).ok_or(Error::Rate { rate })
         }
-    }
-    Ok(scale)
+    };
+    held.map(|()| scale)
 }

@@ -36,6 +36,14 @@ pub struct Order {
     pub consistency: Option<Consistency>,
 }
 
+impl Order {
+    /// Frames times steps times candidates, of an order that leaves none of them open.
+    pub(crate) fn work(&self) -> u64 {
+        let counts = [self.frames, self.steps, self.candidates];
+        counts.into_iter().fold(1, |work: u64, n| work.saturating_mul(n.unwrap_or(1) as u64))
+    }
+}
+
 /// How a step is made, under the names that clips and reports have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]

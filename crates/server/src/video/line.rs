@@ -1,6 +1,6 @@
 //! Who is in the line, and who is next. Nothing here waits or writes.
 
-use super::{Job, Progress, State};
+use super::{Job, Order, Progress, State};
 use crate::auth::Client;
 use crate::error::{Error, Kind};
 use bytes::Bytes;
@@ -15,14 +15,16 @@ pub struct Limits {
     pub waiting: usize,
     /// Of one client.
     pub waiting_of_client: usize,
+    /// Frames times steps times candidates of what waits of one client: so long others may wait for it.
+    pub work_of_client: u64,
     /// Jobs of a client that are kept after their end; older ones are forgotten.
     pub kept: usize,
 }
 
 impl Default for Limits {
-    /// 64 that wait, 16 of a client, 100 kept.
+    /// 64 that wait, 16 of a client, 10 000 frames in 100 steps, 100 kept.
     fn default() -> Self {
-        Self { waiting: 64, waiting_of_client: 16, kept: 100 }
+        Self { waiting: 64, waiting_of_client: 16, work_of_client: 1_000_000, kept: 100 }
     }
 }
 
@@ -58,13 +60,21 @@ pub(super) struct Line {
     /// By number.
     jobs: Vec<Job>,
     next: u64,
-    /// Clients of orders that are being taken, which have their place already.
-    places: Vec<u64>,
+    /// Orders that are being taken, which have their place already, by number.
+    places: BTreeMap<u64, Place>,
     running: Option<Running>,
     /// When a clip of a client was begun last, counted in clips; clients that are not here had none.
     served: BTreeMap<u64, u64>,
     turns: u64,
     is_stopped: bool,
+}
+
+/// The place of an order.
+#[derive(Debug)]
+struct Place {
+    client: u64,
+    /// Of the order, once that is known.
+    work: u64,
 }
 
 /// The job that is being made.
@@ -107,8 +117,8 @@ impl Line {
         self.is_stopped
     }
 
-    /// Takes a place for an order of `client`, which is then [filled](Self::fill) or
-    /// [given back](Self::give_back): the number of its job.
+    /// Takes a place for an order of `client`, which is then [weighed](Self::weigh), and
+    /// [filled](Self::fill) or [given back](Self::give_back): the number of its job.
     pub(super) fn take_place(&mut self, client: Client, limits: &Limits) -> Result<u64, Error> {
         if self.is_stopped {
             let error = Error::new(Kind::Unavailable, "the server is about to stop");
@@ -116,7 +126,7 @@ impl Line {
         }
         let open = self.jobs.iter().filter(|job| job.is_open()).map(|job| job.client);
         let (all, own) = open
-            .chain(self.places.iter().copied())
+            .chain(self.places.values().map(|place| place.client))
             .fold((0, 0), |(all, own), other| (all + 1, own + usize::from(other == client.0)));
         let Limits { waiting, waiting_of_client, .. } = *limits;
         if all >= waiting || own >= waiting_of_client {
@@ -128,20 +138,49 @@ impl Line {
             };
             return Err(Error::new(Kind::Busy, message).retry_after(RETRY));
         }
-        self.places.push(client.0);
+        let number = self.next;
         self.next += 1;
-        Ok(self.next - 1)
+        self.places.insert(number, Place { client: client.0, work: 0 });
+        Ok(number)
     }
 
-    pub(super) fn give_back(&mut self, client: Client) {
-        if let Some(i) = self.places.iter().position(|other| *other == client.0) {
-            self.places.swap_remove(i);
+    /// Whether a client may ask for as much as `order`, whose place is `number`.
+    pub(super) fn weigh(
+        &mut self,
+        client: Client,
+        number: u64,
+        order: &Order,
+        limits: &Limits,
+    ) -> Result<(), Error> {
+        let open = self.jobs.iter().filter(|job| job.is_open() && job.client == client.0);
+        let places = self.places.values().filter(|place| place.client == client.0);
+        let works = open.map(|job| job.order.work()).chain(places.map(|place| place.work));
+        let (own, work, most) =
+            (works.fold(0, u64::saturating_add), order.work(), limits.work_of_client);
+        if own.saturating_add(work) > most {
+            let what = "frames times steps times candidates";
+            if work > most {
+                let message = format!("the clip takes {work} {what}, expected at most {most}");
+                return Err(Error::invalid("num_frames", message));
+            }
+            let message = format!(
+                "your clips that wait take {own} {what} and this one {work}, expected at most {most}"
+            );
+            return Err(Error::new(Kind::Busy, message).retry_after(RETRY));
         }
+        if let Some(place) = self.places.get_mut(&number) {
+            place.work = work;
+        }
+        Ok(())
+    }
+
+    pub(super) fn give_back(&mut self, number: u64) {
+        self.places.remove(&number);
     }
 
     /// Puts a job into the place that was taken for it.
     pub(super) fn fill(&mut self, job: Job) {
-        self.give_back(Client(job.client));
+        self.give_back(job.number);
         let at = self.jobs.partition_point(|other| other.number < job.number);
         self.jobs.insert(at, job);
     }

@@ -69,11 +69,12 @@ impl Queue {
     ) -> Result<View, Error> {
         // Before pictures are decoded: who has no place takes no time either.
         let number = self.line().take_place(client, &self.limits)?;
-        let place = Place { queue: self, client };
+        let place = Place { queue: self, number };
         let order = self.maker.check(order, pictures).map_err(|refused| match refused {
             Refused::Field { field, message } => Error::invalid(field, message),
             Refused::Memory { message } => Error::new(Kind::Memory, message),
         })?;
+        self.line().weigh(client, number, &order, &self.limits)?;
         let job = Job {
             id: id.to_owned(),
             client: client.0,
@@ -246,12 +247,12 @@ impl Queue {
 /// A place in the line, given back where the order comes to nothing.
 struct Place<'a> {
     queue: &'a Queue,
-    client: Client,
+    number: u64,
 }
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        self.queue.line().give_back(self.client);
+        self.queue.line().give_back(self.number);
     }
 }
 

@@ -123,7 +123,8 @@ impl Scripted {
     }
 }
 
-const MANY: Limits = Limits { waiting: 10_000, waiting_of_client: 10_000, kept: 10_000 };
+const MANY: Limits =
+    Limits { waiting: 10_000, waiting_of_client: 10_000, work_of_client: u64::MAX, kept: 10_000 };
 
 pub(crate) fn line(maker: &Arc<Scripted>, store: &Arc<dyn Store>, limits: Limits) -> Arc<Queue> {
     Queue::start(Arc::clone(maker) as _, Arc::clone(store), limits).unwrap()
@@ -416,7 +417,7 @@ async fn clients_do_not_see_each_other() {
 
 #[tokio::test]
 async fn lines_are_bounded_and_old_clips_forgotten() {
-    let limits = Limits { waiting: 10, waiting_of_client: 2, kept: 2 };
+    let limits = Limits { waiting: 10, waiting_of_client: 2, kept: 2, ..MANY };
     let (api, _) = with_clips(Settings::default(), limits);
     let running = ordered(&api, json!({"prompt": "it never ends"})).await;
     ordered(&api, json!({"prompt": "a ring"})).await;
@@ -668,7 +669,7 @@ async fn a_full_disk_fails_one_clip_and_keeps_no_part_of_it() {
 /// However many come at once, no more are taken than there is room for.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn orders_that_come_together_do_not_pass_the_limit() {
-    let limits = Limits { waiting: 20, waiting_of_client: 16, kept: 10 };
+    let limits = Limits { waiting: 20, waiting_of_client: 16, kept: 10, ..MANY };
     let (api, _) = with_clips(Settings::default(), limits);
     ordered(&api, json!({"prompt": "it never ends"})).await;
     let orders: Vec<_> = (0..40)
@@ -693,7 +694,7 @@ async fn orders_that_come_together_do_not_pass_the_limit() {
 /// A place that comes to nothing is free again.
 #[tokio::test]
 async fn orders_that_are_refused_take_no_place() {
-    let limits = Limits { waiting: 1, waiting_of_client: 1, kept: 10 };
+    let limits = Limits { waiting: 1, waiting_of_client: 1, kept: 10, ..MANY };
     let (api, _) = with_clips(Settings::default(), limits);
     for _ in 0..3 {
         let got = api.post("/v1/videos", json!({"prompt": "a xylophone"})).await;
@@ -706,6 +707,30 @@ async fn orders_that_are_refused_take_no_place() {
     );
     ordered(&api, json!({"prompt": "it never ends"})).await;
     assert_eq!(api.post("/v1/videos", json!({"prompt": "a xylophone"})).await.status, 429);
+}
+
+/// A clip may take long, but not so long that others never have their turn.
+#[tokio::test]
+async fn what_a_client_may_ask_for_is_bounded() {
+    let limits = Limits { work_of_client: 1000, ..MANY };
+    let (api, _) = with_clips(Settings::default(), limits);
+    let order = async |prompt: &str, frames: u64, steps: u64| {
+        let body = json!({"prompt": prompt, "num_frames": frames, "num_inference_steps": steps});
+        api.post("/v1/videos", body).await
+    };
+    let got = order("a ring", 1001, 1).await;
+    let error = &got.json()["error"];
+    assert_eq!((got.status.as_u16(), &error["param"]), (400, &json!("num_frames")));
+    assert!(error["message"].as_str().unwrap().contains("expected at most 1000"), "{error}");
+    let got = order("it never ends", 9, 100).await;
+    assert_eq!(got.status, 200);
+    let endless = got.json()["id"].as_str().unwrap().to_owned();
+    assert_eq!(order("a ring", 11, 10).await.status, 429);
+    // What was refused takes no place.
+    assert_eq!(order("a ring", 10, 10).await.status, 200);
+    assert_eq!(order("a ring", 1, 1).await.status, 429);
+    api.method(Method::DELETE, &format!("/v1/videos/{endless}")).await;
+    assert_eq!(order("a star", 9, 100).await.status, 200);
 }
 
 #[tokio::test]
