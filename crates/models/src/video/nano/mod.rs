@@ -258,19 +258,25 @@ impl NanoVideo {
     }
 
     /// Takes the weights that are trained from a checkpoint of the same shape, whose patches may be
-    /// larger: of what is read and predicted at the places of a patch the mean is taken.
+    /// larger if ours are of one latent: of what is predicted at the places of a patch the mean is taken,
+    /// of the filters that read them the mean times the root of their number.
     ///
     /// # Errors
     ///
-    /// If one is missing or of another shape, or patches are not whole numbers of ours.
+    /// If one is missing or of another shape, or patches are others; then nothing has changed.
     pub fn start_from(&mut self, checkpoint: &Checkpoint) -> Result<(), Error> {
-        let mut patches = Patches::new(&self.config, checkpoint)?;
-        let mut result = Ok(());
-        self.for_each_parameter(&mut |name, tensor| match patches.read(checkpoint, name, tensor) {
-            Ok(read) => *tensor = read.to_f32().into_parameter(),
-            Err(error) => result = Err(error),
+        let patches = Patches::new(&self.config, checkpoint)?;
+        let mut read = Vec::new();
+        self.for_each_parameter(&mut |name, tensor| {
+            read.push(patches.read(checkpoint, name, tensor));
         });
-        result
+        let mut read = read.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter();
+        self.for_each_parameter(&mut |_, tensor| {
+            if let Some(read) = read.next() {
+                *tensor = read.to_f32().into_parameter();
+            }
+        });
+        Ok(())
     }
 
     /// The tensors that are trained, as a checkpoint has them.

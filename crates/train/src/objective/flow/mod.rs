@@ -278,12 +278,5 @@ fn check(config: &NanoConfig) -> Result<(), String> {
     if config.frame_rate as f64 != clips::RATE {
         return wrong("frame_rate", config.frame_rate, clips::RATE.to_string());
     }
-    if config.transformer.patch_size[0] != 1 {
-        return wrong(
-            "transformer.patch_size[0]",
-            config.transformer.patch_size[0],
-            "1".to_owned(),
-        );
-    }
     Ok(())
 }
