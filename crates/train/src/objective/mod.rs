@@ -142,9 +142,3 @@ fn model<M>(
     source.finish()?;
     Ok(model)
 }
-
-/// Pixels of a clip as models see them, from -1 to 1: `[3, frames, height, width]`.
-fn channels_first(clip: &media::Clip) -> impl Iterator<Item = f32> {
-    let channel = |c: usize| clip.rgb.iter().skip(c).step_by(3);
-    (0..3).flat_map(channel).map(|x| f32::from(*x) / 127.5 - 1.0)
-}

@@ -6,7 +6,7 @@ use crate::weights::taps_outermost;
 use tensor::{Checkpoint, Tensor};
 
 /// The matrix of patches: a filter in files.
-pub(super) const PATCHES: &str = "transformer.patch_embedding.weight";
+const PATCHES: &str = "transformer.patch_embedding.weight";
 /// What predicts patches, features of a place together.
 const HEAD: [&str; 2] = ["transformer.head.weight", "transformer.head.bias"];
 
