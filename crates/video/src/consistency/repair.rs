@@ -35,12 +35,12 @@ pub fn latent_frames(wrong: &[usize], frames: usize, stride: usize) -> Vec<usize
     latents
 }
 
-/// How much of a frame's score may be lost to noise before it has become worse, in thresholds.
+/// Scores of one frame that differ by no more than this, in thresholds, are equal.
 const TOLERANCE: f64 = 0.05;
 
-/// Whether a repair of pixel frames `repaired` is to be kept: the worst of them has become better, by
-/// a twentieth of a threshold at least, and no other frame has become worse, unless it is still well
-/// within what is usual.
+/// Whether a repair of pixel frames `repaired` is to be kept: the worst of them has become better by more
+/// than a twentieth of a threshold, and no other frame has become worse by more than that, unless it is
+/// still below half a threshold.
 ///
 /// # Panics
 ///
