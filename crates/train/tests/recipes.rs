@@ -29,9 +29,8 @@ fn every_recipe_can_be_followed() {
     let mut seen = 0;
     for entry in std::fs::read_dir(folder()).unwrap() {
         let path = entry.unwrap().path();
-        let read = |path: &Path| {
-            Recipe::from_toml(&std::fs::read_to_string(path).unwrap(), path).unwrap()
-        };
+        let read =
+            |path: &Path| Recipe::from_toml(&std::fs::read_to_string(path).unwrap(), path).unwrap();
         let recipe = read(&path);
         if let Some(start) = &recipe.start {
             assert_eq!(read(&writer(start)).objective, recipe.objective, "{}", path.display());

@@ -12,7 +12,7 @@ use std::path::Path;
 use tensor::Pairing;
 
 /// Its `model_type`.
-pub const MODEL_TYPE: &str = "fulgurite_video";
+const MODEL_TYPE: &str = "fulgurite_video";
 
 /// Epsilon of all norms, and of the normalizer of linear attention.
 const EPS: f64 = 1e-6;
@@ -162,7 +162,7 @@ impl NanoConfig {
 
     /// Frames, rows and columns of pixels that one row of the transformer stands for; a clip's first
     /// frame is a latent frame alone.
-    pub fn pixels_per_row(&self) -> [usize; 3] {
+    fn pixels_per_row(&self) -> [usize; 3] {
         let [frames, height, width] = self.transformer.patch_size;
         let (time, space) = self.factors();
         [frames * time, height * space, width * space]
