@@ -58,6 +58,35 @@ impl Clip {
         &self.rgb[i * len..(i + 1) * len]
     }
 
+    /// Pixels as models have them, from -1 to 1: `[3, frames, height, width]`.
+    pub fn channels_first(&self) -> impl Iterator<Item = f32> {
+        let channel = |c: usize| self.rgb.iter().skip(c).step_by(3);
+        (0..3).flat_map(channel).map(|x| f32::from(*x) / 127.5 - 1.0)
+    }
+
+    /// The opposite: the clip of `pixels`, `[3, frames, height, width]`, each rounded to the nearest of
+    /// 256 values.
+    ///
+    /// # Panics
+    ///
+    /// If there are not so many pixels.
+    #[track_caller]
+    pub fn from_channels_first(
+        pixels: &[f32],
+        [frames, height, width]: [usize; 3],
+        rate: f64,
+    ) -> Self {
+        let places = frames * height * width;
+        assert_eq!(
+            pixels.len(),
+            3 * places,
+            "numbers of {frames} frames of {width} x {height} pixels"
+        );
+        let byte = |x: f32| ((x + 1.0) * 127.5).round().clamp(0.0, 255.0) as u8;
+        let rgb = (0..places).flat_map(|i| [0, 1, 2].map(|c| byte(pixels[c * places + i])));
+        Self { frames, height, width, rate, rgb: rgb.collect() }
+    }
+
     /// Frame `i` with each pixel as `scale x scale` of them, `[scale height, scale width, 3]`.
     ///
     /// # Panics
@@ -74,5 +103,36 @@ impl Clip {
             (1..scale).for_each(|_| rgb.extend_from_within(start..end));
         }
         rgb
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn channels_come_first_and_go_back() {
+        let (frames, height, width) = (3, 2, 5);
+        let rgb = (0..frames * height * width * 3).map(|i| (i * 37 % 256) as u8).collect();
+        let clip = Clip { frames, height, width, rate: 6.0, rgb };
+        let values: Vec<f32> = clip.channels_first().collect();
+        for c in 0..3 {
+            for i in 0..frames {
+                for p in 0..height * width {
+                    let byte = f32::from(clip.frame(i)[3 * p + c]);
+                    let found = values[(c * frames + i) * height * width + p];
+                    assert!((found - (2.0 * byte / 255.0 - 1.0)).abs() < 1e-6);
+                }
+            }
+        }
+        let back = Clip::from_channels_first(&values, [frames, height, width], clip.rate);
+        assert_eq!(back, clip);
+    }
+
+    #[test]
+    fn values_are_rounded_and_kept_within_bytes() {
+        let of = |x: f32| Clip::from_channels_first(&[x; 3], [1; 3], 1.0).rgb;
+        let all = [-9.0, -1.0, -0.9999, 0.0, 0.999, 1.0, 9.0, f32::NAN].map(|x| of(x)[0]);
+        assert_eq!(all, [0, 0, 0, 128, 255, 255, 255, 0]);
     }
 }

@@ -202,9 +202,7 @@ fn the_folder_is_a_model() {
     let vae = WanVae::load(config, &checkpoint, &device, None).unwrap();
     let scene = train::clips::Scene::draw(&mut tensor::Rng(1), train::clips::Split::Train);
     let clip = scene.render(16, 5);
-    let pixels = (0..3).flat_map(|c| clip.rgb.iter().skip(c).step_by(3));
-    let pixels = pixels.map(|x| f32::from(*x) / 127.5 - 1.0).collect();
-    let video = Tensor::new(&device, &[1, 3, 5, 16, 16], pixels);
+    let video = Tensor::new(&device, &[1, 3, 5, 16, 16], clip.channels_first().collect());
     let latent = vae.normalize(&vae.encode(&video).mean);
     assert_eq!(latent.shape(), [1, 2, 2, 2, 2]);
     assert!(latent.to_vec().iter().all(|x| x.abs() < 8.0), "{:?}", latent.to_vec());

@@ -5,23 +5,10 @@ use media::Clip;
 use models::vision::pixels::Rgb;
 use tensor::Tensor;
 
-/// Pixels of frames `[frames, height, width, 3]` as `[1, 3, frames, height, width]` from -1 to 1.
-pub(crate) fn to_tensor(model: &dyn Denoiser, rgb: &[u8], [height, width]: [usize; 2]) -> Tensor {
-    let frame = height * width * 3;
-    let frames = rgb.len() / frame;
-    let mut data = Vec::with_capacity(rgb.len());
-    for channel in 0..3 {
-        for frame in rgb.chunks_exact(frame) {
-            let values = frame[channel..].iter().step_by(3);
-            data.extend(values.map(|v| f32::from(*v) / 127.5 - 1.0));
-        }
-    }
-    Tensor::new(model.device(), &[1, 3, frames, height, width], data)
-}
-
-/// The latents of frames `[frames, height, width, 3]`, `[1, channels, frames, height, width]`.
-pub fn encode(model: &dyn Denoiser, rgb: &[u8], size: [usize; 2]) -> Tensor {
-    model.encode(&to_tensor(model, rgb, size))
+/// The latents of a clip, `[1, channels, frames, height, width]`.
+pub fn encode(model: &dyn Denoiser, clip: &Clip) -> Tensor {
+    let shape = [1, 3, clip.frames, clip.height, clip.width];
+    model.encode(&Tensor::new(model.device(), &shape, clip.channels_first().collect()))
 }
 
 /// The clip of latents of `[channels, frames, height, width]`.
@@ -29,11 +16,14 @@ pub fn decode(model: &dyn Denoiser, latents: &[f32], shape: [usize; 4]) -> Clip 
     let latents = Tensor::new(model.device(), &[&[1][..], &shape].concat(), latents.to_vec());
     let pixels = model.decode(&latents);
     let [_, _, frames, height, width] = *pixels.shape() else { panic!("pixels {pixels:?}") };
-    let data = pixels.to_vec();
-    let plane = frames * height * width;
-    let byte = |v: f32| ((v + 1.0) * 127.5).round().clamp(0.0, 255.0) as u8;
-    let rgb = (0..plane).flat_map(|i| [0, 1, 2].map(|c| byte(data[c * plane + i]))).collect();
-    Clip { frames, height, width, rate: model.shape().rate, rgb }
+    let rate = model.shape().rate;
+    Clip::from_channels_first(&pixels.to_vec(), [frames, height, width], rate)
+}
+
+/// A picture as a clip of so many frames that stands still.
+pub(crate) fn still(picture: &Rgb, frames: usize, rate: f64) -> Clip {
+    let (height, width, rgb) = (picture.height, picture.width, picture.data.repeat(frames));
+    Clip { frames, height, width, rate, rgb }
 }
 
 /// The middle of a picture as large as it can be in the proportions of `height` and `width`, resized to

@@ -140,11 +140,10 @@ pub struct Part {
 }
 
 /// A step that was made.
+#[derive(Debug)]
 pub struct Progress<'a> {
     /// What it is a step of.
     pub part: Part,
-    /// Samples that are on their way.
-    pub candidates: usize,
     /// Steps made of this course, from 1.
     pub step: usize,
     /// How many there are.
@@ -155,14 +154,12 @@ pub struct Progress<'a> {
     samples: &'a [Sample],
 }
 
-impl std::fmt::Debug for Progress<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { part, step, steps, level, .. } = self;
-        write!(f, "Progress({part:?}, step {step} of {steps}, level {level})")
-    }
-}
-
 impl Progress<'_> {
+    /// Samples that are on their way.
+    pub fn candidates(&self) -> usize {
+        self.samples.len()
+    }
+
     /// How much of the clip is made, from 0 to 1; repairs do not count.
     pub fn fraction(&self) -> f64 {
         let Part { block, blocks, repair } = self.part;
@@ -185,20 +182,10 @@ pub type Watch<'a> = dyn FnMut(&Progress<'_>) -> ControlFlow<()> + 'a;
 pub struct Run<'a> {
     conditions: &'a Conditions,
     course: &'a Course,
-    model: ModelRef<'a>,
+    model: &'a dyn Denoiser,
     samples: Vec<Sample>,
     step: usize,
     evaluations: usize,
-}
-
-/// A model without anything to say of itself.
-#[derive(Clone, Copy)]
-struct ModelRef<'a>(&'a dyn Denoiser);
-
-impl std::fmt::Debug for ModelRef<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("a model")
-    }
 }
 
 impl<'a> Run<'a> {
@@ -222,7 +209,7 @@ impl<'a> Run<'a> {
             Sample { seed, clean: x.clone(), x, solver: Solver::new(course.sampler), canvas }
         };
         let samples = starts.into_iter().map(sample).collect();
-        Self { conditions, course, model: ModelRef(model), samples, step: 0, evaluations: 0 }
+        Self { conditions, course, model, samples, step: 0, evaluations: 0 }
     }
 
     /// The samples.
@@ -272,11 +259,10 @@ impl<'a> Run<'a> {
             self.step += 1;
             let progress = Progress {
                 part: self.course.part,
-                candidates: self.samples.len(),
                 step: self.step,
                 steps,
                 level: next,
-                model: self.model.0,
+                model: self.model,
                 samples: &self.samples,
             };
             if watch(&progress).is_break() {
@@ -316,7 +302,7 @@ impl<'a> Run<'a> {
                 false => Vec::new(),
             };
             sample.clean = predict_clean(&sample.x, &velocity, &now);
-            let step = Step { now: &now, next: &next, noise: &noise };
+            let step = Step { now: &now, next: &next, noise: &noise, clean: &sample.clean };
             sample.solver.step(&mut sample.x, &velocity, step);
         }
         Ok(())
@@ -332,12 +318,12 @@ impl<'a> Run<'a> {
         let Conditions { prompt, negative, subject, guidance } = self.conditions;
         let n = range.len();
         let samples = &self.samples[range];
-        let device = self.model.0.device();
+        let device = self.model.device();
         let shape = samples[0].shape();
         let len: usize = shape.iter().product();
         let x = samples.iter().flat_map(|sample| sample.x.iter().copied()).collect();
         let x = Tensor::new(device, &[&[n][..], &shape].concat(), x);
-        let patch = self.model.0.shape().patch;
+        let patch = self.model.shape().patch;
         let levels: Vec<f32> =
             samples.iter().flat_map(|sample| row_levels(&sample.canvas, patch, s)).collect();
         // All prompts of one call, with the subject or without: those need sequences of other lengths.
@@ -349,7 +335,7 @@ impl<'a> Run<'a> {
             let subject = subject.map(|subject| subject.repeat(0, branches * n));
             let x = Tensor::cat(&vec![&x; branches], 0);
             let levels = levels.repeat(branches);
-            let v = self.model.0.velocity(&x, &text, subject.as_ref(), &levels).to_vec();
+            let v = self.model.velocity(&x, &text, subject.as_ref(), &levels).to_vec();
             v.chunks(n * len).map(<[f32]>::to_vec).collect()
         };
         let parts: Vec<(f32, Vec<f32>)> = match subject {

@@ -1,5 +1,6 @@
 //! What the pipeline asks of a model.
 
+use std::fmt;
 use tensor::{Device, Tensor};
 
 /// The sizes of a model.
@@ -48,7 +49,7 @@ impl Shape {
 ///
 /// Clips are `[batch, channels, frames, height, width]`, pixels from -1 to 1. What it computes for a
 /// sample must not depend on the others of its batch.
-pub trait Denoiser: Send + Sync {
+pub trait Denoiser: fmt::Debug + Send + Sync {
     /// Its sizes.
     fn shape(&self) -> &Shape;
 
@@ -75,7 +76,7 @@ pub trait Denoiser: Send + Sync {
     /// Normalized latents as pixels.
     fn decode(&self, latents: &Tensor) -> Tensor;
 
-    /// Bytes of the weights.
+    /// Bytes that the weights take in memory.
     fn weight_bytes(&self) -> u64;
 
     /// Bytes that predicting takes at once, beside the weights and what it is given: for so many

@@ -22,11 +22,11 @@ pub enum Error {
         source: text::words::UnknownWords,
     },
     /// More memory than there may be.
-    #[error("{memory}, and {free} bytes are free: expected {hint}")]
+    #[error("{memory}, and {} are free: expected {hint}", crate::plan::mb(*free))]
     Memory {
         /// What would be taken.
         memory: crate::plan::Memory,
-        /// Bytes that may be taken.
+        /// Bytes that may be taken beside the weights.
         free: u64,
         /// What would help.
         hint: &'static str,

@@ -3,21 +3,25 @@
 use crate::consistency::frames::Frame;
 use crate::consistency::latent::LatentScores;
 use crate::consistency::repair::{self, Photometric};
-use crate::consistency::{Options, Report, Thresholds, check};
+use crate::consistency::{Options, Report, Thresholds, Verdict, check};
 use crate::request::Request;
 use media::Clip;
+use std::fmt;
 
 /// Judges clips while they are made.
-pub trait Judge {
-    /// What is wrong with a clip, or with one of several `chunk` frames apart that it is made of.
-    fn check(&self, clip: &Clip, chunk: Option<usize>) -> Report;
+pub trait Judge: fmt::Debug {
+    /// What is wrong with a clip.
+    fn check(&self, clip: &Clip) -> Verdict;
+
+    /// All that is measured of a clip that is done.
+    fn report(&self, clip: &Clip) -> Report;
 
     /// How bad a clip will be, smaller being better: told by the clean latents that a model predicts
     /// midway, `shape` being channels, frames, height and width, and by what these decode to.
     fn early(&self, clean: &[f32], shape: [usize; 4], preview: &Clip) -> f64;
 
     /// Whether a clip of which `frames` were made again is to be taken in place of the one before.
-    fn accepts(&self, before: &Report, after: &Report, frames: &[usize]) -> bool;
+    fn accepts(&self, before: &Verdict, after: &Verdict, frames: &[usize]) -> bool;
 
     /// Brings the brightness of a frame to that of those around it that are not `wrong`, if that can be
     /// done.
@@ -40,22 +44,29 @@ impl Checks {
         });
         Self { reference: frame }
     }
+
+    fn options(&self) -> Options<'_> {
+        // Clips come from a decoder, which is not as steady as what is rendered.
+        let thresholds = Thresholds::decoded();
+        Options { reference: self.reference.as_ref(), thresholds, ..Options::default() }
+    }
 }
 
 impl Judge for Checks {
-    fn check(&self, clip: &Clip, chunk: Option<usize>) -> Report {
-        // Clips come from a decoder, which is not as steady as what is rendered.
-        let thresholds = Thresholds::decoded();
-        let reference = self.reference.as_ref();
-        check(clip, &Options { chunk, reference, thresholds, ..Options::default() })
+    fn check(&self, clip: &Clip) -> Verdict {
+        Verdict::of(clip, &self.options())
+    }
+
+    fn report(&self, clip: &Clip) -> Report {
+        check(clip, &self.options())
     }
 
     /// What is unsteady in the latents, less the rank of what they decode to.
     fn early(&self, clean: &[f32], [channels, frames, ..]: [usize; 4], preview: &Clip) -> f64 {
-        LatentScores::of(clean, channels, frames).unrest() - self.check(preview, None).rank()
+        LatentScores::of(clean, channels, frames).unrest() - self.check(preview).rank()
     }
 
-    fn accepts(&self, before: &Report, after: &Report, frames: &[usize]) -> bool {
+    fn accepts(&self, before: &Verdict, after: &Verdict, frames: &[usize]) -> bool {
         repair::accept(before, after, frames)
     }
 

@@ -1,12 +1,10 @@
 //! Our own model as the pipeline sees it.
 
 use crate::denoiser::{Denoiser, Shape};
-use models::Error;
 use models::video::NanoVideo;
 use models::video::dit::config::FfnConfig;
 use models::video::nano::config::NanoConfig;
-use models::weights::Policy;
-use tensor::{Checkpoint, Device, Tensor};
+use tensor::{Device, Tensor};
 
 /// Tensors as wide as the transformer that a layer holds at once for each row: input, norm, queries, keys,
 /// values, gate, what attention gives, and their copies in other layouts.
@@ -15,7 +13,7 @@ const WIDE: usize = 14;
 const INNER: usize = 4;
 /// Tensors of all pixels of a latent frame, with the channels of the last level, that the autoencoder holds
 /// at once: what residual blocks read, norms, activations, outputs and patches, and frames that are kept for
-/// those after them. Measured with 64 x 64 pixels and 32 channels: 21 MB (November 2026).
+/// those after them. For 64 x 64 pixels, patches of 2 x 2 and 32 channels that is 21 MB.
 const LEVEL: usize = 40;
 
 /// A model of our own, where it computes and what it takes.
@@ -28,28 +26,11 @@ pub struct Nano {
 }
 
 impl Nano {
-    /// Loads the model of `config` from a checkpoint.
-    ///
-    /// # Errors
-    ///
-    /// If a weight is missing, of another shape, or there is one too many.
-    pub fn load(
-        config: NanoConfig,
-        checkpoint: &Checkpoint,
-        device: &Device,
-        policy: Option<Policy>,
-    ) -> Result<Self, Error> {
-        let model = NanoVideo::load(config, checkpoint, device, policy)?;
-        let stored = checkpoint.total_bytes() as u64;
-        // Files have bf16.
-        let bytes = if policy == Some(Policy::F32) { 2 * stored } else { stored };
-        Ok(Self::new(model, device, bytes))
-    }
-
-    /// A model that is loaded already, and the bytes of its weights.
-    pub fn new(model: NanoVideo, device: &Device, weight_bytes: u64) -> Self {
-        let shape = shape(model.config());
-        Self { model, device: device.clone(), shape, weight_bytes }
+    /// The model as the pipeline asks it.
+    pub fn new(mut model: NanoVideo) -> Self {
+        let (shape, device) = (shape(model.config()), model.device().clone());
+        let weight_bytes = model.bytes() as u64;
+        Self { model, device, shape, weight_bytes }
     }
 
     /// The model.
@@ -59,10 +40,7 @@ impl Nano {
 }
 
 fn shape(config: &NanoConfig) -> Shape {
-    let (space, time) = match &config.vae {
-        Some(vae) => (vae.space_factor(), vae.time_factor()),
-        None => (1, 1),
-    };
+    let (time, space) = config.factors();
     Shape {
         size: [config.height, config.width],
         frames: config.frames,

@@ -16,7 +16,7 @@ use tensor::Tensor;
 use text::words::Words;
 
 /// A model, its words and the memory there is.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct Pipeline<'a> {
     /// The model.
     pub model: &'a dyn Denoiser,
@@ -24,12 +24,6 @@ pub struct Pipeline<'a> {
     pub words: &'a Words,
     /// Bytes that a clip may take beside the weights, if anybody knows.
     pub free_bytes: Option<u64>,
-}
-
-impl std::fmt::Debug for Pipeline<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Pipeline({:?}, free_bytes: {:?})", self.model.shape(), self.free_bytes)
-    }
 }
 
 /// A clip that was made, and how.
@@ -133,10 +127,8 @@ impl Pipeline<'_> {
             self.block(&work, i, &mut made, &mut done, watch)?;
         }
         if request.consistency != Consistency::Off {
-            // Frames from one block to the next.
-            let chunk = checked.blocks.get(1).map(|block| self.new_frames(*block));
             let Done { repairs, postprocessed } = done;
-            let report = judge.check(&made.clip, chunk);
+            let report = judge.report(&made.clip);
             made.report = Some(Report { repairs, postprocessed, ..report });
         }
         Ok(made)
@@ -146,7 +138,7 @@ impl Pipeline<'_> {
     fn conditions(&self, checked: &Checked<'_>) -> Conditions {
         let request = checked.request;
         let text = self.model.encode_prompts(&[checked.prompt.clone(), checked.negative.clone()]);
-        let subject = request.subject.as_ref().map(|subject| self.encode(&subject.data, subject));
+        let subject = request.subject.as_ref().map(|subject| self.encode(subject, 1));
         Conditions {
             prompt: text.narrow(0, 0..1),
             negative: text.narrow(0, 1..2),
@@ -155,9 +147,9 @@ impl Pipeline<'_> {
         }
     }
 
-    /// The latents of frames of the size of `picture`.
-    fn encode(&self, rgb: &[u8], picture: &Rgb) -> Tensor {
-        clip::encode(self.model, rgb, [picture.height, picture.width])
+    /// The latents of a picture that stands still for so many frames.
+    fn encode(&self, picture: &Rgb, frames: usize) -> Tensor {
+        clip::encode(self.model, &clip::still(picture, frames, self.model.shape().rate))
     }
 
     /// What is given of block `i`: frames of the request, and the end of what is made already.
@@ -168,18 +160,18 @@ impl Pipeline<'_> {
         let mut canvas = Canvas::free(shape.latents(frames, request.size), block.first);
         if block.given > 0 {
             // As pixels, so that its first latent frame is one frame alone, as in any clip.
-            let frame = request.size[0] * request.size[1] * 3;
-            let start = made.rgb.len() - shape.frames_of(block.given) * frame;
-            let given = clip::encode(self.model, &made.rgb[start..], request.size);
+            let frames = shape.frames_of(block.given);
+            let start = made.rgb.len() - frames * made.height * made.width * 3;
+            let end = Clip { frames, rgb: made.rgb[start..].to_vec(), ..*made };
+            let given = clip::encode(self.model, &end);
             (0..block.given).for_each(|i| canvas.give(i, &frame_of(&given, i)));
         }
         if let (Some(picture), 0) = (&request.first_frame, block.given) {
-            canvas.give(0, &frame_of(&self.encode(&picture.data, picture), 0));
+            canvas.give(0, &frame_of(&self.encode(picture, 1), 0));
         }
         if let (Some(picture), true) = (&request.last_frame, i + 1 == checked.blocks.len()) {
             // A latent frame of several frames is one of a clip that stands still.
-            let still = picture.data.repeat(1 + shape.time);
-            let latents = self.encode(&still, picture);
+            let latents = self.encode(picture, 1 + shape.time);
             let last = latents.shape()[2] - 1;
             canvas.give(block.frames() - 1, &frame_of(&latents, last));
         }

@@ -55,19 +55,20 @@ impl Memory {
     }
 }
 
+/// What has to fit beside the weights, which are there already.
 impl fmt::Display for Memory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mb = |bytes: u64| format!("{:.1} MB", bytes as f64 / 1e6);
-        let Self { weights, predicting, decoding, clip, .. } = *self;
+        let all = mb(self.beside_weights());
+        let [predicting, decoding, clip] = [self.predicting, self.decoding, self.clip].map(mb);
         write!(
             f,
-            "the clip needs {} for weights, {} for predicting, {} for decoding and {} for frames, {} \
-             together",
-            mb(weights),
-            mb(predicting),
-            mb(decoding),
-            mb(clip),
-            mb(self.total())
+            "the clip needs {all} beside the weights ({predicting} for predicting or {decoding} for \
+             decoding, and {clip} for frames)"
         )
     }
+}
+
+/// Bytes in the unit of messages.
+pub(crate) fn mb(bytes: u64) -> String {
+    format!("{:.1} MB", bytes as f64 / 1e6)
 }

@@ -1,6 +1,6 @@
 //! Frames that are wrong, made again from noise that is added to them; the others stay as they are.
 
-use crate::consistency::Report;
+use crate::consistency::Verdict;
 use crate::consistency::repair::{self, Photometric};
 use crate::consistency::report::Repair;
 use crate::denoise::{Canvas, Conditions, Course, Part, Run, Watch};
@@ -39,6 +39,7 @@ pub struct Done {
 }
 
 /// What repairing a block takes.
+#[derive(Debug)]
 pub struct Bench<'a> {
     /// The model.
     pub model: &'a dyn Denoiser,
@@ -52,12 +53,6 @@ pub struct Bench<'a> {
     pub canvas: &'a Canvas,
     /// Which block it is.
     pub part: Part,
-}
-
-impl std::fmt::Debug for Bench<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Bench({:?})", self.part)
-    }
 }
 
 impl Bench<'_> {
@@ -74,9 +69,9 @@ impl Bench<'_> {
         watch: &mut Watch<'_>,
     ) -> Result<(), Error> {
         let stride = self.model.shape().time;
-        let mut report = self.judge.check(&block.clip, None);
+        let mut verdict = self.judge.check(&block.clip);
         for (round, level) in (1..).zip(LEVELS) {
-            let again = self.latent_frames(&report, block.clip.frames);
+            let again = self.latent_frames(&verdict, block.clip.frames);
             if again.is_empty() {
                 return Ok(());
             }
@@ -84,24 +79,22 @@ impl Bench<'_> {
             let clip = clip::decode(self.model, &latents, self.canvas.shape);
             let range = |i: &usize| repair::pixel_frames(*i, stride, clip.frames);
             let frames: Vec<usize> = again.iter().flat_map(range).collect();
-            let after = self.judge.check(&clip, None);
-            let accepted = self.judge.accepts(&report, &after, &frames);
-            let worst = |report: &Report| {
-                frames.iter().map(|i| report.frames[*i].severity).fold(0.0, f64::max)
-            };
+            let after = self.judge.check(&clip);
+            let accepted = self.judge.accepts(&verdict, &after, &frames);
+            let worst = |of: &Verdict| frames.iter().map(|i| of.severity[*i]).fold(0.0, f64::max);
             done.repairs.push(Repair {
                 frames: frames.iter().map(|i| i + block.first_frame).collect(),
                 level: level as f32,
-                before: worst(&report),
+                before: worst(&verdict),
                 after: worst(&after),
                 accepted,
                 evaluations,
             });
             if accepted {
-                (block.latents, block.clip, report) = (latents, clip, after);
+                (block.latents, block.clip, verdict) = (latents, clip, after);
             }
         }
-        self.correct(block, report, done);
+        self.correct(block, verdict, done);
         Ok(())
     }
 
@@ -131,19 +124,19 @@ impl Bench<'_> {
     }
 
     /// Corrects the brightness of frames that are wrong still.
-    fn correct(&self, block: &mut Block, mut report: Report, done: &mut Done) {
+    fn correct(&self, block: &mut Block, mut verdict: Verdict, done: &mut Done) {
         let given = self.given_frames(block.clip.frames);
-        let wrong = report.wrong_frames();
+        let wrong = verdict.wrong_frames();
         for frame in wrong.iter().copied().filter(|frame| !given.contains(frame)) {
             let mut clip = block.clip.clone();
             let Some(mut change) = self.judge.photometric(&mut clip, frame, &wrong) else {
                 continue;
             };
-            let after = self.judge.check(&clip, None);
-            if self.judge.accepts(&report, &after, &[frame]) {
+            let after = self.judge.check(&clip);
+            if self.judge.accepts(&verdict, &after, &[frame]) {
                 change.frame = frame + block.first_frame;
                 done.postprocessed.push(change);
-                (block.clip, report) = (clip, after);
+                (block.clip, verdict) = (clip, after);
             }
         }
     }
@@ -158,12 +151,12 @@ impl Bench<'_> {
 
     /// The latent frames of wrong frames, with those beside them as long as one stays: what is noised must
     /// go with something.
-    fn latent_frames(&self, report: &Report, frames: usize) -> Vec<usize> {
+    fn latent_frames(&self, verdict: &Verdict, frames: usize) -> Vec<usize> {
         let stride = self.model.shape().time;
         let [_, latent_frames, ..] = self.canvas.shape;
         let given = self.given_frames(frames);
         let wrong: Vec<usize> =
-            report.wrong_frames().into_iter().filter(|frame| !given.contains(frame)).collect();
+            verdict.wrong_frames().into_iter().filter(|frame| !given.contains(frame)).collect();
         let mut wide = repair::latent_frames(&wrong, frames, stride);
         wide.retain(|i| self.canvas.is_free(*i));
         if wide.len() < latent_frames {

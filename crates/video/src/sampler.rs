@@ -53,6 +53,8 @@ pub struct Step<'a> {
     pub next: &'a [f64],
     /// Noise like the latents, for samplers that are stochastic.
     pub noise: &'a [f32],
+    /// The clean latents that the velocity says: see [`predict_clean`].
+    pub clean: &'a [f32],
 }
 
 /// A sampler on its way through the levels of one clip.
@@ -79,6 +81,7 @@ impl Solver {
         let positions = step.now.len();
         assert_eq!(step.next.len(), positions, "levels of a step");
         assert_eq!(velocity.len(), x.len(), "velocities");
+        assert_eq!(step.clean.len(), x.len(), "clean latents");
         assert!(positions > 0 && x.len().is_multiple_of(positions), "{} latents", x.len());
         let stochastic = self.sampler.is_stochastic();
         assert!(!stochastic || step.noise.len() == x.len(), "noise of a stochastic sampler");
@@ -95,7 +98,6 @@ impl Solver {
             }
             return;
         }
-        let clean = predict_clean(x, velocity, step.now);
         let before = self.before.take();
         let before = before.as_ref().map(|(x, levels)| (&x[..], &levels[..]));
         let weights: Vec<Weights> = (0..positions)
@@ -104,14 +106,14 @@ impl Solver {
                 Weights::new(self.sampler, before, step.now[i], step.next[i])
             })
             .collect();
-        for (i, (x, clean)) in x.iter_mut().zip(&clean).enumerate() {
+        for (i, (x, clean)) in x.iter_mut().zip(step.clean).enumerate() {
             let w = &weights[i % positions];
             let x0 = f64::from(*clean);
             let change = before.map_or(0.0, |(before, _)| x0 - f64::from(before[i]));
             let data = x0 + w.change * change;
             *x = (w.x * f64::from(*x) + w.data * data + w.noise * noise(i)) as f32;
         }
-        self.before = Some((clean, step.now.to_vec()));
+        self.before = Some((step.clean.to_vec(), step.now.to_vec()));
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::Mutex;
 use support::{Toy, toy, words};
 use video::consistency::repair::Photometric;
 use video::consistency::report::Repair;
-use video::consistency::{self, Fault, Flag, Options, Report};
+use video::consistency::{self, Fault, Flag, Options, Report, Verdict};
 use video::denoise::{Canvas, Conditions, Course, Part, Run};
 use video::noise::{Place, Use, of_clip};
 use video::{
@@ -18,7 +18,7 @@ use video::{
 };
 
 /// Finds wrong what the test says.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Said {
     /// How bad candidates are midway, in their order.
     early: Mutex<Vec<f64>>,
@@ -39,16 +39,20 @@ fn next<T>(list: &Mutex<Vec<T>>) -> Option<T> {
 }
 
 impl Judge for Said {
-    fn check(&self, clip: &Clip, _: Option<usize>) -> Report {
+    fn check(&self, clip: &Clip) -> Verdict {
         self.seen.lock().unwrap().push(clip.clone());
-        let mut report = consistency::check(clip, &Options::default());
-        report.frames.iter_mut().for_each(|frame| frame.severity = 0.0);
-        report.flags.clear();
+        let mut verdict = Verdict::of(clip, &Options::default());
+        verdict.severity.fill(0.0);
+        verdict.flags.clear();
         for frame in next(&self.wrong).unwrap_or_default() {
-            report.frames[frame].severity = 2.0;
-            report.flags.push(Flag { frame, fault: Fault::Hue, score: 2.0, threshold: 1.0 });
+            verdict.severity[frame] = 2.0;
+            verdict.flags.push(Flag { frame, fault: Fault::Hue, score: 2.0, threshold: 1.0 });
         }
-        report
+        verdict
+    }
+
+    fn report(&self, clip: &Clip) -> Report {
+        consistency::check(clip, &Options::default())
     }
 
     fn early(&self, clean: &[f32], shape: [usize; 4], preview: &Clip) -> f64 {
@@ -57,7 +61,7 @@ impl Judge for Said {
         next(&self.early).unwrap()
     }
 
-    fn accepts(&self, _: &Report, _: &Report, frames: &[usize]) -> bool {
+    fn accepts(&self, _: &Verdict, _: &Verdict, frames: &[usize]) -> bool {
         self.again.lock().unwrap().push(frames.to_vec());
         next(&self.accepts).unwrap()
     }

@@ -49,14 +49,10 @@ fn nano(device: &Device, vae: Value) -> Nano {
         vae.freeze();
         vae
     });
-    let mut model = NanoVideo::to_train(config, vae, device, Precision::F32, 3).unwrap();
-    let mut rng = Rng(8);
-    model.for_each_parameter(&mut |_, tensor| {
-        let noise = Tensor::normal(device, tensor.shape(), 0.2, &mut rng);
-        *tensor = tensor.detach().add_scaled(1.0, &noise, 1.0).into_parameter();
-    });
+    let mut source = Random::new(device, Precision::F32, config.transformer.layers.len(), 3);
+    let mut model = NanoVideo::new(config, vae, &mut source).unwrap();
     model.freeze();
-    Nano::new(model, device, 0)
+    Nano::new(model)
 }
 
 fn words() -> Words {

@@ -110,7 +110,11 @@ fn what_does_not_fit_in_memory_is_refused() {
     assert_eq!(all.at_once, 4);
     let fewer = of(Some(all.beside_weights() - 1)).unwrap();
     assert!(fewer.at_once < 4 && fewer.beside_weights() < all.beside_weights());
-    let message = of(Some(1000)).unwrap_err().to_string();
-    let end = "and 1000 bytes are free: expected a smaller size, fewer frames or fewer candidates";
-    assert!(message.starts_with("the clip needs ") && message.ends_with(end), "{message}");
+    // What is free and what is asked for are told in one unit, both without the weights.
+    let one = video::plan::Memory::of(&model, &checked, 1).beside_weights();
+    assert!(one < all.beside_weights() && one > 100_000, "{one}");
+    let message = of(Some(50_000)).unwrap_err().to_string();
+    let needs = format!("the clip needs {:.1} MB beside the weights", one as f64 / 1e6);
+    let end = "and 0.1 MB are free: expected a smaller size, fewer frames or fewer candidates";
+    assert!(message.starts_with(&needs) && message.ends_with(end), "{message}");
 }

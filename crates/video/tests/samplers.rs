@@ -32,6 +32,13 @@ fn noise(of: Use, step: u32, n: usize) -> Vec<f32> {
     out
 }
 
+/// A step of `solver` between two levels.
+fn step(solver: &mut Solver, x: &mut [f32], velocity: &[f32], levels: [&[f64]; 2], noise: &[f32]) {
+    let [now, next] = levels;
+    let clean = predict_clean(x, velocity, now);
+    solver.step(x, velocity, Step { now, next, noise, clean: &clean });
+}
+
 /// Sampling from level 1 of `n` latents, told about each level it comes to.
 fn sample(
     data: Gaussian,
@@ -46,7 +53,7 @@ fn sample(
         let velocity: Vec<f32> = x.iter().map(|&x| data.velocity(x, pair[0])).collect();
         let noise = noise(Use::Step, i as u32, n);
         let [now, next] = [pair[0], pair[1]].map(|s| [s; 1]);
-        solver.step(&mut x, &velocity, Step { now: &now, next: &next, noise: &noise });
+        step(&mut solver, &mut x, &velocity, [&now, &next], &noise);
         at(pair[1], &x);
     }
     x
@@ -68,7 +75,7 @@ fn error(data: Gaussian, sampler: Sampler, steps: usize, [from, to]: [f64; 2]) -
     for i in 0..steps {
         let (s, next) = (level(i), level(i + 1));
         let velocity: Vec<f32> = x.iter().map(|&x| data.velocity(x, s)).collect();
-        solver.step(&mut x, &velocity, Step { now: &[s], next: &[next], noise: &[] });
+        step(&mut solver, &mut x, &velocity, [&[s], &[next]], &[]);
     }
     let distance = |(x, z): (&f32, &f32)| (f64::from(*x) - exact(to, *z)).abs();
     x.iter().zip(&start).map(distance).fold(0.0, f64::max)
@@ -156,7 +163,7 @@ fn eta_goes_from_euler_to_all_new_noise() {
     let [s, next] = [0.8, 0.55];
     let run = |sampler| {
         let mut out = x.clone();
-        Solver::new(sampler).step(&mut out, &v, Step { now: &[s], next: &[next], noise: &z });
+        step(&mut Solver::new(sampler), &mut out, &v, [&[s], &[next]], &z);
         out
     };
     let euler = |(x, v): (&f32, &f32)| (f64::from(*x) + (next - s) * f64::from(*v)) as f32;
@@ -183,13 +190,12 @@ fn a_position_moves_by_its_own_level() {
         [Sampler::ODE, Sampler::Euler { eta: 0.6 }, Sampler::DpmSolver, Sampler::SdeDpmSolver];
     for sampler in samplers {
         let mut out = x.clone();
-        let step = Step { now: &levels, next: &lower, noise: &z };
-        Solver::new(sampler).step(&mut out, &v, step);
+        step(&mut Solver::new(sampler), &mut out, &v, [&levels, &lower], &z);
         for i in 0..12 {
             let p = i % 3;
             let mut alone = [x[i]];
-            let step = Step { now: &levels[p..p + 1], next: &lower[p..p + 1], noise: &z[i..i + 1] };
-            Solver::new(sampler).step(&mut alone, &v[i..i + 1], step);
+            let levels = [&levels[p..p + 1], &lower[p..p + 1]];
+            step(&mut Solver::new(sampler), &mut alone, &v[i..i + 1], levels, &z[i..i + 1]);
             assert_eq!(out[i].to_bits(), alone[0].to_bits(), "{sampler:?}");
             match p {
                 0 => assert_eq!((out[i], clean[i]), (x[i], x[i])),

@@ -111,12 +111,14 @@ impl EncoderLayer {
         self.linears().into_iter().for_each(|(_, linear)| linear.freeze());
     }
 
-    fn norms(&mut self) -> [(&'static str, &mut LayerNorm); 2] {
+    /// Its norms and their names.
+    pub(crate) fn norms(&mut self) -> [(&'static str, &mut LayerNorm); 2] {
         let names = self.names;
         [(names.attention_norm, &mut self.attention_norm), (names.mlp_norm, &mut self.mlp_norm)]
     }
 
-    fn linears(&mut self) -> [(&'static str, &mut Linear); 6] {
+    /// Its products and their names.
+    pub(crate) fn linears(&mut self) -> [(&'static str, &mut Linear); 6] {
         let names = self.names;
         [
             ("self_attn.q_proj", &mut self.q_proj),

@@ -35,6 +35,14 @@ pub(crate) fn freeze(of: Parameter<'_>) {
     }
 }
 
+/// Bytes that a parameter takes in memory.
+pub(crate) fn bytes(of: &Parameter<'_>) -> usize {
+    match of {
+        Parameter::Weight(weight) | Parameter::Conv(weight, _) => weight.bytes(),
+        Parameter::Tensor(tensor) => tensor.bytes(),
+    }
+}
+
 /// Adds a parameter to what a checkpoint holds, as files have it.
 pub(crate) fn save(
     saved: &mut BTreeMap<String, Saved>,

@@ -8,7 +8,7 @@
 //! `dx` are differences of neighbours in height, width and time: edges count as such, and frames do
 //! not flicker.
 
-use super::{Accumulated, Curve, Measured, Metric, Objective, Role, Visit, channels_first};
+use super::{Accumulated, Curve, Measured, Metric, Objective, Role, Visit};
 use crate::batches::Batches;
 use crate::clips::{Scene, Split};
 use crate::recipe::{Autoencoder as Section, ClipBatch, ClipsOf};
@@ -315,7 +315,7 @@ impl Clips {
                 ClipsOf::References => scene.reference(size),
                 ClipsOf::Scenes => scene.render(size, frames),
             };
-            pixels.extend(channels_first(&clip));
+            pixels.extend(clip.channels_first());
         }
         let noise = (0..clips * latents.len(batch)).map(|_| rng.normal()).collect();
         Self { shape: [clips, 3, frames, size, size], pixels, noise }

@@ -26,7 +26,7 @@ use crate::{Compute, Error, Recipe};
 use models::weights::{Random, Source, ToTrain};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use tensor::{Checkpoint, Device, Gradients, Precision, Saved, Tensor};
 
 /// Measurements by the names of [`Metric`]s.
@@ -121,6 +121,11 @@ pub(crate) fn new(
     })
 }
 
+/// `folder` from where the recipe at `path` is.
+fn beside(path: &Path, folder: &Path) -> PathBuf {
+    path.parent().unwrap_or(Path::new("")).join(folder)
+}
+
 /// A model with the weights that the recipe starts with: of a folder, or random ones for a depth of
 /// `layers`. Made where files are read; the trainer moves them.
 fn model<M>(
@@ -135,16 +140,9 @@ fn model<M>(
     let Some(start) = &recipe.start else {
         return Ok(new(&mut Random::new(&host, compute, layers, recipe.seed))?);
     };
-    let folder = path.parent().unwrap_or(Path::new("")).join(start);
-    let checkpoint = Checkpoint::open(&folder)?;
+    let checkpoint = Checkpoint::open(&beside(path, start))?;
     let mut source = ToTrain::new(&checkpoint, &host, compute);
     let model = new(&mut source)?;
     source.finish()?;
     Ok(model)
-}
-
-/// Pixels of a clip as models see them, from -1 to 1: `[3, frames, height, width]`.
-fn channels_first(clip: &media::Clip) -> impl Iterator<Item = f32> {
-    let channel = |c: usize| clip.rgb.iter().skip(c).step_by(3);
-    (0..3).flat_map(channel).map(|x| f32::from(*x) / 127.5 - 1.0)
 }

@@ -10,7 +10,7 @@
 //! language model, which has read the rows as it reads a text and stays as it is; gradients come
 //! through it.
 
-use super::{Accumulated, Curve, Measured, Metric, Objective, Role, Visit};
+use super::{Accumulated, Curve, Measured, Metric, Objective, Role, Visit, beside};
 use crate::batches::Batches;
 use crate::clips::Split;
 use crate::recipe::{Sense, Transcribe as Section};
@@ -122,7 +122,7 @@ impl Transcribe {
         let section = section.ok_or_else(|| wrong("`transcribe` is missing".to_owned()))?;
         let json = serde_json::to_vec(&recipe.model).map_err(|error| wrong(error.to_string()))?;
         let (tower, hidden) = Tower::new(section.of, &json, recipe, path, device)?;
-        let folder = path.parent().unwrap_or(Path::new("")).join(&section.language);
+        let folder = beside(path, &section.language);
         let language = language(&folder, recipe, device)?;
         if language.config().hidden_size != hidden {
             let expected = language.config().hidden_size;

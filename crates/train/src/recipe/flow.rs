@@ -26,7 +26,8 @@ pub struct Flow {
     pub drop_text: f32,
     /// Share of references that are not shown, for guidance.
     pub drop_reference: f32,
-    /// Share of clips whose latent frames have levels of noise of their own, or none.
+    /// Share of clips whose latent frames do not all have one level of noise: of half of these each has
+    /// its own, of the others each has the clip's or none.
     pub independent: f32,
     /// Prompts that are tried at each validation.
     pub prompts: usize,

@@ -2,9 +2,10 @@
 
 use super::frames::Frame;
 use super::region::{HUES, Region, SHAPE, find};
+use std::fmt;
 
 /// Makes a unit vector of a picture: near for pictures of one thing, whatever its place.
-pub trait Embedder: Sync {
+pub trait Embedder: fmt::Debug + Sync {
     /// The unit vector of `frame`; `region` is what stands out in it. All zeros where there is nothing to
     /// say.
     fn embed(&self, frame: &Frame, region: Option<&Region>) -> Vec<f64>;
@@ -46,7 +47,7 @@ impl Embedder for HueAndShape {
 }
 
 /// Makes a vector of length 1, unless it is 0.
-pub fn normalize(vector: &mut [f64]) {
+fn normalize(vector: &mut [f64]) {
     let length = vector.iter().map(|v| v * v).sum::<f64>().sqrt();
     if length > 0.0 {
         vector.iter_mut().for_each(|v| *v /= length);

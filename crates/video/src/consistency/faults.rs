@@ -145,12 +145,11 @@ const VISIBLE: f64 = 4.0 / 255.0;
 const WIDE: f64 = 0.5;
 
 impl Scores {
-    /// The scores of all frames of a clip. `chunk` is the number of frames that a model made at once, if
-    /// that is known: faults that come at its period are looked for beside those of up to half a clip.
-    pub fn of(track: &Track, chunk: Option<usize>) -> Self {
+    /// The scores of all frames of a clip.
+    pub fn of(track: &Track) -> Self {
         let frames = track.means.len();
         let mut scores = Self(vec![vec![0.0; frames]; Fault::ALL.len()]);
-        let flashes = brightness(track, chunk, &mut scores);
+        let flashes = brightness(track, &mut scores);
         movement(track, &flashes, &mut scores);
         drift(track, &mut scores);
         scores
@@ -193,7 +192,7 @@ impl Scores {
 }
 
 /// Flashes, dark frames and periods; gives the frames that they spoil.
-fn brightness(track: &Track, chunk: Option<usize>, scores: &mut Scores) -> Vec<bool> {
+fn brightness(track: &Track, scores: &mut Scores) -> Vec<bool> {
     let frames = track.means.len();
     let luma: Vec<f64> = track.means.iter().map(|m| m.luma).collect();
     // What grows changes the mean brightness along a line.
@@ -208,8 +207,7 @@ fn brightness(track: &Track, chunk: Option<usize>, scores: &mut Scores) -> Vec<b
             spoiled[i] = true;
         }
     }
-    let periods = (2..=frames / 2).chain(chunk);
-    if let Some(found) = series::periodicity(&luma, periods) {
+    if let Some(found) = series::periodicity(&luma, 2..=frames / 2) {
         let hit: Vec<usize> = (found.phase..frames).step_by(found.period).collect();
         let sign = found.gap.signum();
         let seen = |&i: &usize| i == 0 || track.risen[i] * sign > WIDE;

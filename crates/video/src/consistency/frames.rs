@@ -47,6 +47,11 @@ impl Frame {
         Self { height, width, rgb }
     }
 
+    /// All frames of a clip.
+    pub fn all(clip: &Clip) -> Vec<Self> {
+        (0..clip.frames).map(|i| Self::of(clip, i)).collect()
+    }
+
     /// Brightness of each pixel, `[height, width]`.
     pub fn luma(&self) -> Vec<f32> {
         self.rgb.chunks_exact(3).map(luma).collect()

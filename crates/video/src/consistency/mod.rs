@@ -6,7 +6,8 @@
 //! * likeness: frames as vectors, near to each other and to a reference ([`embedding`]);
 //! * latents, while the clip is sampled ([`latent`]).
 //!
-//! [`check`] measures all of a clip; [`repair`] says what may be done about it. Nothing here changes a clip
+//! [`Verdict`] says which frames are wrong and how alike they are; [`check`] measures all of a clip, its
+//! motion too, which takes longer. [`repair`] says what may be done about it. Nothing here changes a clip
 //! but [`repair::photometric`], which says so.
 
 pub mod embedding;
@@ -19,9 +20,11 @@ pub mod repair;
 pub mod report;
 pub mod series;
 pub mod track;
+pub mod verdict;
 
 #[cfg(test)]
 mod testing;
 
 pub use faults::{Fault, Flag, Thresholds};
-pub use report::{Options, Report, check};
+pub use report::{Report, check};
+pub use verdict::{Options, Verdict};

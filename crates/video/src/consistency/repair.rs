@@ -1,7 +1,7 @@
 //! What can be done about frames that are wrong: which latent frames to sample again, whether that
 //! helped, and a correction of brightness that needs no model.
 
-use super::report::Report;
+use super::verdict::Verdict;
 use media::Clip;
 use serde::Serialize;
 
@@ -35,25 +35,25 @@ pub fn latent_frames(wrong: &[usize], frames: usize, stride: usize) -> Vec<usize
     latents
 }
 
-/// How much of a frame's score may be lost to noise before it has become worse, in thresholds.
+/// Scores of one frame that differ by no more than this, in thresholds, are equal.
 const TOLERANCE: f64 = 0.05;
 
-/// Whether a repair of pixel frames `repaired` is to be kept: the worst of them has become better, by
-/// a twentieth of a threshold at least, and no other frame has become worse, unless it is still well
-/// within what is usual.
+/// Whether a repair of pixel frames `repaired` is to be kept: the worst of them has become better by more
+/// than a twentieth of a threshold, and no other frame has become worse by more than that, unless it is
+/// still below half a threshold.
 ///
 /// # Panics
 ///
-/// If the reports are not of clips of one length.
-pub fn accept(before: &Report, after: &Report, repaired: &[usize]) -> bool {
-    let (old, new) = (before.severity(), after.severity());
-    assert_eq!(old.len(), new.len(), "reports of clips of different lengths");
+/// If the verdicts are not of clips of one length.
+pub fn accept(before: &Verdict, after: &Verdict, repaired: &[usize]) -> bool {
+    let (old, new) = (&before.severity, &after.severity);
+    assert_eq!(old.len(), new.len(), "verdicts of clips of different lengths");
     let worst = |severity: &[f64]| {
         repaired.iter().filter_map(|&i| severity.get(i)).copied().fold(0.0, f64::max)
     };
     let kept = (0..old.len()).filter(|i| !repaired.contains(i));
     let mut unharmed = kept.map(|i| new[i] <= (old[i] + TOLERANCE).max(0.5));
-    worst(&new) + TOLERANCE < worst(&old) && unharmed.all(|fine| fine)
+    worst(new) + TOLERANCE < worst(old) && unharmed.all(|fine| fine)
 }
 
 /// A correction of one frame's brightness: `value * gain + offset` per channel, values from 0 to 1.
@@ -136,8 +136,8 @@ fn line(pairs: &[(f64, f64)]) -> [f64; 2] {
 
 #[cfg(test)]
 mod tests {
-    use super::super::report::{Options, check};
     use super::super::testing::{brighten, clip, moving};
+    use super::super::verdict::Options;
     use super::*;
 
     #[test]
@@ -181,7 +181,7 @@ mod tests {
             let lost = if offset > 0.0 { 80 } else { 6 };
             assert!(worst.max().unwrap() <= lost, "{gain} {offset} {done:?}");
             assert_eq!(flashed.frame(3), clean.frame(3));
-            assert!(check(&flashed, &Options::default()).flags.is_empty());
+            assert!(Verdict::of(&flashed, &Options::default()).flags.is_empty());
         }
     }
 
@@ -198,16 +198,16 @@ mod tests {
     #[test]
     fn a_repair_must_help_and_not_harm() {
         let options = Options::default();
-        let clean = check(&clip(&moving(9, 2.7)), &options);
+        let clean = Verdict::of(&clip(&moving(9, 2.7)), &options);
         let mut flashed = clip(&moving(9, 2.7));
         brighten(&mut flashed, 4, 1.3, 0.1);
-        let flashed = check(&flashed, &options);
+        let flashed = Verdict::of(&flashed, &options);
         assert!(accept(&flashed, &clean, &[4]));
         assert!(!accept(&clean, &flashed, &[4]));
         assert!(!accept(&flashed, &flashed, &[4]));
         // The flash is gone, but now another frame is dark.
         let mut moved = clip(&moving(9, 2.7));
         brighten(&mut moved, 6, 0.7, 0.0);
-        assert!(!accept(&flashed, &check(&moved, &options), &[4]));
+        assert!(!accept(&flashed, &Verdict::of(&moved, &options), &[4]));
     }
 }

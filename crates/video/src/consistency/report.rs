@@ -1,46 +1,14 @@
 //! All that is measured of a clip, frame by frame, as JSON and as words.
 
-use super::embedding::{self, Embedder, HueAndShape};
-use super::faults::{Fault, Flag, Scores, Thresholds};
+use super::faults::Flag;
 use super::flow::{self, Motion};
-use super::frames::Frame;
 use super::repair::Photometric;
 use super::series;
-use super::track::Track;
+use super::verdict::{Look, Options, Verdict};
 use media::Clip;
 use media::timeline::{self, Threshold, Timeline};
 use serde::Serialize;
 use std::fmt::Write as _;
-
-/// How a clip is checked.
-#[derive(Clone, Copy)]
-pub struct Options<'a> {
-    /// From where on frames are flagged.
-    pub thresholds: Thresholds,
-    /// Frames that the model made at once, if there were several such chunks.
-    pub chunk: Option<usize>,
-    /// A picture of what the clip should show.
-    pub reference: Option<&'a Frame>,
-    /// What frames are compared by.
-    pub embedder: &'a dyn Embedder,
-}
-
-impl Default for Options<'_> {
-    fn default() -> Self {
-        Self {
-            thresholds: Thresholds::default(),
-            chunk: None,
-            reference: None,
-            embedder: &HueAndShape,
-        }
-    }
-}
-
-impl std::fmt::Debug for Options<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Options({:?}, chunk: {:?})", self.thresholds, self.chunk)
-    }
-}
 
 /// What is measured of one frame. All from 0 to 1 unless said otherwise.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -161,10 +129,8 @@ pub struct Repair {
 
 /// Checks a clip.
 pub fn check(clip: &Clip, options: &Options<'_>) -> Report {
-    let track = Track::of(clip);
-    let frames: Vec<Frame> = (0..clip.frames).map(|i| Frame::of(clip, i)).collect();
-    let scores = Scores::of(&track, options.chunk);
-    let severity = scores.severity(&options.thresholds);
+    let Look { frames, track, verdict } = Look::at(clip, options);
+    let Verdict { flags, severity, consistency, reference } = verdict;
     // Ways are in pixels of the clip, also where it was measured on smaller frames.
     let scale = frames.first().map_or(1.0, |f| clip.width as f64 / f.width.max(1) as f64);
     let motions: Vec<Motion> =
@@ -173,13 +139,6 @@ pub fn check(clip: &Clip, options: &Options<'_>) -> Report {
         .step_by(2)
         .map(|i| flow::halfway_error(&frames[i - 1], &frames[i], &frames[i + 1]))
         .collect();
-    let regions = frames.iter().zip(&track.regions);
-    let vectors: Vec<Vec<f64>> =
-        regions.map(|(frame, region)| options.embedder.embed(frame, region.as_ref())).collect();
-    let consistency = embedding::consistency(&vectors);
-    let reference = options
-        .reference
-        .map(|picture| embedding::resemblance(&vectors, picture, options.embedder));
     let steps = track.differences.get(1..).unwrap_or(&[]);
     let of = |values: &dyn Fn(usize) -> f64| -> Vec<f64> { (0..clip.frames).map(values).collect() };
     let spikes = series::spikes(&of(&|i| track.means[i].luma));
@@ -187,8 +146,7 @@ pub fn check(clip: &Clip, options: &Options<'_>) -> Report {
     let drift = |values: Vec<f64>| series::trend(&values) * clip.frames.saturating_sub(1) as f64;
     let lengths: Vec<f64> = motions.iter().map(|m| scale * m.length).collect();
     let errors: Vec<f64> = motions.iter().map(|m| m.warp_error).collect();
-    let periods = (2..=steps.len() / 2).chain(options.chunk);
-    let period = series::periodicity(steps, periods).map(|p| Period {
+    let period = series::periodicity(steps, 2..=steps.len() / 2).map(|p| Period {
         frames: p.period,
         first: p.phase + 1,
         f: p.f,
@@ -209,7 +167,7 @@ pub fn check(clip: &Clip, options: &Options<'_>) -> Report {
         severity: severity[i],
     });
     Report {
-        flags: scores.flags(&options.thresholds),
+        flags,
         summary: Summary {
             temporal_flickering: 1.0 - series::mean(steps),
             motion_smoothness_flow: 1.0 - series::mean(&halfway),
@@ -228,26 +186,6 @@ pub fn check(clip: &Clip, options: &Options<'_>) -> Report {
 }
 
 impl Report {
-    /// How bad each frame is, in thresholds.
-    pub fn severity(&self) -> Vec<f64> {
-        self.frames.iter().map(|f| f.severity).collect()
-    }
-
-    /// The frames with a flag that is of the frame itself: a drift is of the whole clip.
-    pub fn wrong_frames(&self) -> Vec<usize> {
-        self.flags.iter().filter(|f| f.fault != Fault::Drift).map(|f| f.frame).collect()
-    }
-
-    /// How good the clip is among others of the same prompt, higher is better: likeness of its frames, to
-    /// each other and to the reference, less what is flagged.
-    pub fn rank(&self) -> f64 {
-        let likeness = self.summary.subject_consistency.map_or(0.0, |r| 0.5 * (r.mean + r.min));
-        let reference = self.summary.reference.map_or(0.0, |r| 0.5 * (r.mean + r.min));
-        let worst = self.frames.iter().map(|f| f.severity).fold(0.0, f64::max);
-        // Scores far above a threshold say no more than that there is a fault.
-        likeness + reference - 0.2 * worst.min(2.0) - 0.1 * self.flags.len().min(5) as f64
-    }
-
     /// The report in words.
     pub fn to_text(&self) -> String {
         let mut text = String::new();
@@ -321,6 +259,7 @@ impl Report {
 
 #[cfg(test)]
 mod tests {
+    use super::super::frames::Frame;
     use super::super::testing::{BLUE, RED, Thing, brighten, clip, moving};
     use super::*;
 
@@ -329,7 +268,6 @@ mod tests {
         let mut broken = clip(&moving(9, 2.0));
         brighten(&mut broken, 3, 1.3, 0.1);
         let report = check(&broken, &Options::default());
-        assert_eq!(report.wrong_frames(), [3]);
         assert_eq!(report.faults()[3], "flash");
         assert!(report.to_text().starts_with("9 frames, 1 flagged\n  frame   3  flash"));
         let json = serde_json::to_value(&report).unwrap();
@@ -338,7 +276,6 @@ mod tests {
         assert_eq!(json["frames"].as_array().unwrap().len(), 9);
         assert_eq!(json["frames"][0]["difference"], serde_json::Value::Null);
         let fine = check(&clip(&moving(9, 2.0)), &Options::default());
-        assert!(fine.rank() > report.rank());
         assert!(fine.to_text().starts_with("9 frames, none flagged\n"));
     }
 
@@ -382,11 +319,11 @@ mod tests {
             for (height, width) in [(0, 0), (1, 1), (2, 9), (64, 64), (150, 7)] {
                 let rgb = (0..frames * height * width * 3).map(|i| (i * 31 % 251) as u8).collect();
                 let clip = Clip { frames, height, width, rate: 6.0, rgb };
-                let report = check(&clip, &Options { chunk: Some(4), ..Options::default() });
+                let report = check(&clip, &Options::default());
                 assert_eq!(report.frames.len(), frames);
                 let picture = report.timeline(&clip, "a clip").svg();
                 assert_eq!(picture.is_ok(), frames == 0 || height * width > 0);
-                assert!(report.rank().is_finite());
+                assert!(Verdict::of(&clip, &Options::default()).rank().is_finite());
                 let json = serde_json::to_string(&report.summary).unwrap();
                 let missing = json.matches("null").count();
                 // A reference and, in short clips, a period are missing; numbers never are.

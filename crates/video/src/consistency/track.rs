@@ -18,13 +18,6 @@ pub struct Step {
     pub shape: f64,
 }
 
-impl Step {
-    /// Length of the step.
-    pub fn length(&self) -> f64 {
-        self.moves.iter().map(|m| m * m).sum::<f64>().sqrt()
-    }
-}
-
 /// What is measured of a clip.
 #[derive(Clone, Debug)]
 pub struct Track {
@@ -46,7 +39,11 @@ pub struct Track {
 impl Track {
     /// Measures a clip of any size.
     pub fn of(clip: &Clip) -> Self {
-        let frames: Vec<Frame> = (0..clip.frames).map(|i| Frame::of(clip, i)).collect();
+        Self::new(clip, &Frame::all(clip))
+    }
+
+    /// The same of a clip whose frames are `frames`.
+    pub(super) fn new(clip: &Clip, frames: &[Frame]) -> Self {
         let luma: Vec<Vec<f32>> = frames.iter().map(Frame::luma).collect();
         let regions: Vec<Option<Region>> = frames.iter().map(region::find).collect();
         let difference = |i: usize| match i {

@@ -168,12 +168,12 @@ pub(crate) fn run(arguments: &Arguments, device: &Device) -> anyhow::Result<()> 
 const SCALE: u64 = 1000;
 
 fn line(progress: &Progress<'_>) -> String {
-    let Progress { part, step, steps, candidates, .. } = *progress;
+    let Progress { part, step, steps, .. } = *progress;
     let block = match part.blocks {
         1 => String::new(),
         blocks => format!("block {}/{blocks}, ", part.block + 1),
     };
-    let what = match (part.repair, candidates) {
+    let what = match (part.repair, progress.candidates()) {
         (0, 1) => String::new(),
         (0, n) => format!(", {n} candidates"),
         (round, _) => format!(", repair {round}"),

@@ -3,6 +3,7 @@
 use crate::embedded;
 use crate::model::read_to_string;
 use anyhow::Context as _;
+use models::video::NanoVideo;
 use models::video::nano::config::NanoConfig;
 use std::path::Path;
 use tensor::{Checkpoint, Device};
@@ -28,12 +29,9 @@ impl Model {
     /// If files are missing or not those of such a model.
     pub(crate) fn open(folder: Option<&Path>, device: &Device) -> anyhow::Result<Self> {
         let Some(folder) = folder else { return Self::embedded(device) };
-        let path = folder.join("config.json");
-        let config = NanoConfig::from_json(read_to_string(&path)?.as_bytes(), &path)?;
         let path = folder.join(WORDS);
         let words = words(&read_to_string(&path)?, &path)?;
-        let checkpoint = Checkpoint::open(folder)?;
-        let nano = Nano::load(config, &checkpoint, device, None)?;
+        let nano = Nano::new(NanoVideo::open(folder, device, None)?);
         Ok(Self { nano, words, name: folder.display().to_string() })
     }
 
@@ -44,7 +42,7 @@ impl Model {
         let config = NanoConfig::from_json(files.config, &path.join("config.json"))?;
         let words = words(files.words, &path.join(WORDS))?;
         let checkpoint = Checkpoint::from_static(name, files.weights)?;
-        let nano = Nano::load(config, &checkpoint, device, None)?;
+        let nano = Nano::new(NanoVideo::load(config, &checkpoint, device, None)?);
         Ok(Self { nano, words, name: name.to_owned() })
     }
 }

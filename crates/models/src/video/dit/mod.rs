@@ -242,8 +242,9 @@ impl VideoDit {
         self.walk(&mut |_, parameter| parameters::freeze(parameter));
     }
 
-    fn walk(&mut self, visit: Visit<'_>) {
-        parameters::linear(&mut self.patch_embedding, "patch_embedding", visit);
+    pub(in crate::video) fn walk(&mut self, visit: Visit<'_>) {
+        let patch = self.config.patch_size;
+        parameters::conv(&mut self.patch_embedding, "patch_embedding", &patch, visit);
         self.times.walk(visit);
         self.text.walk(visit);
         if let Some(image) = &mut self.image {

@@ -12,7 +12,7 @@ use std::path::Path;
 use tensor::Pairing;
 
 /// Its `model_type`.
-pub const MODEL_TYPE: &str = "fulgurite_video";
+const MODEL_TYPE: &str = "fulgurite_video";
 
 /// Epsilon of all norms, and of the normalizer of linear attention.
 const EPS: f64 = 1e-6;
@@ -20,6 +20,8 @@ const EPS: f64 = 1e-6;
 const FREQUENCIES: usize = 256;
 /// Colours of pixels: the channels of latents where there is no autoencoder.
 const COLOURS: usize = 3;
+/// Least width of rows whose places are added: a sine and a cosine along each axis.
+const LEAST_PLACED: usize = 6;
 
 const TOP: &[&str] = &[
     "model_type",
@@ -146,42 +148,31 @@ impl NanoConfig {
                 return Err(fields.wrong(name, &format!("a multiple of {step}")));
             }
         }
-        let fits = match &self.vae {
-            Some(vae) => self.frames % vae.time_factor() == 1 % vae.time_factor(),
-            None => self.frames.is_multiple_of(time),
-        };
-        if fits {
+        if self.frames % time == 1 % time {
             return Ok(());
         }
-        let expected = match &self.vae {
-            Some(vae) => format!("1 more than a multiple of {}", vae.time_factor()),
-            None => format!("a multiple of {time}"),
-        };
-        Err(fields.wrong("frames", &expected))
+        Err(fields.wrong("frames", &format!("1 more than a multiple of {time}")))
+    }
+
+    /// Frames, and pixels along a side, that are one latent; a clip's first frame is one alone. 1 and 1
+    /// without an autoencoder.
+    pub fn factors(&self) -> (usize, usize) {
+        self.vae.as_ref().map_or((1, 1), |vae| (vae.time_factor(), vae.space_factor()))
     }
 
     /// Frames, rows and columns of pixels that one row of the transformer stands for; a clip's first
     /// frame is a latent frame alone.
-    pub fn pixels_per_row(&self) -> [usize; 3] {
-        let [time, height, width] = self.transformer.patch_size;
-        match &self.vae {
-            Some(vae) => {
-                let space = vae.space_factor();
-                [time * vae.time_factor(), height * space, width * space]
-            }
-            None => [time, height, width],
-        }
+    fn pixels_per_row(&self) -> [usize; 3] {
+        let [frames, height, width] = self.transformer.patch_size;
+        let (time, space) = self.factors();
+        [frames * time, height * space, width * space]
     }
 
     /// Channels, frames, height and width of the latents of a clip of `frames` frames.
     pub fn latent_shape(&self, [frames, height, width]: [usize; 3]) -> [usize; 4] {
-        match &self.vae {
-            Some(vae) => {
-                let (time, space) = (vae.time_factor(), vae.space_factor());
-                [vae.z_dim, 1 + frames.saturating_sub(1) / time, height / space, width / space]
-            }
-            None => [COLOURS, frames, height, width],
-        }
+        let (time, space) = self.factors();
+        let channels = self.transformer.in_channels;
+        [channels, 1 + frames.saturating_sub(1) / time, height / space, width / space]
     }
 }
 
@@ -232,11 +223,21 @@ fn transformer(fields: &Fields<'_>, vae: Option<&WanVaeConfig>) -> Result<DitCon
         ffn: FfnConfig::SwiGlu { hidden },
     };
     let channels = vae.map_or(COLOURS, |vae| vae.z_dim);
+    let places = fields.flag("place_embedding")?.unwrap_or(false);
+    if places && hidden_size < LEAST_PLACED {
+        let expected = format!("{LEAST_PLACED} or more with `place_embedding`");
+        return Err(fields.wrong("hidden_size", &expected));
+    }
+    let patch_size = triple(fields, "patch_size", [1; 3])?;
+    if patch_size[0] != 1 {
+        // References and given frames are single latent frames.
+        return Err(fields.wrong("patch_size", "a list of three that begins with 1"));
+    }
     Ok(DitConfig {
         hidden_size,
         in_channels: channels,
         out_channels: channels,
-        patch_size: triple(fields, "patch_size", [1; 3])?,
+        patch_size,
         frequencies: FREQUENCIES,
         guidance: false,
         text: TextConfig {
@@ -247,7 +248,7 @@ fn transformer(fields: &Fields<'_>, vae: Option<&WanVaeConfig>) -> Result<DitCon
         },
         image: None,
         rope: rope(fields, head_dim)?,
-        places: fields.flag("place_embedding")?.unwrap_or(false),
+        places,
         layers: mixers(fields)?.into_iter().map(layer).collect(),
         modalities: 3,
         reference_frames: 1,

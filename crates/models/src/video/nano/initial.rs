@@ -1,5 +1,6 @@
 //! Weights to begin training with.
 
+use super::TRANSFORMER;
 use crate::Error;
 use crate::weights::{Random, Role, Source};
 use tensor::{Device, Precision, Tensor, Weight};
@@ -18,7 +19,10 @@ impl<'a> Initial<'a> {
 
 /// Whether a tensor begins as zeros: modulations and the head.
 fn is_zero(name: &str) -> bool {
-    matches!(name, "modulation.weight" | "head.weight" | "head_table") || name.ends_with(".table")
+    name.strip_prefix(TRANSFORMER).is_some_and(|name| {
+        matches!(name, "modulation.weight" | "head.weight" | "head_table")
+            || name.ends_with(".table")
+    })
 }
 
 impl Source for Initial<'_> {

@@ -16,15 +16,16 @@ mod patches;
 mod text;
 
 use super::dit::{DitInput, VideoDit};
-use super::vae::WanVae;
+use super::parameters::{self, Parameter, Visit};
+use super::vae::{WanVae, clamped};
 use crate::Error;
-use crate::weights::{Part, Policy, taps_innermost};
+use crate::weights::{FromCheckpoint, Policy, Role, Source};
 use config::{NanoConfig, Prediction};
 use initial::Initial;
-use patches::{PATCHES, Patches};
+use patches::Patches;
 use std::collections::BTreeMap;
 use std::path::Path;
-use tensor::{Checkpoint, Device, Precision, Saved, Tensor};
+use tensor::{Checkpoint, Device, Precision, Saved, Tensor, Weight};
 use text::TextEncoder;
 
 /// What the transformer is told of noise 1.
@@ -60,26 +61,38 @@ impl NanoVideo {
         device: &Device,
         policy: Option<Policy>,
     ) -> Result<Self, Error> {
-        let part = |prefix: &str| Part::find(checkpoint, device, policy, &[prefix], "");
+        let mut source = FromCheckpoint::new(checkpoint, device, policy);
         let vae = match &config.vae {
+            Some(vae) => Some(WanVae::new(vae.clone(), &mut Under(VAE, &mut source))?),
             None => None,
-            Some(vae) => {
-                let mut source = part(VAE);
-                let mut vae = WanVae::new(vae.clone(), &mut source)?;
-                source.finish(&[])?;
-                vae.freeze();
-                Some(vae)
-            }
         };
-        let mut source = part(TEXT);
-        let text = TextEncoder::new(config.text.clone(), &mut source)?;
-        source.finish(&[])?;
-        let mut source = part(TRANSFORMER);
-        let transformer = VideoDit::new(config.transformer.clone(), &mut source)?;
-        source.finish_file(&[])?;
-        let mut model = Self { config, vae, text, transformer };
+        let mut model = Self::new(config, vae, &mut source)?;
+        source.finish()?;
         model.freeze();
         Ok(model)
+    }
+
+    /// Makes the model of `config`: the autoencoder is given where the config has one, the rest is of
+    /// `source`, by its names in files.
+    ///
+    /// # Errors
+    ///
+    /// If a weight is missing or of another shape, or the config has an autoencoder and none is given,
+    /// or the other way round.
+    pub fn new(
+        config: NanoConfig,
+        vae: Option<WanVae>,
+        source: &mut dyn Source,
+    ) -> Result<Self, Error> {
+        if config.vae.as_ref() != vae.as_ref().map(WanVae::config) {
+            let name = |there: bool| if there { "another autoencoder" } else { "none" }.to_owned();
+            let (found, expected) = (name(vae.is_some()), "that of the config".to_owned());
+            return Err(Error::Input { name: "vae", found, expected });
+        }
+        let text = TextEncoder::new(config.text.clone(), &mut Under(TEXT, source))?;
+        let transformer =
+            VideoDit::new(config.transformer.clone(), &mut Under(TRANSFORMER, source))?;
+        Ok(Self { config, vae, text, transformer })
     }
 
     /// Opens a folder with `config.json` and weights.
@@ -108,15 +121,8 @@ impl NanoVideo {
         precision: Precision,
         seed: u64,
     ) -> Result<Self, Error> {
-        if config.vae.as_ref() != vae.as_ref().map(WanVae::config) {
-            let name = |there: bool| if there { "another autoencoder" } else { "none" }.to_owned();
-            let (found, expected) = (name(vae.is_some()), "that of the config".to_owned());
-            return Err(Error::Input { name: "vae", found, expected });
-        }
         let mut source = Initial::new(device, precision, config.transformer.layers.len(), seed);
-        let text = TextEncoder::new(config.text.clone(), &mut source)?;
-        let transformer = VideoDit::new(config.transformer.clone(), &mut source)?;
-        Ok(Self { config, vae, text, transformer })
+        Self::new(config, vae, &mut source)
     }
 
     /// Its shape.
@@ -129,18 +135,9 @@ impl NanoVideo {
         self.vae.as_ref()
     }
 
-    /// The transformer.
-    pub fn transformer(&self) -> &VideoDit {
-        &self.transformer
-    }
-
-    /// Whether prompts, each a list of words, can be encoded.
-    ///
-    /// # Errors
-    ///
-    /// Says what was found and what was expected.
-    pub fn check_prompts(&self, prompts: &[Vec<u32>]) -> Result<(), Error> {
-        self.text.check(prompts)
+    /// Where it computes.
+    pub fn device(&self) -> &Device {
+        self.text.device()
     }
 
     /// Prompts as rows, `[batch, max_words, hidden_size]`. A prompt without words is what guidance
@@ -148,10 +145,10 @@ impl NanoVideo {
     ///
     /// # Panics
     ///
-    /// If they cannot be read: see [`check_prompts`](Self::check_prompts).
+    /// If there are none, or one has more words than the config says or words that it does not know.
     #[track_caller]
     pub fn encode_prompts(&self, prompts: &[Vec<u32>]) -> Tensor {
-        if let Err(error) = self.check_prompts(prompts) {
+        if let Err(error) = self.text.check(prompts) {
             panic!("{error}");
         }
         self.text.forward(prompts)
@@ -180,10 +177,7 @@ impl NanoVideo {
     pub fn to_pixels(&self, latents: &Tensor) -> Tensor {
         match &self.vae {
             Some(vae) => vae.decode(&vae.denormalize(latents)),
-            None => {
-                let data = latents.to_vec().into_iter().map(|x| x.clamp(-1.0, 1.0)).collect();
-                Tensor::new(latents.device(), latents.shape(), data)
-            }
+            None => clamped(latents, [-1.0, 1.0]),
         }
     }
 
@@ -252,49 +246,87 @@ impl NanoVideo {
     /// Calls `visit` with every parameter that is trained and its name in files. The weight of the
     /// patches' product is visited as a matrix.
     pub fn for_each_parameter(&mut self, visit: &mut dyn FnMut(&str, &mut Tensor)) {
-        self.text.for_each_parameter(&mut |name, tensor| visit(&format!("{TEXT}{name}"), tensor));
-        self.transformer
-            .for_each_parameter(&mut |name, tensor| visit(&format!("{TRANSFORMER}{name}"), tensor));
+        self.walk(&mut |name, parameter| parameters::values(visit, name, parameter));
     }
 
     /// Takes the weights that are trained from a checkpoint of the same shape, whose patches may be
-    /// larger: of what is read and predicted at the places of a patch the mean is taken.
+    /// larger if ours are of one latent: of what is predicted at the places of a patch the mean is taken,
+    /// of the filters that read them the mean times the root of their number.
     ///
     /// # Errors
     ///
-    /// If one is missing or of another shape, or patches are not whole numbers of ours.
+    /// If one is missing or of another shape, or patches are others; then nothing has changed.
     pub fn start_from(&mut self, checkpoint: &Checkpoint) -> Result<(), Error> {
-        let mut patches = Patches::new(&self.config, checkpoint)?;
-        let mut result = Ok(());
-        self.for_each_parameter(&mut |name, tensor| match patches.read(checkpoint, name, tensor) {
-            Ok(read) => *tensor = read.to_f32().into_parameter(),
-            Err(error) => result = Err(error),
+        let patches = Patches::new(&self.config, checkpoint)?;
+        let mut read = Vec::new();
+        self.for_each_parameter(&mut |name, tensor| {
+            read.push(patches.read(checkpoint, name, tensor));
         });
-        result
+        let mut read = read.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter();
+        self.for_each_parameter(&mut |_, tensor| {
+            if let Some(read) = read.next() {
+                *tensor = read.to_f32().into_parameter();
+            }
+        });
+        Ok(())
     }
 
     /// The tensors that are trained, as a checkpoint has them.
     pub fn saved(&mut self, precision: Precision) -> BTreeMap<String, Saved> {
-        let patches = self.config.transformer.patch_size;
         let mut saved = BTreeMap::new();
-        self.for_each_parameter(&mut |name, tensor| {
-            let tensor = tensor.to_device(&tensor.device().host());
-            let tensor = if name == PATCHES { taps_innermost(&tensor, &patches) } else { tensor };
-            let tensor = match precision {
-                Precision::Bf16 => tensor.to_bf16(),
-                Precision::F32 => tensor.to_f32(),
-            };
-            saved.insert(name.to_owned(), Saved::Tensor(tensor));
-        });
+        self.walk(&mut |name, parameter| parameters::save(&mut saved, precision, name, parameter));
         saved
     }
 
     /// Leaves only what inference needs.
     pub fn freeze(&mut self) {
-        self.text.freeze();
-        self.transformer.freeze();
+        self.walk(&mut |_, parameter| parameters::freeze(parameter));
         if let Some(vae) = &mut self.vae {
             vae.freeze();
         }
+    }
+
+    /// Bytes that all weights take in memory as they are now.
+    pub fn bytes(&mut self) -> usize {
+        let mut bytes = 0;
+        let mut add = |_: &str, parameter: Parameter<'_>| bytes += parameters::bytes(&parameter);
+        self.walk(&mut add);
+        if let Some(vae) = &mut self.vae {
+            vae.walk(&mut add);
+        }
+        bytes
+    }
+
+    /// The parts that are trained.
+    fn walk(&mut self, visit: Visit<'_>) {
+        self.text.walk(&mut |name, parameter| visit(&format!("{TEXT}{name}"), parameter));
+        self.transformer
+            .walk(&mut |name, parameter| visit(&format!("{TRANSFORMER}{name}"), parameter));
+    }
+}
+
+/// A source that is asked for names without what they begin with there.
+struct Under<'a>(&'static str, &'a mut dyn Source);
+
+impl Under<'_> {
+    fn name(&self, name: &str) -> String {
+        format!("{}{name}", self.0)
+    }
+}
+
+impl Source for Under<'_> {
+    fn tensor(&mut self, name: &str, shape: &[usize], role: Role) -> Result<Tensor, Error> {
+        let name = self.name(name);
+        self.1.tensor(&name, shape, role)
+    }
+
+    fn weight(&mut self, name: &str, shape: &[usize], role: Role) -> Result<Weight, Error> {
+        let name = self.name(name);
+        self.1.weight(&name, shape, role)
+    }
+
+    fn conv(&mut self, name: &str, shape: &[usize], role: Role) -> Result<Weight, Error> {
+        let name = self.name(name);
+        self.1.conv(&name, shape, role)
     }
 }

@@ -1,4 +1,4 @@
-//! Weights of a model with larger patches, for one to begin training with.
+//! Weights of a model with larger patches, for one with patches of one latent to begin training with.
 
 use super::config::NanoConfig;
 use crate::Error;
@@ -6,14 +6,14 @@ use crate::weights::taps_outermost;
 use tensor::{Checkpoint, Tensor};
 
 /// The matrix of patches: a filter in files.
-pub(super) const PATCHES: &str = "transformer.patch_embedding.weight";
+const PATCHES: &str = "transformer.patch_embedding.weight";
 /// What predicts patches, features of a place together.
 const HEAD: [&str; 2] = ["transformer.head.weight", "transformer.head.bias"];
 
 /// How patches of a checkpoint become ours.
 #[derive(Debug)]
 pub(super) struct Patches {
-    /// Theirs, and how many of ours they are along each axis.
+    /// Latents along each axis of theirs, and how many of ours that is.
     stored: [usize; 3],
     ratio: [usize; 3],
     channels: usize,
@@ -27,9 +27,10 @@ impl Patches {
             [_, _, frames, height, width] => [frames, height, width],
             _ => ours,
         };
-        let fits = stored.iter().zip(ours).all(|(stored, ours)| stored.is_multiple_of(ours));
+        // Places of one of ours would lie apart in a larger one.
+        let fits = stored == ours || ours == [1; 3];
         if !fits {
-            let expected = format!("patches that are whole numbers of {ours:?}");
+            let expected = format!("patches of {ours:?}: only into [1, 1, 1] others are taken");
             return Err(Error::Input { name: "start", found: format!("{stored:?}"), expected });
         }
         let ratio = [0, 1, 2].map(|axis| stored[axis] / ours[axis]);
@@ -38,7 +39,7 @@ impl Patches {
 
     /// The stored values of parameter `name`, in the shape of `tensor`.
     pub(super) fn read(
-        &mut self,
+        &self,
         checkpoint: &Checkpoint,
         name: &str,
         tensor: &Tensor,
@@ -47,7 +48,9 @@ impl Patches {
         let load = |shape: &[usize]| checkpoint.load(device, name, shape).map(|x| x.to_f32());
         if name == PATCHES {
             let filter = taps_outermost(&load(&[tensor.rows(), self.channels, t, h, w])?);
-            // Neighbours are alike in part: neither their sum nor its root.
+            // A row is of one latent now. Were those of a patch equal, the sum of the places would keep its
+            // size; had they nothing in common, the mean times the root of their number. The latter is
+            // taken: rows are noise at first.
             let scale = (self.ratio.iter().product::<usize>() as f32).sqrt();
             let places = filter.reshape(&[tensor.rows(), t, h, w, self.channels]);
             return Ok(self.mean(&places, 1).scale(scale).reshape(tensor.shape()));
@@ -65,10 +68,7 @@ impl Patches {
     /// The mean of the places that become one, along three axes from `axis` on.
     fn mean(&self, x: &Tensor, axis: usize) -> Tensor {
         let count: usize = self.ratio.iter().product();
-        let sum = (0..3).fold(x.clone(), |x, i| {
-            // Places of one of ours lie apart by its size: only sizes of 1 are neighbours.
-            x.sum_groups(axis + i, self.ratio[i])
-        });
+        let sum = (0..3).fold(x.clone(), |x, i| x.sum_groups(axis + i, self.ratio[i]));
         sum.scale(1.0 / count as f32)
     }
 }

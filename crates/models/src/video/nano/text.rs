@@ -4,9 +4,10 @@ use super::config::TextEncoderConfig;
 use crate::Error;
 use crate::layers::encoder::{EncoderLayer, Names, Shape, all_see_all};
 use crate::layers::linear::{Bias, LayerNorm};
+use crate::video::parameters::{self, Parameter, Visit};
 use crate::weights::{Role, Source};
 use std::sync::Arc;
-use tensor::{Activation, Tensor};
+use tensor::{Activation, Device, Tensor};
 
 const EPS: f64 = 1e-6;
 const NAMES: Names = Names {
@@ -88,23 +89,54 @@ impl TextEncoder {
         self.norm.forward(&x).reshape(&[prompts.len(), max_words, d])
     }
 
-    pub(super) fn for_each_parameter(&mut self, visit: &mut dyn FnMut(&str, &mut Tensor)) {
-        visit("words.weight", &mut self.words);
-        visit("positions", &mut self.positions);
-        self.norm.for_each_parameter("norm", visit);
-        for (i, layer) in self.layers.iter_mut().enumerate() {
-            layer.for_each_parameter(&layer_name(i), visit);
-        }
+    /// Where it computes.
+    pub(super) fn device(&self) -> &Device {
+        self.words.device()
     }
 
-    pub(super) fn freeze(&mut self) {
-        self.words = self.words.detach();
-        self.positions = self.positions.detach();
-        self.norm.freeze();
-        self.layers.iter_mut().for_each(EncoderLayer::freeze);
+    pub(super) fn walk(&mut self, visit: Visit<'_>) {
+        visit("words.weight", Parameter::Tensor(&mut self.words));
+        visit("positions", Parameter::Tensor(&mut self.positions));
+        parameters::layer_norm(&mut self.norm, "norm", visit);
+        for (i, layer) in self.layers.iter_mut().enumerate() {
+            let prefix = layer_name(i);
+            for (name, norm) in layer.norms() {
+                parameters::layer_norm(norm, &format!("{prefix}{name}"), visit);
+            }
+            for (name, linear) in layer.linears() {
+                parameters::linear(linear, &format!("{prefix}{name}"), visit);
+            }
+        }
     }
 }
 
 fn layer_name(i: usize) -> String {
     format!("layers.{i}.")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::weights::Random;
+    use tensor::Precision;
+
+    #[test]
+    fn prompts_that_cannot_be_read_are_refused() {
+        let config = TextEncoderConfig {
+            vocab_size: 11,
+            max_words: 5,
+            hidden_size: 16,
+            num_hidden_layers: 1,
+            num_attention_heads: 2,
+            intermediate_size: 24,
+        };
+        let device = Device::cpu(1);
+        let mut source = Random::new(&device, Precision::F32, 1, 3);
+        let encoder = TextEncoder::new(config, &mut source).unwrap();
+        let error = |prompts: &[Vec<u32>]| encoder.check(prompts).unwrap_err().to_string();
+        assert!(error(&[vec![1; 6]]).contains("6 words"), "{}", error(&[vec![1; 6]]));
+        assert!(error(&[vec![11]]).contains("word 11"));
+        assert!(error(&[]).contains("no prompts"));
+        assert!(encoder.check(&[vec![10; 5], vec![]]).is_ok());
+    }
 }

@@ -261,7 +261,7 @@ impl WanVae {
         self.walk(&mut |_, parameter| parameters::freeze(parameter));
     }
 
-    fn walk(&mut self, visit: Visit<'_>) {
+    pub(in crate::video) fn walk(&mut self, visit: Visit<'_>) {
         self.encoder.walk(visit);
         self.quant_conv.walk("quant_conv", visit);
         self.post_quant_conv.walk("post_quant_conv", visit);
@@ -277,7 +277,7 @@ impl Posterior {
 }
 
 /// Without a tape.
-fn clamped(x: &Tensor, [low, high]: [f32; 2]) -> Tensor {
+pub(in crate::video) fn clamped(x: &Tensor, [low, high]: [f32; 2]) -> Tensor {
     let data = x.to_vec().into_iter().map(|x| x.clamp(low, high)).collect();
     Tensor::new(x.device(), x.shape(), data)
 }

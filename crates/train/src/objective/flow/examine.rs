@@ -78,12 +78,9 @@ fn sample(
 /// Pixels `[batch, 3, frames, height, width]` as clips.
 fn clips(pixels: &Tensor) -> Vec<Clip> {
     let [batch, _, frames, height, width] = *pixels.shape() else { panic!("{pixels:?}") };
-    let places = frames * height * width;
     let data = pixels.to_vec();
     let clip = |values: &[f32]| {
-        let byte = |x: f32| ((x + 1.0) * 127.5).round().clamp(0.0, 255.0) as u8;
-        let rgb = (0..places).flat_map(|i| [0, 1, 2].map(|c| byte(values[c * places + i])));
-        Clip { frames, height, width, rate: crate::clips::RATE, rgb: rgb.collect() }
+        Clip::from_channels_first(values, [frames, height, width], crate::clips::RATE)
     };
     data.chunks_exact(data.len() / batch).map(clip).collect()
 }

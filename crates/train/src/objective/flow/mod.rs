@@ -16,7 +16,7 @@ mod draw;
 mod examine;
 mod pool;
 
-use super::{Accumulated, Curve, Measured, Metric, Objective, Role, Visit};
+use super::{Accumulated, Curve, Measured, Metric, Objective, Role, Visit, beside};
 use crate::batches::Batches;
 use crate::clips;
 use crate::recipe::Flow;
@@ -27,7 +27,7 @@ use models::video::vae::config::WanVaeConfig;
 use models::video::{NanoVideo, WanVae};
 use pool::Pool;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use tensor::{Checkpoint, Device, Gradients, Precision, Saved, Tensor};
 
 /// Clips, held out, whose loss is measured.
@@ -72,7 +72,7 @@ impl FlowMatching {
             return Err(wrong("`flow` is missing".to_owned()));
         };
         let mut json = serde_json::to_value(&recipe.model).map_err(|e| wrong(e.to_string()))?;
-        let folder = section.autoencoder.as_ref().map(|folder| from(path, folder));
+        let folder = section.autoencoder.as_ref().map(|folder| beside(path, folder));
         json["vae"] = match &folder {
             Some(folder) => read_config(folder)?,
             None => serde_json::Value::Null,
@@ -91,7 +91,7 @@ impl FlowMatching {
         let precision = recipe.compute.into();
         let mut model = NanoVideo::to_train(parsed, vae, &host, precision, recipe.seed)?;
         if let Some(start) = &recipe.start {
-            model.start_from(&Checkpoint::open(&from(path, start))?)?;
+            model.start_from(&Checkpoint::open(&beside(path, start))?)?;
         }
         let drawing = Drawing::new(&section, model.config(), recipe.seed);
         let of_steps = drawing.clone();
@@ -226,11 +226,6 @@ fn role(name: &str, tensor: &Tensor) -> Role {
     }
 }
 
-/// `folder` from where the recipe is.
-fn from(path: &Path, folder: &Path) -> PathBuf {
-    path.parent().unwrap_or(Path::new("")).join(folder)
-}
-
 fn read_config(folder: &Path) -> Result<serde_json::Value, Error> {
     let path = folder.join("config.json");
     let text =
@@ -277,13 +272,6 @@ fn check(config: &NanoConfig) -> Result<(), String> {
     }
     if config.frame_rate as f64 != clips::RATE {
         return wrong("frame_rate", config.frame_rate, clips::RATE.to_string());
-    }
-    if config.transformer.patch_size[0] != 1 {
-        return wrong(
-            "transformer.patch_size[0]",
-            config.transformer.patch_size[0],
-            "1".to_owned(),
-        );
     }
     Ok(())
 }

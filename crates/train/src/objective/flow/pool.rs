@@ -2,7 +2,6 @@
 
 use super::draw::Sample;
 use crate::clips::{Scene, Split, Task};
-use crate::objective::channels_first;
 use media::Clip;
 use models::video::NanoVideo;
 use models::video::nano::config::NanoConfig;
@@ -135,7 +134,7 @@ fn fill(
     for indices in missing.chunks(AT_ONCE) {
         let clips: Vec<Clip> = indices.iter().map(|index| clip(*index)).collect();
         let shape = [clips.len(), 3, clips[0].frames, clips[0].height, clips[0].width];
-        let pixels = clips.iter().flat_map(channels_first).collect();
+        let pixels = clips.iter().flat_map(Clip::channels_first).collect();
         let latents = model.to_latents(&Tensor::new(device, &shape, pixels)).to_vec();
         let len = latents.len() / indices.len();
         known.extend(indices.iter().copied().zip(latents.chunks_exact(len).map(<[f32]>::to_vec)));

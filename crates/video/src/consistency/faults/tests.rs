@@ -3,7 +3,7 @@ use super::*;
 use media::Clip;
 
 fn flags(clip: &Clip) -> Vec<(usize, Fault)> {
-    let scores = Scores::of(&Track::of(clip), None);
+    let scores = Scores::of(&Track::of(clip));
     scores.flags(&Thresholds::default()).iter().map(|f| (f.frame, f.fault)).collect()
 }
 
@@ -136,7 +136,7 @@ fn a_cut_where_nothing_stands_out() {
     }
     let clip = Clip { frames: 8, height: 32, width: 32, rate: 6.0, rgb };
     assert!(!Track::of(&clip).is_tracked());
-    let scores = Scores::of(&Track::of(&clip), None);
+    let scores = Scores::of(&Track::of(&clip));
     let jump = scores.fault(Fault::Jump);
     assert!((0..8).all(|i| jump[i] <= jump[5]), "{jump:?}");
 }

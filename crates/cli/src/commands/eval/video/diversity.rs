@@ -3,8 +3,7 @@
 use super::maker::{Given, Maker, bar};
 use super::measured::{Cell, Count, Measured};
 use crate::plot::{Axes, Line};
-use media::Clip;
-use train::clips::{Colour, Motion, Scene, Shape, Split, detect};
+use train::clips::{Colour, Detected, Motion, Scene, Shape, Split, detect};
 
 const PART: u64 = 4;
 /// Shares of noise that are renewed.
@@ -20,10 +19,10 @@ const PROMPTS: [(Colour, Shape, Motion, &str); 4] = [
 const RENDERED: usize = 200;
 
 /// Where it begins, across and down, and how far it goes.
-fn features(clip: &Clip) -> Option<[f64; 3]> {
-    let track = detect(clip)?.track;
+fn features(found: &Detected) -> [f64; 3] {
+    let track = &found.track;
     let [x, y] = track.travel.map(f64::from);
-    Some([track.start[0].into(), track.start[1].into(), x.hypot(y)])
+    [track.start[0].into(), track.start[1].into(), x.hypot(y)]
 }
 
 /// Standard deviation of each feature.
@@ -45,7 +44,8 @@ pub(super) fn measure(maker: &Maker<'_>) -> anyhow::Result<(Measured, (Axes<'sta
         let mut rng = maker.rng(PART, motion as usize);
         let drawn = std::iter::repeat_with(|| Scene::draw(&mut rng, Split::Train));
         let found = drawn.filter(named).take(RENDERED);
-        deviations(&found.filter_map(|s| features(&maker.render(&s))).collect::<Vec<_>>())
+        let found = found.filter_map(|scene| detect(&maker.render(&scene)));
+        deviations(&found.map(|found| features(&found)).collect::<Vec<_>>())
     });
     let bar = bar("diversity", ETAS.len() * PROMPTS.len() * each)?;
     let (mut rows, mut ratios, mut rights) = (Vec::new(), Vec::new(), Vec::new());
@@ -55,11 +55,11 @@ pub(super) fn measure(maker: &Maker<'_>) -> anyhow::Result<(Measured, (Axes<'sta
             let mut all = Vec::new();
             for i in 0..each {
                 let clip = maker.make(prompt, i as u64, eta, Given::default())?;
-                let fits = detect(&clip).is_some_and(|d| {
+                let found = detect(&clip);
+                right.add(found.as_ref().is_some_and(|d| {
                     d.colour == Some(*colour) && d.shape == *shape && d.motion == *motion
-                });
-                right.add(fits);
-                all.extend(features(&clip));
+                }));
+                all.extend(found.as_ref().map(features));
                 bar.inc(1);
             }
             let found = deviations(&all);

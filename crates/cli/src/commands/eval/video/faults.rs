@@ -118,7 +118,7 @@ fn of(maker: &Maker<'_>, seen: Seen) -> anyhow::Result<(Measured, Measured)> {
         let mut rng = maker.rng(PART, i);
         let scene = scene(&mut rng);
         let clip = seen.of(maker.render(&scene), maker, &mut rng)?;
-        let scores = Scores::of(&Track::of(&clip), None);
+        let scores = Scores::of(&Track::of(&clip));
         wrong.add(!scores.flags(&thresholds).is_empty());
         for fault in Fault::ALL {
             let most = scores.fault(fault).iter().copied().fold(0.0, f64::max);
@@ -137,7 +137,7 @@ fn of(maker: &Maker<'_>, seen: Seen) -> anyhow::Result<(Measured, Measured)> {
                 continue;
             };
             let clip = seen.of(broken.clip, maker, &mut rng)?;
-            let flags = Scores::of(&Track::of(&clip), None).flags(&thresholds);
+            let flags = Scores::of(&Track::of(&clip)).flags(&thresholds);
             let near = |frame: usize| broken.frames.iter().any(|&w| w.abs_diff(frame) <= 1);
             let located = flags.iter().any(|flag| near(flag.frame));
             row.found.add(!flags.is_empty());

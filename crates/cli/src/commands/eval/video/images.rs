@@ -1,6 +1,6 @@
 //! Clips that begin with a picture: is it kept, and does the rest go on as it should.
 
-use super::judge::Score;
+use super::judge::{Judged, Score};
 use super::maker::{Given, Maker, bar, picture, psnr};
 use super::measured::{Cell, Measured};
 use train::clips::{Scene, Split};
@@ -29,13 +29,13 @@ pub(super) fn measure(maker: &Maker<'_>) -> anyhow::Result<Measured> {
         let given = Given { first: Some(picture(&truth, 0)), ..Given::default() };
         let clip = maker.make(&caption, i as u64, maker.eta(), given.clone())?;
         add(&mut kept[0], &clip);
-        first.add(&scene, &clip);
+        first.add(&scene, &Judged::of(&clip));
         // A clip of two latent frames has none to make between two that are given.
         if maker.nano()?.model().config().latent_shape([maker.frames, 1, 1])[1] > 2 {
             let given = Given { last: Some(picture(&truth, last)), ..given };
             let clip = maker.make(&caption, i as u64, maker.eta(), given)?;
             add(&mut kept[1], &clip);
-            both.add(&scene, &clip);
+            both.add(&scene, &Judged::of(&clip));
         }
         bar.inc(1);
     }

@@ -3,8 +3,33 @@
 use super::measured::{Cell, Count};
 use media::Clip;
 use std::collections::BTreeMap;
-use train::clips::{Scene, detect};
-use video::consistency::{Options, Thresholds, check, faults::Scores, track::Track};
+use train::clips::{Detected, Fill, Scene, detect};
+use video::consistency::report::Summary;
+use video::consistency::{Options, Thresholds, Verdict, check};
+
+/// What is seen in a clip, whatever it should show.
+pub(super) struct Judged {
+    pub(super) object: Option<Detected>,
+    /// Whether the check of frames flags one, with the thresholds for decoded clips.
+    flagged: bool,
+}
+
+impl Judged {
+    pub(super) fn of(clip: &Clip) -> Self {
+        let flags = Verdict::of(clip, &Self::options()).flags;
+        Self { object: detect(clip), flagged: !flags.is_empty() }
+    }
+
+    /// The same with how steady the clip is, which takes longer.
+    pub(super) fn with_summary(clip: &Clip) -> (Self, Summary) {
+        let report = check(clip, &Self::options());
+        (Self { object: detect(clip), flagged: !report.flags.is_empty() }, report.summary)
+    }
+
+    fn options() -> Options<'static> {
+        Options { thresholds: Thresholds::decoded(), ..Options::default() }
+    }
+}
 
 /// What is right of clips.
 #[derive(Clone, Debug, Default)]
@@ -28,12 +53,11 @@ impl Score {
         ["colour", "shape", "motion", "all three", "same in all frames", "no frame flagged"];
 
     /// Judges a clip by a scene; the colours of a subject are right if its pattern is.
-    pub(super) fn add(&mut self, scene: &Scene, clip: &Clip) {
-        let found = detect(clip);
-        let found = found.as_ref();
+    pub(super) fn add(&mut self, scene: &Scene, seen: &Judged) {
+        let found = seen.object.as_ref();
         let colour = found.is_some_and(|found| match &scene.fill {
-            train::clips::Fill::Plain { colour, .. } => found.colour == Some(*colour),
-            train::clips::Fill::Subject(tones) => found.pattern == Some(tones.pattern),
+            Fill::Plain { colour, .. } => found.colour == Some(*colour),
+            Fill::Subject(tones) => found.pattern == Some(tones.pattern),
         });
         let shape = found.is_some_and(|found| found.shape == scene.shape);
         let motion = found.is_some_and(|found| found.motion == scene.motion);
@@ -42,8 +66,7 @@ impl Score {
         self.motion.add(motion);
         self.all.add(colour && shape && motion);
         self.same.add(found.is_some_and(|found| found.is_same_in_all_frames()));
-        let flags = Scores::of(&Track::of(clip), None).flags(&Thresholds::decoded());
-        self.unflagged.add(flags.is_empty());
+        self.unflagged.add(!seen.flagged);
         let mut word = |kind, name, right| self.words.entry((kind, name)).or_default().add(right);
         if let Some(named) = scene.colour() {
             word("colour", named.name(), colour);
@@ -74,8 +97,7 @@ impl Steadiness {
     pub(super) const COLUMNS: [&'static str; 4] =
         ["subject_consistency", "motion_smoothness_flow", "warp_error", "dynamic_degree"];
 
-    pub(super) fn add(&mut self, clip: &Clip) {
-        let summary = check(clip, &Options::default()).summary;
+    pub(super) fn add(&mut self, summary: &Summary) {
         self.clips += 1;
         self.consistency += summary.subject_consistency.map_or(0.0, |r| r.mean);
         self.warp_error += summary.warp_error;

@@ -78,7 +78,7 @@ impl<'a> Maker<'a> {
     /// What the autoencoder leaves of a clip.
     pub(super) fn through_codec(&self, clip: &Clip) -> anyhow::Result<Clip> {
         let nano = self.nano()?;
-        let latents = video::clip::encode(nano, &clip.rgb, [clip.height, clip.width]);
+        let latents = video::clip::encode(nano, clip);
         let shape = [1, 2, 3, 4].map(|axis| latents.shape()[axis]);
         Ok(video::clip::decode(nano, &latents.to_vec(), shape))
     }

@@ -1,6 +1,6 @@
 //! Clips made from prompts: what they show, between the judge's ceiling and chance.
 
-use super::judge::{Score, Steadiness};
+use super::judge::{Judged, Score, Steadiness};
 use super::maker::{Given, Maker, bar, psnr};
 use super::measured::{Cell, Count, Measured};
 use media::Clip;
@@ -38,7 +38,7 @@ pub(super) fn ground_truth(maker: &Maker<'_>) -> anyhow::Result<Measured> {
     sets.push(("subjects of hues never seen", subjects(maker)));
     for (name, scenes) in &sets {
         let mut score = Score::default();
-        scenes.iter().for_each(|scene| score.add(scene, &maker.render(scene)));
+        scenes.iter().for_each(|scene| score.add(scene, &Judged::of(&maker.render(scene))));
         rows.push(row(&format!("rendered: {name}"), &score, Cell::None));
     }
     if maker.has_codec() {
@@ -49,7 +49,7 @@ pub(super) fn ground_truth(maker: &Maker<'_>) -> anyhow::Result<Measured> {
                 let clip = maker.render(scene);
                 let coded = maker.through_codec(&clip)?;
                 decibels += psnr(&coded.rgb, &clip.rgb);
-                score.add(scene, &coded);
+                score.add(scene, &Judged::of(&coded));
                 bar.inc(1);
             }
             bar.finish_and_clear();
@@ -90,15 +90,17 @@ pub(super) fn measure(maker: &Maker<'_>) -> anyhow::Result<Vec<Measured>> {
         let bar = bar(name, scenes.len())?;
         for (i, (scene, caption)) in scenes.iter().enumerate() {
             let truth = maker.render(scene);
-            rendered.add(scene, &truth);
-            real.add(&truth);
+            let (seen, summary) = Judged::with_summary(&truth);
+            rendered.add(scene, &seen);
+            real.add(&summary);
             if maker.has_codec() {
-                coded.add(scene, &maker.through_codec(&truth)?);
+                coded.add(scene, &Judged::of(&maker.through_codec(&truth)?));
             }
             let clip: Clip = maker.make(caption, i as u64, maker.eta(), Given::default())?;
-            made.add(scene, &clip);
-            generated.add(&clip);
-            shuffled.add(&scenes[(i + 1) % scenes.len()].0, &clip);
+            let (seen, summary) = Judged::with_summary(&clip);
+            made.add(scene, &seen);
+            generated.add(&summary);
+            shuffled.add(&scenes[(i + 1) % scenes.len()].0, &seen);
             bar.inc(1);
             bar.set_message(format!("{name}: {:.0} % right", 100.0 * made.all.share()));
         }

@@ -1,18 +1,17 @@
 //! Clips of a subject that is known by its picture alone.
 
-use super::judge::Score;
+use super::judge::{Judged, Score};
 use super::maker::{Given, Maker, bar, picture};
 use super::measured::{Cell, Measured, median};
-use media::Clip;
-use train::clips::{Fill, Scene, Split, detect, detect::hue_difference, detect::hues_difference};
+use train::clips::{Fill, Scene, Split, detect::hue_difference, detect::hues_difference};
 use video::consistency::region;
 
 const PART: u64 = 3;
 
 /// Degrees between the hues of the scene's subject and those of a clip; 90 if there is nothing to compare.
-fn hue_error(scene: &Scene, clip: &Clip) -> f64 {
+fn hue_error(scene: &Scene, seen: &Judged) -> f64 {
     let Fill::Subject(tones) = &scene.fill else { return 90.0 };
-    let Some(found) = detect(clip) else { return 90.0 };
+    let Some(found) = &seen.object else { return 90.0 };
     match found.hues {
         Some(hues) => f64::from(hues_difference(hues, tones.hues)),
         // One colour instead of two: as far as it is from each.
@@ -47,22 +46,22 @@ pub(super) fn measure(maker: &Maker<'_>) -> anyhow::Result<Measured> {
         .into();
         let bar = bar(name, scenes.len())?;
         for (i, (scene, caption)) in scenes.iter().enumerate() {
-            let mut add = |set: usize, scene: &Scene, clip: &Clip| {
-                sets[set].1.add(scene, clip);
-                sets[set].2.push(hue_error(scene, clip));
+            let mut add = |set: usize, scene: &Scene, seen: &Judged| {
+                sets[set].1.add(scene, seen);
+                sets[set].2.push(hue_error(scene, seen));
             };
             let truth = maker.render(scene);
-            add(0, scene, &truth);
+            add(0, scene, &Judged::of(&truth));
             if maker.has_codec() {
-                add(1, scene, &maker.through_codec(&truth)?);
+                add(1, scene, &Judged::of(&maker.through_codec(&truth)?));
             }
             let subject = Some(picture(&scene.reference(maker.reference), 0));
             let given = Given { subject, ..Given::default() };
-            let made = maker.make(caption, i as u64, maker.eta(), given)?;
+            let made = Judged::of(&maker.make(caption, i as u64, maker.eta(), given)?);
             add(2, scene, &made);
             add(3, &scenes[(i + 1) % scenes.len()].0, &made);
             let blind = maker.make(caption, i as u64, maker.eta(), Given::default())?;
-            add(4, scene, &blind);
+            add(4, scene, &Judged::of(&blind));
             bar.inc(1);
         }
         bar.finish_and_clear();
