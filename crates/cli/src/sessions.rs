@@ -205,7 +205,7 @@ impl FileSessions {
         fs::create_dir_all(self.folder(client))?;
         let path = self.path(client, name);
         let notes = BTreeMap::from([(ABOUT.to_owned(), noted(about))]);
-        sequence::save(&path, tokens, points, &notes).map_err(|error| match error {
+        sequence::save(&path, tokens, points, &[], &notes).map_err(|error| match error {
             models::Error::Tensor(error) => of_tensor(error, name),
             other => SessionError::Invalid(other.to_string()),
         })?;

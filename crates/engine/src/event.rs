@@ -18,7 +18,7 @@ pub enum Event<M> {
         tokens: usize,
     },
     /// How likely the prompt was, if asked for: one for each of its tokens read with logits, in order;
-    /// the first token of a prompt has none.
+    /// the first token of a prompt has none, and rows of pictures and sounds have none.
     Prompt {
         /// Of these tokens; together with those before, of all.
         logprobs: Vec<TokenLogprobs>,

@@ -3,6 +3,7 @@
 use crate::model::{Bytes, Memory, Model};
 use crate::request::{Draft, MAX_LOGPROBS, Request};
 use crate::snapshots::Snapshot;
+use models::is_content;
 
 /// What an engine may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,10 +141,11 @@ impl Limits {
             return Err(Refused::TooLong { prompt, answer, context });
         }
         let vocab_size = model.vocab_size();
-        let unknown = |id: &&u32| **id as usize >= vocab_size;
+        let unknown = |id: &&u32| **id as usize >= vocab_size && !is_content(**id);
         if let Some(&id) = request.input_ids.iter().find(unknown) {
             return Err(Refused::UnknownToken { id, vocab_size });
         }
+        check_inserted(model, request)?;
         within("n", request.n, 1, self.max_running)?;
         for (field, asked) in
             [("logprobs", request.logprobs), ("prompt_logprobs", request.prompt_logprobs)]
@@ -170,6 +172,28 @@ impl Limits {
         }
         Ok(())
     }
+}
+
+/// Whether rows stand where content ids are, in order, and are as wide as the model's.
+fn check_inserted<M: Model>(model: &M, request: &Request<M::Memory>) -> Result<(), Refused> {
+    let wrong = |found: String, expected: String| {
+        Err(Refused::Invalid { field: "inserted", found, expected })
+    };
+    let mut end = 0;
+    for content in &request.inserted {
+        let (span, shape) = (content.span(), content.rows.shape());
+        let width = model.row_width();
+        if shape.len() != 2 || shape[1] != width {
+            return wrong(format!("rows of shape {shape:?}"), format!("[rows, {width}]"));
+        }
+        let ids = request.input_ids.get(span.clone()).filter(|_| span.start >= end);
+        if !ids.is_some_and(|ids| !ids.is_empty() && ids.iter().all(|&id| is_content(id))) {
+            let expected = "positions of content ids of the prompt, in ascending order".to_owned();
+            return wrong(format!("rows at {} to {}", span.start, span.end), expected);
+        }
+        end = span.end;
+    }
+    Ok(())
 }
 
 fn within(field: &'static str, found: usize, least: usize, most: usize) -> Result<(), Refused> {

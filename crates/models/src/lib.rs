@@ -23,7 +23,7 @@ pub use cache::{Cache, LayerCache, Mark, default_kv};
 pub use config::{Config, LayerType, ResidualFactors, SlopeRule};
 pub use cost::{WeightBytes, Work};
 pub use error::Error;
-pub use inserted::{Inserted, expand};
+pub use inserted::{ContentRows, Inserted, content_ids, expand, is_content};
 pub use layers::moe::RouterOutput;
 pub use lm::minimax_text_01::{MiniMaxText01, Output};
 

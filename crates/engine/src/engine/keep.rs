@@ -1,6 +1,7 @@
 //! Which snapshots are kept, and which give way.
 
 use super::{Ended, Engine};
+use crate::content::Content;
 use crate::job::{Job, Phase};
 use crate::ledger::Owner;
 use crate::limits::{fork_growth, most_read};
@@ -197,6 +198,7 @@ impl<M: Model> Engine<M> {
     pub(super) fn stops(
         &self,
         request: &Request<M::Memory>,
+        content: &Content,
         read: usize,
         known: usize,
     ) -> Vec<usize> {
@@ -213,11 +215,13 @@ impl<M: Model> Engine<M> {
         }
         // Where the same prompt can go on from that comes again: its last token is read anew.
         let last = if prompt.is_multiple_of(self.model.block()) { prompt - 1 } else { prompt };
-        let mut stops = [marks, vec![known.min(last), last]].concat();
+        let mut stops = [marks, vec![content.whole(known.min(last)), last]].concat();
         if let Some(rungs) = prompt.checked_div(self.limits.ladder_tokens) {
             stops.extend((1..=rungs).map(|rung| rung * self.limits.ladder_tokens));
         }
         stops.retain(|&stop| stop >= read + WORTH && stop <= prompt || stop == last && stop > read);
+        // Nobody goes on from within a picture.
+        stops.retain(|&stop| content.whole(stop) == stop);
         stops.sort_unstable_by(|a, b| b.cmp(a));
         stops.dedup();
         stops
