@@ -83,8 +83,6 @@ fn engine(limits: Limits) -> (Engine<Fake>, Arc<Fake>) {
     (Engine::new(Arc::clone(&model), limits), model)
 }
 
-const LOST: &str = "stand for a picture or a sound that has to be read again, expected it with";
-
 /// Thousands of prompts of few texts and pictures, in steps of any size, with guesses, forks, memory
 /// that is short, requests that are cancelled, and pictures that are left out.
 #[test]
@@ -154,11 +152,11 @@ fn however_requests_meet_each_sees_its_pictures() {
                     left_out += usize::from(!whole);
                 }
                 FinishReason::Cancelled => assert!(cancelled),
-                FinishReason::Failed(why) => {
-                    assert!(!whole && why.contains(LOST), "{seed}, {id}: {why}");
+                FinishReason::Unread(tokens) => {
+                    assert!(!whole && tokens.end > *cached, "{seed}, {id}: {tokens:?}");
                     lost += 1;
                 }
-                FinishReason::Stop => panic!("nothing stops it"),
+                other => panic!("{seed}, {id}: {other:?}"),
             }
         }
         drop(engine);
@@ -212,10 +210,9 @@ fn a_known_picture_need_not_come_again() {
     let prompt = Prompt::default().text(&[1]).picture(3, 60).text(&[4; 40]);
     let without = |prompt: &Prompt| Request::new(&prompt.ids[..], 5);
     let (cached, written, reason) = ask(&mut engine, without(&prompt));
-    let FinishReason::Failed(why) = reason else { panic!("{reason:?}") };
-    assert_eq!((cached, written), (0, vec![]));
+    assert_eq!((cached, written, &reason), (0, vec![], &FinishReason::Unread(1..61)));
     assert_eq!(
-        why,
+        reason.failure().unwrap(),
         "tokens 1 to 61 of the prompt stand for a picture or a sound that has to be read again, expected it with the request"
     );
     ask(&mut engine, prompt.request(5));

@@ -13,6 +13,7 @@ mod inserted;
 pub mod layers;
 pub mod lm;
 mod memory;
+mod nearest;
 pub mod sequence;
 pub mod video;
 pub mod vision;
@@ -26,6 +27,7 @@ pub use error::Error;
 pub use inserted::{ContentRows, Inserted, content_ids, expand, is_content};
 pub use layers::moe::RouterOutput;
 pub use lm::minimax_text_01::{MiniMaxText01, Output};
+pub use nearest::NearestTokens;
 
 use tensor::{Checkpoint, Device, Tensor};
 use weights::Policy;

@@ -224,12 +224,7 @@ impl<M: Model> Engine<M> {
         match content.unreadable(cached_tokens) {
             None => self.running.push(job),
             Some(tokens) => {
-                let why = format!(
-                    "tokens {} to {} of the prompt stand for a picture or a sound that has to be read \
-                     again, expected it with the request",
-                    tokens.start, tokens.end
-                );
-                self.finish_all(&mut job, &FinishReason::Failed(why));
+                self.finish_all(&mut job, &FinishReason::Unread(tokens));
                 self.close(job);
             }
         }

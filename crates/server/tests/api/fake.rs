@@ -355,6 +355,7 @@ impl Api {
         let end = tokenizer.special_id("<|end|>").unwrap();
         let lookup = matches!(form, Form::Lookup { .. });
         app.add(Served {
+            senses: None,
             name: "fake".to_owned(),
             vocabulary: (!lookup).then(|| Vocabulary::new(&tokenizer, &[end]).unwrap()),
             vocab_size: tokenizer.vocab_size(),
