@@ -447,8 +447,11 @@ fn all_seen(turns: &[Turn]) -> Vec<Seen> {
     turns.iter().flat_map(|turn| turn.seen.iter().cloned()).collect()
 }
 
+/// Tokens with what is seen among them, and where each begins.
+type Placed = (Vec<u32>, Vec<(usize, Seen)>);
+
 /// `ids` with the ids of what is seen behind them, and where each begins.
-fn placed(mut ids: Vec<u32>, seen: &[Seen]) -> (Vec<u32>, Vec<(usize, Seen)>) {
+fn placed(mut ids: Vec<u32>, seen: &[Seen]) -> Placed {
     let place = |seen: &Seen| {
         let first = ids.len();
         ids.extend(seen.ids());
@@ -463,7 +466,7 @@ fn placed_in(
     ids: Vec<u32>,
     seen: Vec<Seen>,
     Placeholders { sight, hearing }: Placeholders,
-) -> Result<(Vec<u32>, Vec<(usize, Seen)>), FormError> {
+) -> Result<Placed, FormError> {
     if seen.is_empty() {
         return Ok((ids, Vec::new()));
     }
@@ -567,6 +570,69 @@ mod tests {
         let placeholders = Placeholders::default();
         let talk = Talk { turns: &turns, tools: &[], variables, begun, placeholders };
         form.converse(tokenizer, &talk).unwrap()
+    }
+
+    fn seen(sense: Sense, digest: u128, rows: usize) -> Seen {
+        Seen { sense, digest, rows, transcript: vec![120, 121], content: None }
+    }
+
+    /// Pictures and sounds stand before the text, and answers may be pieces of what they are like.
+    #[test]
+    fn what_is_seen_is_looked_up() {
+        let marks = tokenizer(&MARKS);
+        let form = Form::of(&marks, None);
+        let picture = seen(Sense::Sight, 1, 2);
+        let sound = seen(Sense::Hearing, 2, 1);
+        let turns = [
+            Turn::about("a?", vec![], vec![picture.clone()]),
+            Turn::new(Message::new("assistant", "no")),
+            Turn::about("b?", vec![b"t".to_vec()], vec![sound.clone()]),
+        ];
+        let (variables, placeholders) = (&Map::new(), Placeholders::default());
+        let talk = Talk { turns: &turns, tools: &[], variables, begun: None, placeholders };
+        let prompt = form.converse(&marks, &talk).unwrap();
+        let ids: Vec<u32> = [256]
+            .into_iter()
+            .chain(picture.ids())
+            .chain(sound.ids())
+            .chain([116, 257, 98, 63, 258])
+            .collect();
+        assert_eq!(prompt.ids[..], ids);
+        assert_eq!((prompt.text.clone(), &prompt.marks[..]), (1..5, &[4, 5][..]));
+        assert_eq!(prompt.seen, [(1, picture), (3, sound)]);
+        assert_eq!(prompt.readable(), b"xyxyt".map(u32::from));
+        // The mask allows exactly these, and what says that there is nothing.
+        let mut logits = vec![0.0; 260];
+        form.mask(&marks, &prompt, &[259]).unwrap().unwrap().mask(&mut logits).unwrap();
+        let allowed: Vec<usize> = (0..260).filter(|&i| logits[i] == 0.0).collect();
+        assert_eq!(allowed, [110, 116, 120, 121]);
+    }
+
+    #[test]
+    fn what_is_seen_is_where_the_template_says() {
+        let tokenizer = tokenizer(&["<s>", "<image>", "<audio>"]);
+        let placeholders = Placeholders { sight: Some(257), hearing: Some(258) };
+        let form = Form::of(
+            &tokenizer,
+            Some(template(
+                "{% for m in messages %}<s>{% if m.content is string %}{{ m.content }}{% else %}\
+                 {% for p in m.content %}{% if p.type == 'text' %}{{ p.text }}{% else %}\
+                 {{ '<' + p.type + '>' }}{% endif %}{% endfor %}{% endif %}{% endfor %}",
+            )),
+        );
+        let (picture, sound) = (seen(Sense::Sight, 1, 2), seen(Sense::Hearing, 2, 1));
+        let ask = |seen: Vec<Seen>, placeholders| {
+            form.ask_about(&tokenizer, Turn::about("a<image>", vec![], seen), placeholders)
+        };
+        let prompt = ask(vec![sound.clone(), picture.clone()], placeholders).unwrap();
+        let said = b"a<image>".map(u32::from);
+        let ids: Vec<u32> =
+            [256].into_iter().chain(sound.ids()).chain(picture.ids()).chain(said).collect();
+        // What the user typed is text.
+        assert_eq!(prompt.ids[..], ids);
+        assert_eq!(prompt.seen, [(1, sound.clone()), (2, picture)]);
+        let error = ask(vec![sound], Placeholders::default()).unwrap_err().to_string();
+        assert!(error.contains("0 places for sounds in these messages, expected 1"), "{error}");
     }
 
     /// A text that says `</s>` does not end its message.

@@ -75,8 +75,8 @@ pub trait Senses: std::fmt::Debug + Send + Sync {
     ///
     /// # Errors
     ///
-    /// In a sentence that begins with what the file is or has, and goes to the client: if the model has no
-    /// such sense, or the file is damaged, of another kind or too large.
+    /// In a sentence that is fit for the client: if the model has no such sense, or the file is damaged, of
+    /// another kind or too large.
     fn perceive(&self, sense: Sense, bytes: Vec<u8>) -> Result<Seen, String>;
 
     /// The rows of what was perceived lately.
@@ -126,7 +126,7 @@ pub(crate) fn perceived(
                 return Err(Error::invalid(param, message));
             }
             let seen = senses.perceive(sense, bytes);
-            let wrong = |why| Error::invalid(&at[..], format!("`{at}` {why}"));
+            let wrong = |why| Error::invalid(&at[..], format!("`{at}`: {why}"));
             *part = ContentPart::Seen(seen.map_err(wrong)?);
         }
     }

@@ -12,5 +12,6 @@ mod messages;
 mod openapi;
 mod real;
 mod responses;
+mod senses;
 mod sessions;
 mod videos;
