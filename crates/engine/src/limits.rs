@@ -166,7 +166,7 @@ impl Limits {
         let need = Need::of(model, request);
         let memory = self.memory_bytes.saturating_sub(self.pinned_bytes);
         if need.total() > memory {
-            let Need { first, fork, n } = need;
+            let Need { first, fork, n, .. } = need;
             let (needed, state, kv) = (need.total(), first.state, first.kv);
             return Err(Refused::TooLarge { prompt, n, answer, needed, state, kv, fork, memory });
         }
@@ -209,6 +209,8 @@ struct Need {
     first: Bytes,
     fork: u64,
     n: usize,
+    /// Rows of pictures and sounds.
+    rows: u64,
 }
 
 impl Need {
@@ -216,11 +218,12 @@ impl Need {
         let prompt = request.input_ids.len();
         let first = model.bytes(most_read(prompt, request.max_tokens));
         let fork = fork_growth(model, prompt, request.max_tokens);
-        Self { first, fork, n: request.n }
+        Self { first, fork, n: request.n, rows: request.row_bytes() }
     }
 
     fn total(&self) -> u64 {
-        self.first.total().saturating_add(self.fork.saturating_mul(self.n as u64 - 1))
+        let forks = self.fork.saturating_mul(self.n as u64 - 1);
+        self.first.total().saturating_add(forks).saturating_add(self.rows)
     }
 }
 

@@ -87,6 +87,14 @@ impl<M> Request<M> {
     }
 }
 
+impl<M> Request<M> {
+    /// Bytes of the rows of pictures and sounds, which are held until the prompt is read.
+    pub(crate) fn row_bytes(&self) -> u64 {
+        let bytes = self.inserted.iter().map(|content| content.rows.bytes() as u64);
+        bytes.fold(0, u64::saturating_add)
+    }
+}
+
 /// How long what was read stays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Keep {

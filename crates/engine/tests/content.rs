@@ -277,6 +277,12 @@ fn rows_that_do_not_fit_are_refused() {
         assert!(error.starts_with("`inserted` is rows at ") && error.contains(found), "{error}");
         assert!(error.ends_with(places), "{error}");
     }
+    // Rows are memory, too: of 7 with 4 bytes each, 9 tokens' pages and a state.
+    let limits = |memory_bytes| Limits { pinned_bytes: 0, ..Limits::server(memory_bytes) };
+    let needed = model.bytes(9).total() + 28;
+    assert_eq!(limits(needed).check(&*model, &prompt.request(1)), Ok(()));
+    let error = limits(needed - 1).check(&*model, &prompt.request(1)).unwrap_err();
+    assert!(matches!(error, Refused::TooLarge { needed: found, .. } if found == needed), "{error}");
     let wide = |rows: &mut Vec<ContentRows>| rows[0].rows = rows[0].rows.reshape(&[1, 5]);
     let error = refused(&wide).unwrap_err();
     assert_eq!(error, "`inserted` is rows of shape [1, 5], expected [rows, 1]");

@@ -181,6 +181,8 @@ fn once(arguments: &Arguments, device: &Device) -> anyhow::Result<()> {
     let mut need = Need::of(&place, &checkpoint, device, policy, kv, [tokens, chunk])?;
     if !shown.is_empty() {
         need.weights = need.weights.saturating_add(parts.bytes(policy)?);
+        let work = parts.work_bytes(shown.iter().map(|(_, shown)| shown));
+        need.chunk = need.chunk.saturating_add(work);
     }
     need.check(tokens)?;
     let expected_peak = fit::rss_bytes().map(|held| need.peak(held));

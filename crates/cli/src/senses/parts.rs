@@ -60,15 +60,7 @@ pub(crate) enum Shown {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Unseen {
     /// The model has no such sense.
-    #[error(
-        "it is {}, and the model `{model}` {}: `nano` can{}",
-        match sense { Sense::Sight => "a picture", Sense::Hearing => "a sound" },
-        match sense { Sense::Sight => "does not see", Sense::Hearing => "does not hear" },
-        match sense {
-            Sense::Sight => ", and folders of MiniMax-VL-01",
-            Sense::Hearing => ", and folders that hold a folder `audio`",
-        }
-    )]
+    #[error("{}", no_sense(model, *sense))]
     NoSense { model: String, sense: Sense },
     /// The file is none, or not allowed.
     #[error(transparent)]
@@ -76,6 +68,20 @@ pub(crate) enum Unseen {
     /// It takes more tokens than the model reads.
     #[error("it takes {tokens} tokens, expected at most {context}, the model's context")]
     TooLong { tokens: usize, context: usize },
+}
+
+/// What there is for whoever wants a model to see or hear.
+fn no_sense(model: &str, sense: Sense) -> String {
+    let (what, lacks, embedded, folder) = match sense {
+        Sense::Sight => ("a picture", "see", crate::embedded::VISION.is_some(), "of MiniMax-VL-01"),
+        Sense::Hearing => {
+            ("a sound", "hear", crate::embedded::AUDIO.is_some(), "with a folder `audio` in it")
+        }
+    };
+    let nano = if embedded { "`nano`, or " } else { "" };
+    format!(
+        "it is {what}, and the model `{model}` does not {lacks}: expected {nano}a folder {folder}"
+    )
 }
 
 impl Unseen {
@@ -230,6 +236,27 @@ impl Parts {
         }
     }
 
+    /// Bytes that it takes to perceive `shown`, one after the other, and to hold their rows, beside the
+    /// weights; saturates.
+    pub(crate) fn work_bytes<'a>(&self, shown: impl IntoIterator<Item = &'a Shown>) -> u64 {
+        let (mut most, mut rows) = (0u64, 0u64);
+        for shown in shown {
+            let (work, hidden_size) = match (shown, &self.sight, &self.hearing) {
+                (Shown::Picture(picture), Some(sight), _) => {
+                    (sight.work_bytes(picture), sight.config.hidden_size)
+                }
+                (Shown::Sound(_), _, Some(hearing)) => {
+                    (hearing.work_bytes(), hearing.config.hidden_size)
+                }
+                _ => continue,
+            };
+            most = most.max(work);
+            let bytes = self.tokens(shown).saturating_mul(hidden_size).saturating_mul(4);
+            rows = rows.saturating_add(bytes as u64);
+        }
+        most.saturating_add(rows)
+    }
+
     /// Tokens that something takes in a prompt.
     pub(crate) fn tokens(&self, shown: &Shown) -> usize {
         match shown {
@@ -294,7 +321,21 @@ impl Sight {
     }
 }
 
+/// Bytes of what a tower's layer holds at most: inputs, queries, keys, values, outputs, and what is within
+/// its MLP.
+fn layer_bytes(rows: usize, hidden_size: usize, intermediate_size: usize) -> u64 {
+    let width = hidden_size.saturating_mul(6).saturating_add(intermediate_size.saturating_mul(2));
+    rows.saturating_mul(width).saturating_mul(4) as u64
+}
+
 impl Sight {
+    fn work_bytes(&self, picture: &Rgb) -> u64 {
+        let tiles = self.processor.tiling.plan(picture.height, picture.width).num_tiles();
+        let vision = &self.config.vision;
+        let rows = tiles.saturating_mul(vision.num_positions());
+        layer_bytes(rows, vision.hidden_size, vision.intermediate_size)
+    }
+
     /// The fewest and the most tokens of a picture that is not thinner than its grid's features.
     pub(crate) fn tokens_of_pictures(&self) -> [usize; 2] {
         let tiling = &self.processor.tiling;
@@ -310,6 +351,11 @@ impl Sight {
 }
 
 impl Hearing {
+    fn work_bytes(&self) -> u64 {
+        let audio = &self.config.audio;
+        layer_bytes(audio.max_frames(), audio.d_model, audio.encoder_ffn_dim)
+    }
+
     /// Tokens of a window, and its seconds.
     pub(crate) fn tokens_of_window(&self) -> (usize, f64) {
         (self.config.rows_of_window(), self.window() as f64 / SAMPLE_RATE as f64)

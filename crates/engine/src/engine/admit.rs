@@ -59,10 +59,12 @@ impl<M: Model> Engine<M> {
         }
         let (prompt, most) = (request.input_ids.len(), request.max_tokens);
         let forks = fork_growth(&*self.model, prompt, most).saturating_mul(request.n as u64 - 1);
+        // Beside the answer: the others, and what is seen while it is read.
+        let beside = forks.saturating_add(request.row_bytes());
         let end = self.model.bytes(most_read(prompt, most)).total();
         let mut found = self.find(request, content);
         let reused = found.best().map_or(0, |(_, length)| length);
-        let least = end.saturating_sub(self.model.bytes(reused).total()).saturating_add(forks);
+        let least = end.saturating_sub(self.model.bytes(reused).total()).saturating_add(beside);
         if !self.can_hold(least) {
             return Begun::No;
         }
@@ -87,12 +89,12 @@ impl<M: Model> Engine<M> {
             _ => 0,
         };
         let memory = found.best().and_then(|(id, length)| {
-            let need = end.saturating_sub(self.model.bytes(length).total()).saturating_add(forks);
+            let need = end.saturating_sub(self.model.bytes(length).total()).saturating_add(beside);
             self.fork(id, length, need).or_else(|| self.take_over(id, length, need))
         });
         let memory = memory.or_else(|| {
             let memory = self.model.start();
-            let need = end.saturating_sub(self.model.bytes(0).total()).saturating_add(forks);
+            let need = end.saturating_sub(self.model.bytes(0).total()).saturating_add(beside);
             self.hold(memory, need).ok()
         });
         let Some(memory) = memory else {

@@ -184,11 +184,15 @@ impl<M: Model> Engine<M> {
                 grown.saturating_add(self.ledger.shared_among(memory.parts(read)))
             };
             let own = job.memories().map(memory).fold(0, u64::saturating_add);
-            let forks = match &job.phase {
-                Phase::Reading(_) => job.request.n as u64 - 1,
-                Phase::Writing(_) => 0,
+            let (forks, rows) = match &job.phase {
+                Phase::Reading(_) => (job.request.n as u64 - 1, job.request.row_bytes()),
+                Phase::Writing(_) => (0, 0),
             };
-            own.saturating_add(forks.saturating_mul(fork_growth(&*self.model, prompt, most)))
+            own.saturating_add(rows).saturating_add(forks.saturating_mul(fork_growth(
+                &*self.model,
+                prompt,
+                most,
+            )))
         };
         self.running.iter().map(job).fold(0, u64::saturating_add)
     }

@@ -199,6 +199,8 @@ impl<M: Model> Engine<M> {
     fn begin_answers(&mut self, job: &mut Job<M::Memory>, logits: &[f32]) {
         let phase = std::mem::replace(&mut job.phase, Phase::Writing(Vec::new()));
         let Phase::Reading(Reading { memory, .. }) = phase else { return };
+        // All of it is read.
+        job.request.inserted = Vec::new();
         let first = Sequence::new(memory, &mut job.request);
         let forks: Vec<_> = (1..job.request.n).map(|choice| first.fork(choice)).collect();
         for fork in &forks {
