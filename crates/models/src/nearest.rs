@@ -21,7 +21,7 @@ impl NearestTokens {
     #[track_caller]
     pub fn new(model: &MiniMaxText01, ids: Vec<u32>) -> Self {
         assert!(!ids.is_empty(), "no tokens to be like");
-        let embeddings = model.embed_tokens().embed(&ids.clone().into());
+        let embeddings = model.embeddings().embed(&ids.clone().into());
         Self { ids, hidden_size: embeddings.last_dim(), embeddings: embeddings.to_vec() }
     }
 

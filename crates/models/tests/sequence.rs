@@ -136,7 +136,7 @@ fn pages_are_used_where_they_are_mapped() {
         let mut cache = Cache::new(model.config(), kv);
         read(&model, &ids, &mut cache);
         let notes = BTreeMap::from([("title".to_owned(), title.to_owned())]);
-        sequence::save(&path, &ids, &[&cache], &notes).unwrap();
+        sequence::save(&path, &ids, &[&cache], &[], &notes).unwrap();
         let mut point = sequence::open(&path, model.config()).unwrap().points.remove(0);
         let mapped = |cache: &Cache| -> Vec<Option<usize>> {
             let maps = std::fs::read_to_string("/proc/self/maps").unwrap();

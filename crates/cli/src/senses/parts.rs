@@ -358,7 +358,7 @@ impl Hearing {
 
     /// Tokens of a window, and its seconds.
     pub(crate) fn tokens_of_window(&self) -> (usize, f64) {
-        (self.config.rows_of_window(), self.window() as f64 / SAMPLE_RATE as f64)
+        (self.config.window_rows(), self.window() as f64 / SAMPLE_RATE as f64)
     }
 
     fn embedded(files: &TowerFiles) -> anyhow::Result<Self> {
@@ -376,6 +376,6 @@ impl Hearing {
     }
 
     fn tokens(&self, samples: usize) -> usize {
-        samples.div_ceil(self.window()).saturating_mul(self.config.rows_of_window())
+        samples.div_ceil(self.window()).saturating_mul(self.config.window_rows())
     }
 }

@@ -56,21 +56,13 @@ fn write(path: &Path, value: &Value) {
     fs::write(path, value.to_string()).unwrap();
 }
 
-/// The weights of a tower; convolutions are told as matrices and kept as what they are.
+/// The weights of a tower.
 fn visions(config: &Value) -> BTreeMap<String, Saved> {
     let device = Device::cpu(1);
     let config = ImageConfig::from_json(config.to_string().as_bytes(), Path::new("c")).unwrap();
     let [mut a, mut b, mut c] = [1, 2, 3].map(|seed| Random::new(&device, Precision::F32, 2, seed));
     let mut encoder = ImageEncoder::new(config, [&mut a, &mut b, &mut c]).unwrap();
-    let mut tensors = BTreeMap::new();
-    encoder.for_each_parameter(&mut |name, tensor| {
-        let tensor = match name.ends_with("patch_embedding.weight") {
-            true => tensor.detach().reshape(&[24, 3, 8, 8]),
-            false => tensor.detach(),
-        };
-        tensors.insert(name.to_owned(), Saved::Tensor(tensor));
-    });
-    tensors
+    encoder.saved(Precision::F32)
 }
 
 fn audios(config: &Value) -> BTreeMap<String, Saved> {
@@ -78,16 +70,7 @@ fn audios(config: &Value) -> BTreeMap<String, Saved> {
     let config = AudioConfig::from_json(config.to_string().as_bytes(), Path::new("c")).unwrap();
     let [mut a, mut b] = [4, 5].map(|seed| Random::new(&device, Precision::F32, 2, seed));
     let mut encoder = AudioEncoder::new(config, [&mut a, &mut b]).unwrap();
-    let mut tensors = BTreeMap::new();
-    encoder.for_each_parameter(&mut |name, tensor| {
-        let channels = if name.ends_with("conv1.weight") { 80 } else { 16 };
-        let tensor = match name.contains(".conv") && name.ends_with("weight") {
-            true => tensor.detach().reshape(&[16, channels, 3]),
-            false => tensor.detach(),
-        };
-        tensors.insert(name.to_owned(), Saved::Tensor(tensor));
-    });
-    tensors
+    encoder.saved(Precision::F32)
 }
 
 fn save(folder: &Path, tensors: BTreeMap<String, Saved>) {

@@ -69,7 +69,7 @@ impl<M: Model> Engine<M> {
             return Begun::No;
         }
         // What is loaded shares nothing with others, so it comes once there is room for all of it.
-        if self.can_hold(end.saturating_add(forks)) {
+        if self.can_hold(end.saturating_add(beside)) {
             match self.ask_tier(i, reused) {
                 Load::Pending => return Begun::Loading,
                 Load::Ready(snapshot) => {

@@ -39,14 +39,10 @@ pub fn image_bytes(
     stored: DType,
     policy: Option<Policy>,
 ) -> Result<u64, Error> {
-    let own = |_: &str| stored;
-    let part =
-        |device| Sizes { device, policy, own: &own, chosen: 1, bytes: WeightBytes::default() };
-    let device = &Device::cpu(1);
-    let [mut tower, mut projector, mut newline] = [device; 3].map(part);
-    ImageEncoder::new(config.clone(), [&mut tower, &mut projector, &mut newline])?;
-    let parts = [tower, projector, newline].map(|part| part.bytes.total);
-    Ok(parts.into_iter().fold(0, u64::saturating_add))
+    let (device, own) = (&Device::cpu(1), &|_: &str| stored);
+    let mut sizes = Sizes { device, policy, own, chosen: 1, bytes: WeightBytes::default() };
+    ImageEncoder::whole(config.clone(), &mut sizes)?;
+    Ok(sizes.bytes.total)
 }
 
 /// The same of a part that hears.
@@ -59,13 +55,10 @@ pub fn audio_bytes(
     stored: DType,
     policy: Option<Policy>,
 ) -> Result<u64, Error> {
-    let own = |_: &str| stored;
-    let part =
-        |device| Sizes { device, policy, own: &own, chosen: 1, bytes: WeightBytes::default() };
-    let device = &Device::cpu(1);
-    let [mut encoder, mut projector] = [device; 2].map(part);
-    AudioEncoder::new(config.clone(), [&mut encoder, &mut projector])?;
-    Ok(encoder.bytes.total.saturating_add(projector.bytes.total))
+    let (device, own) = (&Device::cpu(1), &|_: &str| stored);
+    let mut sizes = Sizes { device, policy, own, chosen: 1, bytes: WeightBytes::default() };
+    AudioEncoder::whole(config.clone(), &mut sizes)?;
+    Ok(sizes.bytes.total)
 }
 
 /// The same for a checkpoint that is not here and stores everything as `stored`, or routers as f32,
