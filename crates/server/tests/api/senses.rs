@@ -19,7 +19,8 @@ fn picture(url: &str) -> Value {
 
 fn message(parts: &[Value], question: &str) -> Value {
     let text = json!({"type": "text", "text": question});
-    json!({"role": "user", "content": [parts, &[text]].concat()})
+    let parts = [parts, &[text]].concat();
+    json!({"role": "user", "content": parts})
 }
 
 /// The prompt that is meant: what is seen behind the first mark.
