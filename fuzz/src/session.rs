@@ -2,7 +2,7 @@
 
 use crate::files::write;
 use models::weights::Random;
-use models::{Batch, CausalLm as _, Config, MiniMaxText01, sequence};
+use models::{Batch, CausalLm as _, Config, MiniMaxText01, is_content, sequence};
 use serde_json::{Map, Value, json};
 use std::path::Path;
 use std::sync::LazyLock;
@@ -33,7 +33,12 @@ pub fn session(bytes: &[u8]) {
             return;
         }
     };
-    assert!(saved.tokens.iter().all(|&id| (id as usize) < config.vocab_size));
+    let known = |&id: &u32| (id as usize) < config.vocab_size || is_content(id);
+    assert!(saved.tokens.iter().all(known));
+    for content in &saved.content {
+        assert!(saved.tokens[content.span()].iter().all(|&id| is_content(id)));
+        assert_eq!(content.rows.data().len(), content.span().len() * config.hidden_size);
+    }
     for mut point in saved.points {
         assert!(point.tokens() <= saved.tokens.len());
         let batch = Batch::single(&[1], point.tokens(), &[0]);

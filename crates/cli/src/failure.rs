@@ -1,6 +1,7 @@
 //! How failures are told: one sentence on stderr and an exit code.
 
 use crate::fit::DoesNotFit;
+use crate::senses::Unseen;
 use engine::Refused;
 use server::direct::AskError;
 use std::io::Write;
@@ -50,7 +51,9 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
 }
 
 fn code_of(error: &anyhow::Error) -> u8 {
-    if error.chain().any(|cause| cause.is::<Misuse>()) {
+    let unseen = error.chain().find_map(|cause| cause.downcast_ref::<Unseen>());
+    let blind = matches!(unseen, Some(Unseen::NoSense { .. }));
+    if blind || error.chain().any(|cause| cause.is::<Misuse>()) {
         return MISUSE;
     }
     if error.chain().any(|cause| cause.is::<Interrupted>()) {
@@ -58,7 +61,9 @@ fn code_of(error: &anyhow::Error) -> u8 {
     }
     let too_large = error.chain().any(|cause| {
         let refused = cause.downcast_ref();
-        cause.is::<DoesNotFit>()
+        let unseen = cause.downcast_ref::<Unseen>().is_some_and(Unseen::is_too_large);
+        unseen
+            || cause.is::<DoesNotFit>()
             || matches!(refused, Some(Refused::TooLong { .. } | Refused::TooLarge { .. }))
             || matches!(cause.downcast_ref(), Some(AskError::Refused { code: Some(code), .. })
                 if ["context_length_exceeded", "memory_exceeded"].contains(&&code[..]))

@@ -14,6 +14,7 @@ mod model;
 mod plot;
 mod prompt;
 mod quantized;
+mod senses;
 mod served;
 mod sessions;
 mod spill;

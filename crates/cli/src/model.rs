@@ -2,6 +2,7 @@
 
 use crate::{embedded, gguf, quantized};
 use anyhow::Context as _;
+use models::vision::minimax_vl_01;
 use models::weights::Policy;
 use models::{Config, MiniMaxText01};
 use std::path::{Path, PathBuf};
@@ -126,7 +127,7 @@ impl Place {
             Self::Gguf(file) => Ok(Config::from_gguf(file)?),
             Self::Folder(_) => {
                 let path = self.config_path();
-                Ok(Config::from_json(&read(&path)?, &path)?)
+                config_of(&read(&path)?, &path)
             }
         }
     }
@@ -187,6 +188,11 @@ impl Place {
         weights: Option<Weights>,
     ) -> anyhow::Result<MiniMaxText01> {
         let (config, policy) = (self.config()?, weights.map(Policy::from));
+        if let Self::Folder(_) = self
+            && minimax_vl_01::is_named_in(&read(&self.config_path())?)
+        {
+            return Ok(minimax_vl_01::load_language(config, checkpoint, device, policy)?);
+        }
         if let (Self::Folder(folder), Some(policy)) = (self, policy) {
             let kept = quantized::of(folder, &config, checkpoint, device, policy)?;
             if let Some(kept) = kept {
@@ -195,6 +201,18 @@ impl Place {
         }
         Ok(models::load(config, checkpoint, device, policy)?)
     }
+}
+
+/// The config of the language model in the text of a `config.json`.
+///
+/// # Errors
+///
+/// If it is of no model that answers.
+pub(crate) fn config_of(text: &[u8], path: &Path) -> anyhow::Result<Config> {
+    Ok(match minimax_vl_01::is_named_in(text) {
+        true => minimax_vl_01::configs(text, path)?.1,
+        false => Config::from_json(text, path)?,
+    })
 }
 
 /// Reads a file of a model.

@@ -1,7 +1,10 @@
 //! Files to be read before a question.
 
 use crate::fit::DoesNotFit;
+use crate::senses::{Parts, Shown};
 use anyhow::Context as _;
+use media::{picture, sound};
+use server::senses::Sense;
 use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -19,6 +22,43 @@ pub(crate) fn read_files(files: &[PathBuf], most: u64) -> anyhow::Result<Vec<Vec
         Ok(text)
     });
     texts.collect()
+}
+
+/// The bytes of a picture or a sound, no more than there may be, whatever the file is.
+///
+/// # Errors
+///
+/// If it cannot be read.
+pub(crate) fn read_media(path: &Path, sense: Sense) -> anyhow::Result<Vec<u8>> {
+    let limit = match sense {
+        Sense::Sight => picture::Limits::default().bytes,
+        Sense::Hearing => sound::Limits::default().bytes,
+    };
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(limit as u64 + 1).read_to_end(&mut bytes))
+        .with_context(|| format!("cannot read `{}`", path.display()))?;
+    Ok(bytes)
+}
+
+/// A picture or a sound that is to be shown to a model; what is odd about it is said.
+///
+/// # Errors
+///
+/// If it cannot be read, or the model has no such sense.
+pub(crate) fn decode(
+    parts: &Parts,
+    path: &Path,
+    sense: Sense,
+    bytes: Vec<u8>,
+) -> anyhow::Result<Shown> {
+    let name = path.display();
+    let (shown, note) =
+        parts.decode(sense, bytes).with_context(|| format!("cannot read `{name}`"))?;
+    if let Some(note) = note {
+        eprintln!("`{name}` {note}");
+    }
+    Ok(shown)
 }
 
 /// The bytes of a file, `left` of `most` at most: some files have no end.

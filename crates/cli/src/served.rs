@@ -3,6 +3,7 @@
 use crate::failure::Misuse;
 use crate::fit::{self, DoesNotFit, Need};
 use crate::model::{Kv, Place, Weights, read_to_string};
+use crate::senses::{self, EyesAndEars, Parts};
 use crate::sessions::now;
 use crate::spill::Spill;
 use crate::talk::Facts;
@@ -78,6 +79,7 @@ pub(crate) struct Plan {
     form: Form,
     defaults: Defaults,
     checkpoint: Arc<Checkpoint>,
+    senses: Arc<Parts>,
     weights: Option<Weights>,
     kv: KvType,
     context: usize,
@@ -103,7 +105,10 @@ impl Plan {
         let kv = Kv::or_default(options.kv, &checkpoint, device, options.weights);
         let chunk = options.chunk.get();
         let (policy, tokens) = (options.weights.map(Policy::from), context.min(LEAST_TOKENS));
-        let need = Need::of(&place, &checkpoint, device, policy, kv, [tokens, chunk.min(context)])?;
+        let mut need =
+            Need::of(&place, &checkpoint, device, policy, kv, [tokens, chunk.min(context)])?;
+        let senses = Arc::new(Parts::of(&place, Some(&checkpoint), config.hidden_size)?);
+        need.weights = need.weights.saturating_add(senses.bytes(policy)?);
         need.check(tokens)?;
         let free = fit::free_bytes();
         let beside = need.weights.saturating_add(need.chunk);
@@ -135,6 +140,7 @@ impl Plan {
             tokenizer,
             form,
             checkpoint,
+            senses,
             kv,
             context,
             limits,
@@ -150,6 +156,7 @@ impl Plan {
             most_bytes: fit::most_bytes(&self.config, self.tokenizer.is_byte_level()),
             config: self.config.clone(),
             kv: self.kv,
+            senses: Arc::clone(&self.senses),
         }
     }
 
@@ -166,6 +173,10 @@ impl Plan {
     /// Loads the model and gives it its thread; it has read a token when this returns.
     pub(crate) fn load(self, device: &Device) -> anyhow::Result<Served> {
         let model = self.place.load_from(&self.checkpoint, device, self.weights)?;
+        let is_lookup = matches!(self.form, Form::Lookup { .. });
+        let nearest = is_lookup.then(|| senses::readable(&self.tokenizer, &model));
+        let policy = self.weights.map(Policy::from);
+        let senses = EyesAndEars::load(self.senses, device, policy, nearest, self.context)?;
         let fingerprint = fingerprint(&self.config, &self.checkpoint, self.weights, self.kv);
         // So that what is mapped is given back.
         drop((self.checkpoint, self.place));
@@ -195,6 +206,7 @@ impl Plan {
             tokenizer: self.tokenizer,
             form: self.form,
             backend: Arc::new(Local::new(handle)),
+            senses: senses.map(|senses| Arc::new(senses) as _),
             context: self.context,
             vocab_size,
             end_ids,

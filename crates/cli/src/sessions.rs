@@ -14,7 +14,7 @@
 mod locks;
 
 use locks::Locks;
-use models::{Cache, Config, sequence};
+use models::{Cache, Config, ContentRows, sequence};
 use serde::{Deserialize, Serialize};
 use server::Client;
 use server::backend::Point;
@@ -200,12 +200,13 @@ impl FileSessions {
         name: &str,
         tokens: &[u32],
         points: &[&Cache],
+        content: &[ContentRows],
         about: &About,
     ) -> Result<SessionInfo, SessionError> {
         fs::create_dir_all(self.folder(client))?;
         let path = self.path(client, name);
         let notes = BTreeMap::from([(ABOUT.to_owned(), noted(about))]);
-        sequence::save(&path, tokens, points, &notes).map_err(|error| match error {
+        sequence::save(&path, tokens, points, content, &notes).map_err(|error| match error {
             models::Error::Tensor(error) => of_tensor(error, name),
             other => SessionError::Invalid(other.to_string()),
         })?;
@@ -239,7 +240,7 @@ impl Sessions for FileSessions {
         };
         let points = saved.points.into_iter().map(point).collect();
         let info = info(name, &about, file.file_bytes());
-        Ok(Saved { tokens, points, notes: notes(about), info })
+        Ok(Saved { tokens, points, content: saved.content, notes: notes(about), info })
     }
 
     fn save(
@@ -271,7 +272,7 @@ impl Sessions for FileSessions {
         let caches = new.points.iter().filter_map(|point| point.memory.downcast_ref::<Cache>());
         let points: Vec<&Cache> = caches.collect();
         let kept = &points[points.len().saturating_sub(POINTS)..];
-        self.write(client, name, &new.tokens, kept, &about)
+        self.write(client, name, &new.tokens, kept, &new.content, &about)
     }
 
     fn fork(
@@ -323,7 +324,9 @@ impl Sessions for FileSessions {
         about.messages = notes.messages;
         about.said = String::from_utf8(notes.bytes)
             .map_err(|error| SessionError::Invalid(error.to_string()))?;
-        self.write(client, name, left, &points, &about)
+        let whole = |content: &ContentRows| content.span().end <= left.len();
+        let content: Vec<_> = saved.content.iter().filter(|c| whole(c)).cloned().collect();
+        self.write(client, name, left, &points, &content, &about)
     }
 
     fn export(&self, client: Client, name: &str) -> Result<Export, SessionError> {

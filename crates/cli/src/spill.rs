@@ -218,7 +218,7 @@ impl Writer {
         let number = self.next;
         self.next += 1;
         let path = self.path(number);
-        let written = sequence::save(&path, tokens, &[memory], &BTreeMap::new());
+        let written = sequence::save(&path, tokens, &[memory], &[], &BTreeMap::new());
         let bytes = written
             .map_err(|error| error.to_string())
             .and_then(|()| Ok(fs::metadata(&path).map_err(|error| error.to_string())?.len()));

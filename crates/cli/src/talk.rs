@@ -1,12 +1,14 @@
 //! A conversation with a model of this process: what `chat` and sessions of `run` have in common.
 
 use crate::model::Weights;
+use crate::senses::Parts;
 use crate::served::{Options, Plan};
 use crate::sessions::FileSessions;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD as STANDARD;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
+use server::senses::Sense;
 use server::{App, Settings, direct};
 use std::io::Write as _;
 use std::num::NonZeroUsize;
@@ -37,6 +39,8 @@ pub(crate) struct Facts {
     /// The most bytes of files worth reading.
     pub(crate) most_bytes: u64,
     pub(crate) kv: tensor::KvType,
+    /// What sees and hears.
+    pub(crate) senses: Arc<Parts>,
 }
 
 /// What came of a question.
@@ -58,6 +62,8 @@ pub(crate) struct Question {
     pub(crate) text: String,
     /// Names and bytes.
     pub(crate) files: Vec<(String, Vec<u8>)>,
+    /// Pictures and sounds.
+    pub(crate) shown: Vec<(Sense, Vec<u8>)>,
     /// Fields of the request beside its messages.
     pub(crate) fields: serde_json::Map<String, Value>,
 }
@@ -82,7 +88,18 @@ impl Talk {
             json!({"type": "file", "file": {"filename": name, "file_data": data}})
         };
         let text = json!({"type": "text", "text": question.text});
-        let parts: Vec<Value> = question.files.iter().map(file).chain([text]).collect();
+        let media = |(sense, bytes): &(Sense, Vec<u8>)| {
+            let data = STANDARD.encode(bytes);
+            match sense {
+                Sense::Sight => {
+                    let url = format!("data:application/octet-stream;base64,{data}");
+                    json!({"type": "image_url", "image_url": {"url": url}})
+                }
+                Sense::Hearing => json!({"type": "input_audio", "input_audio": {"data": data}}),
+            }
+        };
+        let files = question.files.iter().map(file).chain(question.shown.iter().map(media));
+        let parts: Vec<Value> = files.chain([text]).collect();
         let mut body = json!({
             "messages": [{"role": "user", "content": parts}],
             "stream": true,

@@ -1,6 +1,7 @@
 //! What the engine tells of a request.
 
 use crate::snapshots::{Miss, Snapshot};
+use std::ops::Range;
 
 /// What happened to a request; in this order, `Token`s and `Finished` of several answers mixed.
 #[derive(Clone, Debug)]
@@ -18,7 +19,7 @@ pub enum Event<M> {
         tokens: usize,
     },
     /// How likely the prompt was, if asked for: one for each of its tokens read with logits, in order;
-    /// the first token of a prompt has none.
+    /// the first token of a prompt has none, and rows of pictures and sounds have none.
     Prompt {
         /// Of these tokens; together with those before, of all.
         logprobs: Vec<TokenLogprobs>,
@@ -58,8 +59,25 @@ pub enum FinishReason {
     Length,
     /// Nobody wants it any more.
     Cancelled,
+    /// These tokens of the prompt stand for a picture or a sound that has to be read, and its rows did not
+    /// come with the request.
+    Unread(Range<usize>),
     /// Something went wrong.
     Failed(String),
+}
+
+impl FinishReason {
+    /// What went wrong, in a sentence; none if nothing did.
+    pub fn failure(&self) -> Option<String> {
+        match self {
+            Self::Stop | Self::Length | Self::Cancelled => None,
+            Self::Unread(Range { start, end }) => Some(format!(
+                "tokens {start} to {end} of the prompt stand for a picture or a sound that has to be read \
+                 again, expected it with the request"
+            )),
+            Self::Failed(why) => Some(why.clone()),
+        }
+    }
 }
 
 /// How likely a token was, as natural logarithms, by the model alone: before bias, penalties, mask and

@@ -1,5 +1,6 @@
 //! A request at work: its prompt is read, then its answers are written.
 
+use crate::content::rows_of;
 use crate::event::Usage;
 use crate::model::{Memory, Piece};
 use crate::request::{Request, RequestId};
@@ -64,12 +65,14 @@ impl<M: Memory> Job<M> {
                 } else {
                     usize::from(read + *piece == ids.len() && self.request.max_tokens > 0)
                 };
-                pieces.push(Piece { memory, input_ids, outputs });
+                let inserted = rows_of(&self.request.inserted, read..read + *piece);
+                pieces.push(Piece { memory, input_ids, inserted, outputs });
             }
             Phase::Reading(_) => {}
             Phase::Writing(sequences) => pieces.extend(sequences.iter_mut().map(|sequence| {
                 let (memory, input_ids) = sequence.piece();
-                Piece { memory, input_ids, outputs: input_ids.len() }
+                let inserted = Vec::new();
+                Piece { memory, input_ids, inserted, outputs: input_ids.len() }
             })),
         }
     }

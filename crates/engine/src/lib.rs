@@ -6,6 +6,7 @@
 //! of tokens itself (`tests/simulation.rs`). [`Worker`] is a thread that owns one.
 
 mod clients;
+mod content;
 mod draft;
 mod engine;
 mod event;
@@ -25,7 +26,8 @@ pub use engine::Engine;
 pub use event::{Event, FinishReason, TokenLogprobs, Usage};
 pub use limits::{Limits, Refused};
 pub use lm::Lm;
-pub use model::{Bytes, Logits, Memory, Model, Part, Piece};
+pub use model::{Bytes, Logits, Memory, Model, Part, Piece, PieceRows};
+pub use models::{ContentRows, content_ids, is_content};
 pub use request::{Draft, Keep, MAX_LOGPROBS, Namespace, Request, RequestId, TokenMask};
 pub use sampling::{Sampling, argmax};
 pub use snapshots::{Load, Miss, Snapshot, SnapshotId, SnapshotInfo, Tier};

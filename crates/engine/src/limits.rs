@@ -3,6 +3,7 @@
 use crate::model::{Bytes, Memory, Model};
 use crate::request::{Draft, MAX_LOGPROBS, Request};
 use crate::snapshots::Snapshot;
+use models::is_content;
 
 /// What an engine may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,10 +141,11 @@ impl Limits {
             return Err(Refused::TooLong { prompt, answer, context });
         }
         let vocab_size = model.vocab_size();
-        let unknown = |id: &&u32| **id as usize >= vocab_size;
+        let unknown = |id: &&u32| **id as usize >= vocab_size && !is_content(**id);
         if let Some(&id) = request.input_ids.iter().find(unknown) {
             return Err(Refused::UnknownToken { id, vocab_size });
         }
+        check_inserted(model, request)?;
         within("n", request.n, 1, self.max_running)?;
         for (field, asked) in
             [("logprobs", request.logprobs), ("prompt_logprobs", request.prompt_logprobs)]
@@ -164,12 +166,34 @@ impl Limits {
         let need = Need::of(model, request);
         let memory = self.memory_bytes.saturating_sub(self.pinned_bytes);
         if need.total() > memory {
-            let Need { first, fork, n } = need;
+            let Need { first, fork, n, .. } = need;
             let (needed, state, kv) = (need.total(), first.state, first.kv);
             return Err(Refused::TooLarge { prompt, n, answer, needed, state, kv, fork, memory });
         }
         Ok(())
     }
+}
+
+/// Whether rows stand where content ids are, in order, and are as wide as the model's.
+fn check_inserted<M: Model>(model: &M, request: &Request<M::Memory>) -> Result<(), Refused> {
+    let wrong = |found: String, expected: String| {
+        Err(Refused::Invalid { field: "inserted", found, expected })
+    };
+    let mut end = 0;
+    for content in &request.inserted {
+        let (span, shape) = (content.span(), content.rows.shape());
+        let width = model.row_width();
+        if shape.len() != 2 || shape[1] != width {
+            return wrong(format!("rows of shape {shape:?}"), format!("[rows, {width}]"));
+        }
+        let ids = request.input_ids.get(span.clone()).filter(|_| span.start >= end);
+        if !ids.is_some_and(|ids| !ids.is_empty() && ids.iter().all(|&id| is_content(id))) {
+            let expected = "positions of content ids of the prompt, in ascending order".to_owned();
+            return wrong(format!("rows at {} to {}", span.start, span.end), expected);
+        }
+        end = span.end;
+    }
+    Ok(())
 }
 
 fn within(field: &'static str, found: usize, least: usize, most: usize) -> Result<(), Refused> {
@@ -185,6 +209,8 @@ struct Need {
     first: Bytes,
     fork: u64,
     n: usize,
+    /// Rows of pictures and sounds.
+    rows: u64,
 }
 
 impl Need {
@@ -192,11 +218,12 @@ impl Need {
         let prompt = request.input_ids.len();
         let first = model.bytes(most_read(prompt, request.max_tokens));
         let fork = fork_growth(model, prompt, request.max_tokens);
-        Self { first, fork, n: request.n }
+        Self { first, fork, n: request.n, rows: request.row_bytes() }
     }
 
     fn total(&self) -> u64 {
-        self.first.total().saturating_add(self.fork.saturating_mul(self.n as u64 - 1))
+        let forks = self.fork.saturating_mul(self.n as u64 - 1);
+        self.first.total().saturating_add(forks).saturating_add(self.rows)
     }
 }
 

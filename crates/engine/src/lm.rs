@@ -1,9 +1,9 @@
 //! The models of crate `models`, as the engine drives them.
 
 use crate::model::{Bytes, Logits, Memory, Model, Part, Piece};
-use models::{Batch, Cache, CausalLm, LayerCache, Work};
+use models::{Batch, Cache, CausalLm, Inserted, LayerCache, Work};
 use std::sync::Arc;
-use tensor::{KvType, LIGHTNING_BLOCK, PAGE_TOKENS, Page};
+use tensor::{KvType, LIGHTNING_BLOCK, PAGE_TOKENS, Page, Tensor};
 
 /// A [`CausalLm`] and how its keys and values are kept.
 #[derive(Debug)]
@@ -57,6 +57,10 @@ impl<M: CausalLm + 'static> Model for Lm<M> {
         self.context
     }
 
+    fn row_width(&self) -> usize {
+        self.model.config().hidden_size
+    }
+
     fn start(&self) -> Cache {
         Cache::new(self.model.config(), self.kv)
     }
@@ -83,13 +87,25 @@ impl<M: CausalLm + 'static> Model for Lm<M> {
 
     fn read(&self, pieces: &mut [Piece<'_, Cache>]) -> Logits {
         let mut rows = Vec::new();
+        let (mut tokens, mut inserted) = (Vec::new(), Vec::new());
+        let mut device = None;
         let mut end = 0;
         for piece in pieces.iter() {
+            for content in &piece.inserted {
+                tokens.extend(content.tokens.clone().map(|token| end + token));
+                inserted.extend_from_slice(content.data());
+                device = Some(content.rows.device());
+            }
             end += piece.input_ids.len();
             rows.extend(end - piece.outputs..end);
         }
-        let tokens = pieces.iter().map(|piece| (piece.input_ids, piece.memory.tokens()));
-        let batch = Batch::new(tokens, &rows);
+        let ids = pieces.iter().map(|piece| (piece.input_ids, piece.memory.tokens()));
+        let mut batch = Batch::new(ids, &rows);
+        if let Some(device) = device {
+            let shape = [tokens.len(), self.model.config().hidden_size];
+            let rows = Tensor::new(device, &shape, inserted);
+            batch = batch.with(Inserted { tokens: tokens.into(), rows });
+        }
         let mut caches: Vec<&mut Cache> =
             pieces.iter_mut().map(|piece| &mut *piece.memory).collect();
         self.model.logits(&batch, &mut caches).into()

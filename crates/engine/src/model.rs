@@ -1,5 +1,6 @@
 //! What the engine drives: a model, what a sequence has read of it, and the logits it gives.
 
+use std::ops::Range;
 use tensor::Tensor;
 
 /// A causal language model as the engine sees it.
@@ -18,6 +19,12 @@ pub trait Model: Send + Sync + 'static {
 
     /// Most tokens of a sequence, prompt and answer together.
     fn context(&self) -> usize;
+
+    /// Width of the rows that may stand for tokens, such as those of pictures; 0 if the model reads tokens
+    /// only.
+    fn row_width(&self) -> usize {
+        0
+    }
 
     /// The memory of a sequence that has read nothing.
     fn start(&self) -> Self::Memory;
@@ -97,8 +104,29 @@ pub struct Piece<'a, M> {
     pub memory: &'a mut M,
     /// The tokens, at least one.
     pub input_ids: &'a [u32],
+    /// What stands for some of them, in ascending order. These are the tokens whose ids are no tokens'.
+    pub inserted: Vec<PieceRows<'a>>,
     /// For how many of them, from the last one backwards, logits are wanted.
     pub outputs: usize,
+}
+
+/// Rows of a picture or a sound that stand for tokens of a piece.
+#[derive(Clone, Debug)]
+pub struct PieceRows<'a> {
+    /// The tokens, counted from the piece's first.
+    pub tokens: Range<usize>,
+    /// Rows of all of the picture or sound, `[rows, width]`.
+    pub rows: &'a Tensor,
+    /// Which of them the first token has; the others follow.
+    pub from: usize,
+}
+
+impl PieceRows<'_> {
+    /// The rows of the tokens, one after the other, `[tokens, width]`.
+    pub fn data(&self) -> &[f32] {
+        let width = self.rows.last_dim();
+        &self.rows.data()[self.from * width..][..self.tokens.len() * width]
+    }
 }
 
 /// Logits of some tokens, `[rows, width]`; the width is the vocabulary's size or more.

@@ -2,6 +2,7 @@
 
 use crate::sampling::Sampling;
 use crate::snapshots::Snapshot;
+use models::ContentRows;
 use std::fmt;
 use std::sync::Arc;
 
@@ -21,6 +22,10 @@ pub const MAX_LOGPROBS: usize = 20;
 pub struct Request<M> {
     /// The prompt, at least one token.
     pub input_ids: Arc<[u32]>,
+    /// Pictures and sounds that stand for tokens of the prompt, in ascending order; the ids there are
+    /// [`content_ids`](crate::content_ids). What is surely known need not come with the request, but what
+    /// came without it and has to be read ends the request with an error.
+    pub inserted: Vec<ContentRows>,
     /// How tokens are chosen.
     pub sampling: Sampling,
     /// Decides where the choice is free. The draw of a token depends on this, the number of the answer
@@ -34,7 +39,8 @@ pub struct Request<M> {
     pub stop_ids: Vec<u32>,
     /// Say how likely each written token was, and this many others ([`MAX_LOGPROBS`] at most).
     pub logprobs: Option<usize>,
-    /// Say it of the prompt's tokens, which are all read then: nothing known is reused.
+    /// Say it of the prompt's tokens, which are all read then: nothing known is reused. Of pictures and
+    /// sounds nothing is said.
     pub prompt_logprobs: Option<usize>,
     /// What may be written; anything if not set.
     pub mask: Option<Box<dyn TokenMask>>,
@@ -61,6 +67,7 @@ impl<M> Request<M> {
     pub fn new(input_ids: impl Into<Arc<[u32]>>, max_tokens: usize) -> Self {
         Self {
             input_ids: input_ids.into(),
+            inserted: Vec::new(),
             sampling: Sampling::GREEDY,
             seed: 0,
             n: 1,
@@ -77,6 +84,14 @@ impl<M> Request<M> {
             draft: Draft::Off,
             give_ends: false,
         }
+    }
+}
+
+impl<M> Request<M> {
+    /// Bytes of the rows of pictures and sounds, which are held until the prompt is read.
+    pub(crate) fn row_bytes(&self) -> u64 {
+        let bytes = self.inserted.iter().map(|content| content.rows.bytes() as u64);
+        bytes.fold(0, u64::saturating_add)
     }
 }
 

@@ -5,6 +5,7 @@ use crate::event::{FinishReason, TokenLogprobs};
 use crate::model::{Logits, Memory, Model};
 use crate::request::{Draft, Request, TokenMask};
 use crate::sampling::{Seen, Unsampled, choose, logprobs, unit};
+use models::is_content;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -100,7 +101,10 @@ impl<M: Memory> Sequence<M> {
         // What is read before the guesses stays, so it must be possible to come back to there.
         let block = model.block();
         let room = block - 1 - self.tokens.len() % block;
-        let guesses = lookup.guess(&self.tokens, max.min(left - 1).min(room).min(most)).to_vec();
+        let guesses = lookup.guess(&self.tokens, max.min(left - 1).min(room).min(most));
+        // Pictures and sounds are not written.
+        let tokens = guesses.iter().take_while(|&&id| !is_content(id));
+        let guesses: Vec<u32> = tokens.copied().collect();
         self.guesses = guesses.len();
         self.tokens.extend(guesses);
         self.drafted += self.guesses;

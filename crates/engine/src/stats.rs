@@ -74,7 +74,7 @@ impl Counts {
             FinishReason::Stop => &mut self.stopped,
             FinishReason::Length => &mut self.at_length,
             FinishReason::Cancelled => &mut self.cancelled,
-            FinishReason::Failed(_) => &mut self.failed,
+            FinishReason::Unread(_) | FinishReason::Failed(_) => &mut self.failed,
         };
         *count += answers as u64;
     }

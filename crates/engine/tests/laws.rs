@@ -2,14 +2,15 @@
 #![expect(clippy::unwrap_used, reason = "a test may stop")]
 
 use engine::{
-    Draft, Engine, Event, Limits, Lm, Memory as _, Model as _, Part, Request, RequestId, Sampling,
+    ContentRows, Draft, Engine, Event, Limits, Lm, Memory as _, Model as _, Part, Request,
+    RequestId, Sampling, content_ids,
 };
 use models::weights::Random;
 use models::{Batch, Cache, CausalLm as _, Config, LayerType, MiniMaxText01};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use tensor::{Device, KvType, Precision, Rng};
+use tensor::{Device, KvType, Precision, Rng, Tensor};
 
 type Real = Lm<MiniMaxText01>;
 
@@ -178,6 +179,60 @@ fn forks_that_part_are_each_alone() {
             for (i, answer) in (0..8).zip(together) {
                 assert_eq!(answer, cold(&model, request(i)), "{kinds:?}, {kv:?}: {i}");
             }
+        }
+    }
+}
+
+/// A text with pictures of 1, 40 and 70 rows, the last two side by side, and `end` behind it.
+fn illustrated(end: &[u32]) -> Request<Cache> {
+    let device = Device::cpu(1);
+    let (mut ids, mut inserted) = (Vec::new(), Vec::new());
+    for (digest, rows, before) in [(1, 1, 20), (2, 40, 33), (3, 70, 0)] {
+        ids.extend(tokens(before, digest));
+        let first = ids.len();
+        let rows = Tensor::normal(&device, &[rows, 24], 1.0, &mut Rng(digest));
+        ids.extend(content_ids(digest.into(), rows.rows()));
+        inserted.push(ContentRows { first, rows });
+    }
+    ids.extend(tokens(50, 9));
+    ids.extend(end);
+    Request { inserted, ..Request::new(ids, 12) }
+}
+
+/// In pieces of any size, beside others, as several answers, with guesses, from what is known: the same
+/// bits.
+#[test]
+fn pictures_are_read_like_text() {
+    for kinds in KINDS {
+        let model = model(kinds, KvType::F32);
+        let plain = cold(&model, illustrated(&[5]));
+        // The rows matter, not the ids.
+        let mut other = illustrated(&[5]);
+        other.inserted[1].rows =
+            other.inserted[1].rows.add_scaled(1.0, &other.inserted[1].rows, 0.1);
+        assert_ne!(cold(&model, other), plain);
+        let renamed = illustrated(&[5]);
+        let hidden: Vec<u32> =
+            renamed.input_ids.iter().map(|&id| if id >= 1 << 31 { id ^ 77 } else { id }).collect();
+        assert_eq!(cold(&model, Request { input_ids: hidden.into(), ..renamed }), plain);
+        for step_tokens in [1, 7, 32, 64] {
+            let limits = Limits { step_tokens, ..Limits::server(1 << 30) };
+            let mut engine = Engine::new(Arc::clone(&model), limits);
+            let draft = Draft::Lookup { ngram: 1, max: 8 };
+            let requests = vec![
+                Request { n: 2, ..illustrated(&[5]) },
+                Request::new(tokens(90, 4), 12),
+                Request { draft, ..illustrated(&[6]) },
+            ];
+            let together = answers(&mut engine, requests);
+            assert_eq!(together[0], [&plain[..], &plain[..]].concat(), "{kinds:?}");
+            assert_eq!(together[1], cold(&model, Request::new(tokens(90, 4), 12)));
+            assert_eq!(together[2], cold(&model, illustrated(&[6])));
+            // All of it is known now, so no picture has to come again.
+            let before = engine.stats().counts.cache_hit_tokens;
+            let request = Request { inserted: Vec::new(), ..illustrated(&[7, 8]) };
+            assert_eq!(answers(&mut engine, vec![request])[0], cold(&model, illustrated(&[7, 8])));
+            assert!(engine.stats().counts.cache_hit_tokens - before >= 192, "{kinds:?}");
         }
     }
 }

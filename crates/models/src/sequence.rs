@@ -7,6 +7,7 @@
 //! __metadata__           "fulgurite.sequence": a JSON object, see [`Head`], and the caller's notes
 //! layers.L.kv            U8  [pages, bytes of a page]: of each softmax layer
 //! points.P.layers.L      F32 [elements]: of each lightning layer at each point
+//! rows.I                 F32 [rows, hidden_size]: of pictures and sounds
 //! tokens                 U32 [tokens]: what was read
 //! ```
 //!
@@ -14,16 +15,17 @@
 //! memory, and pages are used where they are mapped.
 //!
 //! Points are places that the sequence can go on from, in ascending order; tokens behind the last one
-//! are yet to be read. They share the pages of keys and values, of which there are as many as the last
+//! are yet to be read. Of pictures and sounds among the tokens (content ids, [`crate::content_ids`]) those
+//! behind the first point have their rows, so that they can be read again. Points share the pages of keys and values, of which there are as many as the last
 //! one needs; layouts of pages and states are those of the kernels
 //! (`kernels::attention`, `kernels::lightning_attention`), the same on every CPU of one byte order.
 
-use crate::{Cache, Config, Error, LayerCache, LayerType};
+use crate::{Cache, Config, ContentRows, Error, LayerCache, LayerType, is_content};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
 use tensor::sealed::{self, Part};
-use tensor::{Checkpoint, KvPages, KvType, LightningState, PAGE_TOKENS};
+use tensor::{Checkpoint, Device, KvPages, KvType, LightningState, PAGE_TOKENS, Tensor};
 
 /// The entry of a file's metadata that is ours.
 const HEAD: &str = "fulgurite.sequence";
@@ -39,6 +41,8 @@ pub struct SavedSequence {
     pub tokens: Vec<u32>,
     /// Places to go on from, in ascending order.
     pub points: Vec<Cache>,
+    /// Pictures and sounds that can be read again, in ascending order.
+    pub content: Vec<ContentRows>,
     /// What the writer says of it.
     pub notes: BTreeMap<String, String>,
 }
@@ -53,6 +57,9 @@ struct Head {
     page_tokens: usize,
     kv: String,
     points: Vec<Point>,
+    /// Where the rows of each picture and sound stand.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    content: Vec<usize>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,9 +70,15 @@ struct Point {
     relevant_from: Option<usize>,
 }
 
+/// The tensor of the rows of the `i`th picture or sound that has some.
+fn rows_name(i: usize) -> String {
+    format!("rows.{i}")
+}
+
 const BYTE_ORDER: &str = if cfg!(target_endian = "little") { "little" } else { "big" };
 
-/// Writes a sequence: `tokens` and `points` as in [`SavedSequence`].
+/// Writes a sequence: `tokens`, `points` and `content` as in [`SavedSequence`], of the latter what no
+/// point has behind it.
 ///
 /// # Errors
 ///
@@ -73,18 +86,25 @@ const BYTE_ORDER: &str = if cfg!(target_endian = "little") { "little" } else { "
 ///
 /// # Panics
 ///
-/// If points are not of one sequence, or not in order.
+/// If points are not of one sequence, or not in order, or rows are not in order or beyond the tokens.
 #[track_caller]
 pub fn save(
     path: &Path,
     tokens: &[u32],
     points: &[&Cache],
+    content: &[ContentRows],
     notes: &BTreeMap<String, String>,
 ) -> Result<(), Error> {
     let whole = points.last();
     let end = whole.map_or(0, |point| point.tokens());
     assert!(end <= tokens.len(), "a point at {end} of {} tokens", tokens.len());
     assert!(points.windows(2).all(|pair| pair[0].tokens() < pair[1].tokens()), "points in order");
+    let ends = content.iter().map(|content| content.span().end);
+    let starts = content.iter().map(|content| content.first).skip(1).chain([tokens.len()]);
+    assert!(ends.zip(starts).all(|(end, start)| end <= start), "rows in order");
+    let first = points.first().map_or(0, |point| point.tokens());
+    let content = content.iter().filter(|content| content.span().end > first);
+    let content: Vec<&ContentRows> = content.collect();
     let head = Head {
         version: VERSION,
         byte_order: BYTE_ORDER.to_owned(),
@@ -94,6 +114,7 @@ pub fn save(
             .iter()
             .map(|point| Point { tokens: point.tokens(), relevant_from: point.relevant_from })
             .collect(),
+        content: content.iter().map(|content| content.first).collect(),
     };
     let mut parts = Vec::new();
     for (i, layer) in whole.into_iter().flat_map(|point| point.layers()).enumerate() {
@@ -109,6 +130,9 @@ pub fn save(
                 parts.push(Part::f32(name, &[state.len()], state));
             }
         }
+    }
+    for (i, content) in content.iter().enumerate() {
+        parts.push(Part::f32(rows_name(i), content.rows.shape(), content.rows.data()));
     }
     parts.push(Part::ids("tokens", tokens));
     let mut all = notes.clone();
@@ -163,7 +187,8 @@ pub fn read(file: &Checkpoint, config: &Config) -> Result<SavedSequence, Error> 
     let count = file.shape("tokens").unwrap_or_default().iter().product();
     let tokens = file.raw("tokens", "U32", &[count])?.as_chunks().0;
     let tokens: Vec<u32> = tokens.iter().map(|&id| u32::from_le_bytes(id)).collect();
-    if let Some(id) = tokens.iter().find(|&&id| id as usize >= config.vocab_size) {
+    let unknown = |id: &&u32| **id as usize >= config.vocab_size && !is_content(**id);
+    if let Some(id) = tokens.iter().find(unknown) {
         let expected = format!("below {}, the vocabulary's size", config.vocab_size);
         return Err(wrong("tokens", id.to_string(), expected));
     }
@@ -178,7 +203,19 @@ pub fn read(file: &Checkpoint, config: &Config) -> Result<SavedSequence, Error> 
     let pages = if counts.is_empty() { Vec::new() } else { read.pages(end)? };
     let point = |(p, point): (usize, &Point)| read.point(p, point, &pages);
     let points = head.points.iter().enumerate().map(point).collect::<Result<_, _>>()?;
-    Ok(SavedSequence { tokens, points, notes })
+    let content = head.content.iter().enumerate().map(|(i, &first)| read.rows(i, first));
+    let content = content.collect::<Result<Vec<_>, _>>()?;
+    let mut read_to = 0;
+    for (i, ContentRows { first, rows }) in content.iter().enumerate() {
+        let end = first.saturating_add(rows.rows());
+        let ids = tokens.get(*first..end).filter(|_| *first >= read_to);
+        if !ids.is_some_and(|ids| ids.iter().all(|&id| is_content(id))) {
+            let expected = "positions of content ids, in ascending order".to_owned();
+            return Err(wrong(&rows_name(i), format!("{first} to {end}"), expected));
+        }
+        read_to = end;
+    }
+    Ok(SavedSequence { tokens, points, content, notes })
 }
 
 struct Reader<'a> {
@@ -206,6 +243,16 @@ impl Reader<'_> {
             })
         };
         self.layers(LayerType::FullAttention).map(of_layer).collect()
+    }
+
+    /// The rows of a picture or a sound.
+    fn rows(&self, i: usize, first: usize) -> Result<ContentRows, Error> {
+        let name = rows_name(i);
+        let rows = self.file.shape(&name).and_then(|shape| shape.first()).copied().unwrap_or(0);
+        let shape = [rows, self.config.hidden_size];
+        let bytes = self.file.raw(&name, "F32", &shape)?.as_chunks().0;
+        let data = bytes.iter().map(|&x| f32::from_le_bytes(x)).collect();
+        Ok(ContentRows { first, rows: Tensor::new(&Device::cpu(1), &shape, data) })
     }
 
     /// The memory at a point.

@@ -3,10 +3,10 @@
 
 use models::sequence::{self, SavedSequence};
 use models::weights::Random;
-use models::{Batch, Cache, CausalLm, Config, MiniMaxText01};
+use models::{Batch, Cache, CausalLm, Config, ContentRows, Inserted, MiniMaxText01, content_ids};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use tensor::{Device, KvType, Precision, Rng};
+use tensor::{Device, KvType, Precision, Rng, Tensor};
 
 const VOCAB: usize = 50;
 
@@ -52,7 +52,7 @@ fn write(model: &MiniMaxText01, ids: &[u32], cache: &mut Cache) -> Vec<Vec<u32>>
 
 fn save(path: &Path, ids: &[u32], points: &[&Cache]) {
     let notes = BTreeMap::from([("title".to_owned(), "a \"talk\"".to_owned())]);
-    sequence::save(path, ids, points, &notes).unwrap();
+    sequence::save(path, ids, points, &[], &notes).unwrap();
 }
 
 fn file() -> (tempfile::TempDir, PathBuf) {
@@ -80,7 +80,7 @@ fn a_saved_sequence_goes_on_as_if_it_had_not_stopped() {
             write(&model, &before[prompt..], &mut cache);
             save(&path, before, &[&cache]);
             let whole = write(&model, after, &mut cache);
-            let SavedSequence { tokens, mut points, notes } =
+            let SavedSequence { tokens, mut points, notes, .. } =
                 sequence::open(&path, model.config()).unwrap();
             assert_eq!((tokens, points.len()), (before.to_vec(), 1));
             assert_eq!(notes["title"], "a \"talk\"");
@@ -136,7 +136,7 @@ fn pages_are_used_where_they_are_mapped() {
         let mut cache = Cache::new(model.config(), kv);
         read(&model, &ids, &mut cache);
         let notes = BTreeMap::from([("title".to_owned(), title.to_owned())]);
-        sequence::save(&path, &ids, &[&cache], &notes).unwrap();
+        sequence::save(&path, &ids, &[&cache], &[], &notes).unwrap();
         let mut point = sequence::open(&path, model.config()).unwrap().points.remove(0);
         let mapped = |cache: &Cache| -> Vec<Option<usize>> {
             let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
@@ -185,6 +185,71 @@ fn what_is_yet_to_be_read_is_kept() {
     save(&path, &ids, &[]);
     let saved = sequence::open(&path, model.config()).unwrap();
     assert_eq!((saved.tokens, saved.points.len()), (ids, 0));
+}
+
+/// Rows that may have to be read again are there to the bit, those before all points are not; what was
+/// read goes on.
+#[test]
+fn pictures_are_kept_as_far_as_they_may_be_read_again() {
+    let (_folder, path) = file();
+    let model = model(10);
+    let device = Device::cpu(1);
+    let picture = |digest: u64, rows: usize| {
+        (
+            content_ids(digest.into(), rows).collect::<Vec<_>>(),
+            Tensor::normal(&device, &[rows, 24], 1.0, &mut Rng(digest)),
+        )
+    };
+    let [(a, a_rows), (b, b_rows)] = [picture(1, 40), picture(2, 3)];
+    let ids = [&tokens(5, 1), &a[..], &tokens(20, 2), &b, &tokens(9, 3)].concat();
+    let content = [(5, a_rows), (65, b_rows)].map(|(first, rows)| ContentRows { first, rows });
+    let read_from = |cache: &mut Cache, content: &[ContentRows], end: usize| {
+        let start = cache.tokens();
+        let new: Vec<&ContentRows> = content.iter().filter(|c| c.first >= start).collect();
+        let at = new.iter().flat_map(|c| c.span()).map(|i| i - start).collect();
+        let data = new.iter().flat_map(|c| c.rows.to_vec()).collect::<Vec<f32>>();
+        let rows = Tensor::new(&device, &[data.len() / 24, 24], data);
+        let batch = Batch::single(&ids[start..end], start, &[end - start - 1]);
+        let batch = batch.with(Inserted { tokens: at, rows });
+        let logits = model.logits(&batch, &mut [cache]);
+        logits.data().iter().map(|x| x.to_bits()).collect::<Vec<u32>>()
+    };
+    let mut cache = Cache::new(model.config(), KvType::F32);
+    read_from(&mut cache, &content[..1], 50);
+    let middle = cache.clone();
+    let whole = read_from(&mut cache, &content, ids.len());
+    let save = |points: &[&Cache]| {
+        sequence::save(&path, &ids, points, &content, &BTreeMap::new()).unwrap();
+        sequence::open(&path, model.config()).unwrap()
+    };
+    for (points, kept) in [(&[][..], 2), (&[&middle, &cache], 1), (&[&cache], 0)] {
+        let saved = save(points);
+        assert_eq!((&saved.tokens, saved.content.len()), (&ids, kept));
+        for (found, want) in saved.content.iter().zip(&content[2 - kept..]) {
+            assert_eq!((found.first, found.rows.data()), (want.first, want.rows.data()));
+        }
+        if let Some(mut point) = saved.points.into_iter().next().filter(|p| p.tokens() == 50) {
+            assert_eq!(read_from(&mut point, &saved.content, ids.len()), whole);
+        }
+    }
+}
+
+/// Files that somebody made: rows where there are none in the text.
+#[test]
+fn rows_of_other_places_are_told() {
+    let (_folder, path) = file();
+    let model = model(10);
+    let rows = Tensor::zeros(&Device::cpu(1), &[3, 24]);
+    let ids = [&content_ids(1, 3).collect::<Vec<_>>()[..], &[1, 2]].concat();
+    let error = |first: usize, rows: &Tensor, ids: &[u32]| {
+        let content = [ContentRows { first, rows: rows.clone() }];
+        sequence::save(&path, ids, &[], &content, &BTreeMap::new()).unwrap();
+        sequence::open(&path, model.config()).unwrap_err().to_string()
+    };
+    let message = error(1, &rows, &ids);
+    assert!(message.contains("rows.0") && message.contains("1 to 4"), "{message}");
+    let message = error(0, &Tensor::zeros(&Device::cpu(1), &[3, 23]), &ids);
+    assert!(message.contains("rows.0") && message.contains("[3, 24]"), "{message}");
 }
 
 #[test]

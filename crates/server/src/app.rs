@@ -7,6 +7,7 @@ use crate::form::Form;
 use crate::guard::guard;
 use crate::metrics::Metrics;
 use crate::routes;
+use crate::senses::Senses;
 use crate::sessions::Sessions;
 use crate::stored::Stored;
 use crate::video::Queue;
@@ -101,6 +102,8 @@ pub struct Served {
     pub form: Form,
     /// What answers.
     pub backend: Arc<dyn Backend>,
+    /// What sees and hears, if it can.
+    pub senses: Option<Arc<dyn Senses>>,
     /// Tokens of prompt and answer.
     pub context: usize,
     /// Number of ids that can be written.

@@ -5,8 +5,8 @@
 
 use crate::auth::Client;
 use engine::{
-    Draft, Engine, FinishReason, Flow, Handle, Keep, Memory, Model, Namespace, Refused, Request,
-    RequestId, Sampling, Snapshot, Stats, TokenLogprobs, TokenMask,
+    ContentRows, Draft, Engine, FinishReason, Flow, Handle, Keep, Memory, Model, Namespace,
+    Refused, Request, RequestId, Sampling, Snapshot, Stats, TokenLogprobs, TokenMask,
 };
 use std::any::Any;
 use std::sync::Arc;
@@ -45,6 +45,8 @@ pub type Sink = Box<dyn FnMut(Event) -> Flow + Send>;
 pub struct Ask {
     /// The prompt, at least one token.
     pub input_ids: Arc<[u32]>,
+    /// Pictures and sounds that stand for tokens of it, in ascending order.
+    pub inserted: Vec<ContentRows>,
     /// Positions where others may go on, such as the end of a text that is asked about.
     pub marks: Vec<usize>,
     /// How tokens are chosen.
@@ -164,6 +166,7 @@ where
             Some(Snapshot { tokens: point.tokens, memory })
         });
         let request = Request {
+            inserted: ask.inserted,
             sampling: ask.sampling,
             seed: ask.seed,
             n: ask.n,

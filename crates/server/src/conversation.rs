@@ -3,6 +3,7 @@
 use crate::base64;
 use crate::error::Error;
 use crate::form::Turn;
+use crate::senses::{Seen, Sense};
 use crate::wire::chat::{ChatMessage, Content, ContentPart, FileData, Role};
 use serde_json::Value;
 use text::Message;
@@ -33,15 +34,17 @@ fn turn(said: &ChatMessage, param: &str) -> Result<Turn, Error> {
         Role::Tool => "tool",
     };
     let calls = said.tool_calls.as_deref().unwrap_or(&[]);
-    let (text, files) = match &said.content {
-        None if said.role == Role::Assistant => (String::new(), Vec::new()),
+    let (content, files, seen) = match &said.content {
+        None if said.role == Role::Assistant => {
+            (text::Content::Text(String::new()), vec![], vec![])
+        }
         None => {
             let message = format!("the {role} message has no `content`, expected text");
             return Err(Error::invalid(format!("{param}.content"), message));
         }
         Some(content) => content_of(content, &format!("{param}.content"))?,
     };
-    let mut message = Message::new(role, &text);
+    let mut message = Message { content, ..Message::new(role, "") };
     message.name.clone_from(&said.name);
     message.tool_call_id.clone_from(&said.tool_call_id);
     for (i, call) in calls.iter().enumerate() {
@@ -58,16 +61,18 @@ fn turn(said: &ChatMessage, param: &str) -> Result<Turn, Error> {
             arguments,
         });
     }
-    Ok(Turn { message, files })
+    Ok(Turn { message, files, seen })
 }
 
-/// Text, and files before it.
-fn content_of(content: &Content, param: &str) -> Result<(String, Vec<Vec<u8>>), Error> {
+/// What is said, files before it, and pictures and sounds in it.
+type Held = (text::Content, Vec<Vec<u8>>, Vec<Seen>);
+
+fn content_of(content: &Content, param: &str) -> Result<Held, Error> {
     let parts = match content {
-        Content::Text(text) => return Ok((text.clone(), Vec::new())),
+        Content::Text(text) => return Ok((text::Content::Text(text.clone()), vec![], vec![])),
         Content::Parts(parts) => parts,
     };
-    let (mut texts, mut files) = (Vec::new(), Vec::new());
+    let (mut said, mut files, mut seen) = (Vec::new(), Vec::new(), Vec::new());
     for (i, part) in parts.iter().enumerate() {
         let at = || format!("{param}[{i}]");
         let unread = |what: &str| {
@@ -76,14 +81,34 @@ fn content_of(content: &Content, param: &str) -> Result<(String, Vec<Vec<u8>>), 
         };
         match part {
             ContentPart::Text { text } | ContentPart::Refusal { refusal: text } => {
-                texts.push(&text[..]);
+                said.push(text::Part::Text(text.clone()));
             }
             ContentPart::File { file } => files.push(file_of(file, &format!("{}.file", at()))?),
+            ContentPart::Seen(content) => {
+                said.push(match content.sense {
+                    Sense::Sight => text::Part::Image,
+                    Sense::Hearing => text::Part::Audio,
+                });
+                seen.push(content.clone());
+            }
             ContentPart::ImageUrl { .. } => return unread("an image"),
             ContentPart::InputAudio { .. } => return unread("a sound"),
         }
     }
-    Ok((texts.join("\n"), files))
+    let content = match seen.is_empty() {
+        true => text::Content::Text(joined(&said)),
+        false => text::Content::Parts(said),
+    };
+    Ok((content, files, seen))
+}
+
+/// The texts of `parts`, joined by line breaks.
+pub(crate) fn joined(parts: &[text::Part]) -> String {
+    let texts = parts.iter().filter_map(|part| match part {
+        text::Part::Text(text) => Some(&text[..]),
+        text::Part::Image | text::Part::Audio => None,
+    });
+    texts.collect::<Vec<_>>().join("\n")
 }
 
 /// The bytes of a file, which must be text.

@@ -8,6 +8,7 @@ use crate::error::{Error, Kind};
 use crate::form::{FormError, Prompt, Talk, Turn};
 use crate::generate::Job;
 use crate::kept::resume;
+use crate::senses::perceived;
 use crate::wire::chat::ChatMessage;
 use crate::wire::shared::SessionField;
 use engine::Sampling;
@@ -52,7 +53,7 @@ pub(crate) async fn blocking<T: Send + 'static>(
 /// What the client is told of a conversation that cannot be made a prompt.
 pub(crate) fn form_error(error: FormError, param: &str) -> Error {
     let message = match error {
-        FormError::NoQuestion => error.to_string(),
+        FormError::NoQuestion | FormError::Places { .. } => error.to_string(),
         // Where the template is, is nothing to clients.
         FormError::Text(text::Error::Refused { reason, .. }) => {
             format!("the model's chat template refuses the messages: {reason}")
@@ -87,7 +88,7 @@ impl Dialogue {
         }
         let (field, key) = (self.session.as_ref(), self.prompt_cache_key.as_deref());
         let resumed = resume(app, served, client, field, key)?;
-        let said = resumed.with(self.messages);
+        let said = resumed.with(perceived(served, self.messages, self.param)?);
         let calling = Calling::new(served, self.tools, &self.must, self.parallel)?;
         let messages: Vec<_> = said.iter().map(|said| said.message.clone()).collect();
         let said_now = Said {
@@ -97,10 +98,14 @@ impl Dialogue {
             variables: &self.variables,
             begun: self.begun.as_deref(),
         };
-        let prompt = prompt(served, &said_now, resumed.tokens.as_deref())?;
+        let mut prompt = prompt(served, &said_now, resumed.tokens.as_deref())?;
+        prompt.recall(|seen| {
+            let lately = || served.senses.as_ref()?.recall(seen.digest);
+            resumed.recall(seen).or_else(lately)
+        });
         let (form, mask) = shape(served, &prompt, self.stop, &self.shape, &calling)?;
         let from = resumed.best(&prompt.ids);
-        let keeper = resumed.keeper(app, served, client, said, &prompt.ids, id);
+        let keeper = resumed.keeper(app, served, client, said, &prompt, id);
         Ok(Job {
             prompt,
             sampling: self.sampling,
@@ -143,12 +148,15 @@ pub(crate) fn prompt(
 ) -> Result<Prompt, Error> {
     let turns = turns(said.messages, said.param)?;
     // No tokenizer makes fewer tokens of a text than this: such a text need not be tried.
-    let bytes: usize = turns.iter().map(Turn::bytes).sum();
+    let bytes = turns.iter().map(Turn::bytes).fold(0, usize::saturating_add);
+    let rows = turns.iter().flat_map(|turn| &turn.seen).map(|seen| seen.rows);
+    check_length(served, rows.fold(0, usize::saturating_add), said.param)?;
     if bytes > most_bytes(served) {
         return Err(too_long(served, bytes, said.param));
     }
     let Said { definitions: tools, variables, begun, .. } = *said;
-    let talk = Talk { turns: &turns, tools, variables, begun };
+    let placeholders = served.placeholders();
+    let talk = Talk { turns: &turns, tools, variables, begun, placeholders };
     let prompt = match before {
         Some(tokens) => served.form.go_on(&served.tokenizer, tokens, &talk),
         None => served.form.converse(&served.tokenizer, &talk),

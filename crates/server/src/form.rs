@@ -1,13 +1,17 @@
 //! What a model reads: a text and a question behind marks, a conversation in its chat template, or
 //! a text as it is.
 
-use engine::TokenMask;
+use crate::conversation::joined;
+use crate::senses::{Placeholders, Seen, Sense};
+use engine::{ContentRows, TokenMask, is_content};
 use serde_json::{Map, Value};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::SystemTime;
 use text::lookup::{ABSENT, Extract, MARKS};
-use text::{CallFormat, ChatTemplate, Content, Conversation, Marks, Message, Specials, Tokenizer};
+use text::{
+    CallFormat, ChatTemplate, Content, Conversation, Marks, Message, Part, Specials, Tokenizer,
+};
 
 /// The form of a prompt.
 #[derive(Debug)]
@@ -36,6 +40,8 @@ pub struct Prompt {
     pub marks: Vec<usize>,
     /// Where the text is that answers are pieces of; empty if they are free.
     pub text: Range<usize>,
+    /// Positions of pictures and sounds, in ascending order.
+    pub seen: Vec<(usize, Seen)>,
 }
 
 /// One message, with the files that come before what it says.
@@ -45,6 +51,8 @@ pub struct Turn {
     pub message: Message,
     /// Files' bytes.
     pub files: Vec<Vec<u8>>,
+    /// The pictures and sounds that parts of the message stand for, in their order.
+    pub seen: Vec<Seen>,
 }
 
 /// A conversation, up to where the model answers.
@@ -58,6 +66,8 @@ pub struct Talk<'a> {
     pub variables: &'a Map<String, Value>,
     /// How the answer begins.
     pub begun: Option<&'a str>,
+    /// What stands for pictures and sounds in the template.
+    pub placeholders: Placeholders,
 }
 
 /// A conversation that cannot be made a prompt.
@@ -69,12 +79,38 @@ pub enum FormError {
     /// Nothing to answer.
     #[error("the last message is not of the user, expected a question")]
     NoQuestion,
+    /// The template leaves a picture out, or writes one twice.
+    #[error(
+        "the model's chat template has {found} places for {sense} in these messages, expected {expected}"
+    )]
+    Places {
+        /// `pictures` or `sounds`.
+        sense: &'static str,
+        /// How many.
+        found: usize,
+        /// One for each.
+        expected: usize,
+    },
 }
 
 impl Turn {
     /// A message without files.
     pub fn new(message: Message) -> Self {
-        Self { message, files: Vec::new() }
+        Self { message, files: Vec::new(), seen: Vec::new() }
+    }
+
+    /// What a user asks about files, and about pictures and sounds that come before the question.
+    pub fn about(question: &str, files: Vec<Vec<u8>>, seen: Vec<Seen>) -> Self {
+        let mut message = Message::new("user", question);
+        if !seen.is_empty() {
+            let parts = seen.iter().map(|seen| match seen.sense {
+                Sense::Sight => Part::Image,
+                Sense::Hearing => Part::Audio,
+            });
+            let question = Part::Text(question.to_owned());
+            message.content = Content::Parts(parts.chain([question]).collect());
+        }
+        Self { message, files, seen }
     }
 
     /// Bytes of what is said and of files.
@@ -90,13 +126,7 @@ impl Turn {
     fn said(&self) -> String {
         match &self.message.content {
             Content::Text(text) => text.clone(),
-            Content::Parts(parts) => {
-                let texts = parts.iter().filter_map(|part| match part {
-                    text::Part::Text(text) => Some(&text[..]),
-                    _ => None,
-                });
-                texts.collect::<Vec<_>>().join("\n")
-            }
+            Content::Parts(parts) => joined(parts),
         }
     }
 
@@ -108,8 +138,17 @@ impl Turn {
         if text.is_empty() {
             return self.message.clone();
         }
-        text.push_str(&self.said());
-        Message { content: Content::Text(text), ..self.message.clone() }
+        let content = match &self.message.content {
+            Content::Parts(parts) if !self.seen.is_empty() => {
+                let parts = parts.iter().cloned();
+                Content::Parts([Part::Text(text)].into_iter().chain(parts).collect())
+            }
+            _ => {
+                text.push_str(&self.said());
+                Content::Text(text)
+            }
+        };
+        Message { content, ..self.message.clone() }
     }
 }
 
@@ -157,21 +196,37 @@ impl Form {
         files: Vec<Vec<u8>>,
         prompt: &str,
     ) -> Result<Prompt, FormError> {
+        let turn = Turn::about(prompt, files, Vec::new());
+        self.ask_about(tokenizer, turn, Placeholders::default())
+    }
+
+    /// What is asked in one message, all of it, however many lines it has. A text that is gone on with has
+    /// pictures, sounds and files before it.
+    ///
+    /// # Errors
+    ///
+    /// If tokenizer or template fail, or the template has no places for what is seen.
+    pub fn ask_about(
+        &self,
+        tokenizer: &Tokenizer,
+        turn: Turn,
+        placeholders: Placeholders,
+    ) -> Result<Prompt, FormError> {
+        let (text, asked) = (turn.files.concat(), turn.said());
         match self {
-            Self::Lookup { .. } => self.lookup(tokenizer, &files.concat(), prompt),
+            Self::Lookup { .. } => self.lookup(tokenizer, &turn.seen, &text, &asked),
             Self::Plain => {
-                let mut ids = tokenizer.encode_bytes(&files.concat())?;
+                let (mut ids, seen) = placed(Vec::new(), &turn.seen);
+                ids.extend(tokenizer.encode_bytes(&text)?);
                 let mark = ids.len();
-                ids.extend(tokenizer.encode_bytes(prompt.as_bytes())?);
-                Ok(Prompt::free(ids, if mark > 0 { vec![mark] } else { vec![] }))
+                ids.extend(tokenizer.encode_bytes(asked.as_bytes())?);
+                let marks = if mark > 0 { vec![mark] } else { vec![] };
+                Ok(Prompt { seen, ..Prompt::free(ids, marks) })
             }
             Self::Chat(_) => {
-                let turns = [Turn { message: Message::new("user", prompt), files }];
-                let variables = &Map::new();
-                self.converse(
-                    tokenizer,
-                    &Talk { turns: &turns, tools: &[], variables, begun: None },
-                )
+                let (turns, variables) = ([turn], &Map::new());
+                let talk = Talk { turns: &turns, tools: &[], variables, begun: None, placeholders };
+                self.converse(tokenizer, &talk)
             }
         }
     }
@@ -187,28 +242,40 @@ impl Form {
         match self {
             Self::Lookup { .. } => {
                 let (text, question) = text_and_question(talk.turns)?;
-                self.lookup(tokenizer, &text, &question)
+                self.lookup(tokenizer, &all_seen(talk.turns), &text, &question)
             }
             Self::Chat(template) => chat(template, tokenizer, talk),
             Self::Plain => {
                 let files = talk.turns.iter().flat_map(|turn| turn.files.concat()).collect();
                 let said: Vec<String> = talk.turns.iter().map(Turn::said).collect();
-                self.ask(tokenizer, vec![files], &(said.join("\n") + talk.begun.unwrap_or("")))
+                let asked = said.join("\n") + talk.begun.unwrap_or("");
+                let turn = Turn::about(&asked, vec![files], all_seen(talk.turns));
+                self.ask_about(tokenizer, turn, talk.placeholders)
             }
         }
     }
 
-    fn lookup(&self, tokenizer: &Tokenizer, text: &[u8], asked: &str) -> Result<Prompt, FormError> {
+    /// Pictures and sounds, then a text, and a question about all of it.
+    fn lookup(
+        &self,
+        tokenizer: &Tokenizer,
+        seen: &[Seen],
+        text: &[u8],
+        asked: &str,
+    ) -> Result<Prompt, FormError> {
         let &Self::Lookup { document, question, answer } = self else {
             return Ok(Prompt::free(tokenizer.encode(asked, Specials::AsText)?, vec![]));
         };
-        let mut ids = vec![document];
+        let (mut ids, seen) = placed(vec![document], seen);
+        let seen_end = ids.len();
         ids.extend(tokenizer.encode_bytes(text)?);
         let end = ids.len();
         ids.push(question);
         ids.extend(tokenizer.encode(asked, Specials::AsText)?);
         ids.push(answer);
-        Ok(Prompt { text: 1..end, ..Prompt::free(ids, vec![end]) })
+        // Another text may follow the same pictures.
+        let marks = if seen.is_empty() { vec![end] } else { vec![seen_end, end] };
+        Ok(Prompt { text: 1..end, seen, ..Prompt::free(ids, marks) })
     }
 
     /// New messages behind `tokens` of a conversation whose messages are not known.
@@ -226,15 +293,18 @@ impl Form {
             && tokens.first() == Some(&document)
         {
             let end = tokens.iter().position(|&id| id == question).unwrap_or(tokens.len());
-            let mut ids = tokens[..end].to_vec();
+            let (mut ids, seen) = placed(tokens[..end].to_vec(), &all_seen(talk.turns));
+            let end = ids.len();
             ids.push(question);
             let (_, asked) = text_and_question(talk.turns)?;
             ids.extend(tokenizer.encode(&asked, Specials::AsText)?);
             ids.push(answer);
-            return Ok(Prompt { text: 1..end, ..Prompt::free(ids, vec![end]) });
+            return Ok(Prompt { text: 1..end, seen, ..Prompt::free(ids, vec![end]) });
         }
         let new = self.converse(tokenizer, talk)?;
-        Ok(Prompt::free([tokens, &new.ids].concat(), vec![tokens.len()]))
+        let seen = new.seen.into_iter().map(|(at, seen)| (tokens.len() + at, seen)).collect();
+        let prompt = Prompt::free([tokens, &new.ids].concat(), vec![tokens.len()]);
+        Ok(Prompt { seen, ..prompt })
     }
 
     /// What an answer to `prompt`, ended by one of `end`, may be: of a model that looks things up, a
@@ -252,7 +322,7 @@ impl Form {
         if !matches!(self, Self::Lookup { .. }) {
             return Ok(None);
         }
-        let text = prompt.ids.get(prompt.text.clone()).unwrap_or(&[]);
+        let text = prompt.readable();
         let absent = tokenizer.encode_bytes(ABSENT.as_bytes())?;
         Ok(Some(Box::new(PieceOfText(Extract::new(text, absent, end.to_vec())))))
     }
@@ -261,7 +331,35 @@ impl Form {
 impl Prompt {
     /// A prompt whose answers are free.
     pub fn free(ids: Vec<u32>, marks: Vec<usize>) -> Self {
-        Self { ids: ids.into(), marks, text: 0..0 }
+        Self { ids: ids.into(), marks, text: 0..0, seen: Vec::new() }
+    }
+
+    /// The rows of what is seen, as far as they are at hand.
+    pub fn rows(&self) -> Vec<ContentRows> {
+        let rows = |(first, seen): &(usize, Seen)| {
+            Some(ContentRows { first: *first, ..seen.content.clone()? })
+        };
+        self.seen.iter().filter_map(rows).collect()
+    }
+
+    /// Looks for rows that are not at hand.
+    pub(crate) fn recall(&mut self, find: impl Fn(&Seen) -> Option<ContentRows>) {
+        for (_, seen) in self.seen.iter_mut().filter(|(_, seen)| seen.content.is_none()) {
+            seen.content = find(seen);
+        }
+    }
+
+    /// The text that answers are pieces of, pictures and sounds as what they are most like.
+    fn readable(&self) -> Vec<u32> {
+        let mut text = Vec::new();
+        let mut seen = self.seen.iter().peekable();
+        for at in self.text.clone() {
+            if let Some((_, seen)) = seen.next_if(|(first, _)| *first == at) {
+                text.extend_from_slice(&seen.transcript);
+            }
+            text.extend(self.ids.get(at).filter(|&&id| !is_content(id)));
+        }
+        text
     }
 
     /// Whether the prompt ends where the model begins to think: in the mark that begins thoughts,
@@ -344,6 +442,65 @@ fn split(said: &str) -> (&str, &str) {
     (before, question.trim())
 }
 
+/// All that is seen in a conversation.
+fn all_seen(turns: &[Turn]) -> Vec<Seen> {
+    turns.iter().flat_map(|turn| turn.seen.iter().cloned()).collect()
+}
+
+/// Tokens with what is seen among them, and where each begins.
+type Placed = (Vec<u32>, Vec<(usize, Seen)>);
+
+/// `ids` with the ids of what is seen behind them, and where each begins.
+fn placed(mut ids: Vec<u32>, seen: &[Seen]) -> Placed {
+    let place = |seen: &Seen| {
+        let first = ids.len();
+        ids.extend(seen.ids());
+        (first, seen.clone())
+    };
+    let seen = seen.iter().map(place).collect();
+    (ids, seen)
+}
+
+/// `ids` with what is seen in place of the template's placeholders, and where each begins.
+fn placed_in(
+    ids: Vec<u32>,
+    seen: Vec<Seen>,
+    Placeholders { sight, hearing }: Placeholders,
+) -> Result<Placed, FormError> {
+    if seen.is_empty() {
+        return Ok((ids, Vec::new()));
+    }
+    for (sense, name, placeholder) in
+        [(Sense::Sight, "pictures", sight), (Sense::Hearing, "sounds", hearing)]
+    {
+        let expected = seen.iter().filter(|seen| seen.sense == sense).count();
+        let found = ids.iter().filter(|&&id| Some(id) == placeholder).count();
+        if found != expected {
+            return Err(FormError::Places { sense: name, found, expected });
+        }
+    }
+    let (sights, sounds): (Vec<Seen>, Vec<Seen>) =
+        seen.into_iter().partition(|seen| seen.sense == Sense::Sight);
+    let (mut sights, mut sounds) = (sights.into_iter(), sounds.into_iter());
+    let (mut all, mut places) = (Vec::with_capacity(ids.len()), Vec::new());
+    for id in ids {
+        let next = match Some(id) {
+            of if of == sight => sights.next(),
+            of if of == hearing => sounds.next(),
+            _ => None,
+        };
+        match next {
+            None => all.push(id),
+            Some(seen) => {
+                let first = all.len();
+                all.extend(seen.ids());
+                places.push((first, seen));
+            }
+        }
+    }
+    Ok((all, places))
+}
+
 /// Messages in a template. Special tokens in what is said are text: they cannot end a message.
 fn chat(
     template: &ChatTemplate,
@@ -358,11 +515,12 @@ fn chat(
         add_generation_prompt: true,
         now: Some(SystemTime::now()),
     };
-    let mut ids = template.encode(tokenizer, &conversation)?;
+    let ids = template.encode(tokenizer, &conversation)?;
+    let (mut ids, seen) = placed_in(ids, all_seen(talk.turns), talk.placeholders)?;
     if let Some(begun) = talk.begun {
         ids.extend(tokenizer.encode(begun, Specials::AsText)?);
     }
-    Ok(Prompt::free(ids, vec![]))
+    Ok(Prompt { seen, ..Prompt::free(ids, vec![]) })
 }
 
 #[cfg(test)]
@@ -409,7 +567,72 @@ mod tests {
         begun: Option<&str>,
     ) -> Prompt {
         let (turns, variables) = (turns(said), &Map::new());
-        form.converse(tokenizer, &Talk { turns: &turns, tools: &[], variables, begun }).unwrap()
+        let placeholders = Placeholders::default();
+        let talk = Talk { turns: &turns, tools: &[], variables, begun, placeholders };
+        form.converse(tokenizer, &talk).unwrap()
+    }
+
+    fn seen(sense: Sense, digest: u128, rows: usize) -> Seen {
+        Seen { sense, digest, rows, transcript: vec![120, 121], content: None }
+    }
+
+    /// Pictures and sounds stand before the text, and answers may be pieces of what they are like.
+    #[test]
+    fn what_is_seen_is_looked_up() {
+        let marks = tokenizer(&MARKS);
+        let form = Form::of(&marks, None);
+        let picture = seen(Sense::Sight, 1, 2);
+        let sound = seen(Sense::Hearing, 2, 1);
+        let turns = [
+            Turn::about("a?", vec![], vec![picture.clone()]),
+            Turn::new(Message::new("assistant", "no")),
+            Turn::about("b?", vec![b"t".to_vec()], vec![sound.clone()]),
+        ];
+        let (variables, placeholders) = (&Map::new(), Placeholders::default());
+        let talk = Talk { turns: &turns, tools: &[], variables, begun: None, placeholders };
+        let prompt = form.converse(&marks, &talk).unwrap();
+        let ids: Vec<u32> = [256]
+            .into_iter()
+            .chain(picture.ids())
+            .chain(sound.ids())
+            .chain([116, 257, 98, 63, 258])
+            .collect();
+        assert_eq!(prompt.ids[..], ids);
+        assert_eq!((prompt.text.clone(), &prompt.marks[..]), (1..5, &[4, 5][..]));
+        assert_eq!(prompt.seen, [(1, picture), (3, sound)]);
+        assert_eq!(prompt.readable(), b"xyxyt".map(u32::from));
+        // The mask allows exactly these, and what says that there is nothing.
+        let mut logits = vec![0.0; 260];
+        form.mask(&marks, &prompt, &[259]).unwrap().unwrap().mask(&mut logits).unwrap();
+        let allowed: Vec<usize> = (0..260).filter(|&i| logits[i] == 0.0).collect();
+        assert_eq!(allowed, [110, 116, 120, 121]);
+    }
+
+    #[test]
+    fn what_is_seen_is_where_the_template_says() {
+        let tokenizer = tokenizer(&["<s>", "<image>", "<audio>"]);
+        let placeholders = Placeholders { sight: Some(257), hearing: Some(258) };
+        let form = Form::of(
+            &tokenizer,
+            Some(template(
+                "{% for m in messages %}<s>{% if m.content is string %}{{ m.content }}{% else %}\
+                 {% for p in m.content %}{% if p.type == 'text' %}{{ p.text }}{% else %}\
+                 {{ '<' + p.type + '>' }}{% endif %}{% endfor %}{% endif %}{% endfor %}",
+            )),
+        );
+        let (picture, sound) = (seen(Sense::Sight, 1, 2), seen(Sense::Hearing, 2, 1));
+        let ask = |seen: Vec<Seen>, placeholders| {
+            form.ask_about(&tokenizer, Turn::about("a<image>", vec![], seen), placeholders)
+        };
+        let prompt = ask(vec![sound.clone(), picture.clone()], placeholders).unwrap();
+        let said = b"a<image>".map(u32::from);
+        let ids: Vec<u32> =
+            [256].into_iter().chain(sound.ids()).chain(picture.ids()).chain(said).collect();
+        // What the user typed is text.
+        assert_eq!(prompt.ids[..], ids);
+        assert_eq!(prompt.seen, [(1, sound.clone()), (2, picture)]);
+        let error = ask(vec![sound], Placeholders::default()).unwrap_err().to_string();
+        assert!(error.contains("0 places for sounds in these messages, expected 1"), "{error}");
     }
 
     /// A text that says `</s>` does not end its message.

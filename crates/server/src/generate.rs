@@ -124,6 +124,7 @@ impl Part {
         let metrics = Arc::clone(&model.metrics);
         let mut writer = Writer::new(&orders, Arc::clone(&queue), sender, metrics);
         let ask = Ask {
+            inserted: job.prompt.rows(),
             input_ids: job.prompt.ids,
             marks: job.prompt.marks,
             sampling: job.sampling,
@@ -171,9 +172,9 @@ impl Part {
             }
         }
         match update {
-            Update::Failed(reason) => {
+            Update::Failed(error) => {
                 self.over = true;
-                Poll::Ready(Err(Error::internal(reason)))
+                Poll::Ready(Err(error))
             }
             Update::GivenUp => {
                 self.over = true;

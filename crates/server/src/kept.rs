@@ -4,10 +4,13 @@ use crate::app::{App, Served, now};
 use crate::auth::Client;
 use crate::backend::Point;
 use crate::error::{Error, Kind};
+use crate::form::Prompt;
 use crate::generate::{Collected, Whole};
+use crate::senses::Seen;
 use crate::sessions::{NewSession, Notes, Saved, SessionError, Sessions, check_name};
 use crate::wire::chat::{ChatMessage, Content, FunctionCall, Role, ToolCall};
 use crate::wire::shared::{Save, SessionField};
+use engine::ContentRows;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -34,6 +37,8 @@ pub(crate) struct Resumed {
     pub(crate) tokens: Option<Arc<[u32]>>,
     /// Points to go on from, shortest first.
     pub(crate) points: Vec<Point>,
+    /// Pictures and sounds that can be read again, with their ids.
+    content: Vec<(Arc<[u32]>, ContentRows)>,
     /// What is done with the result.
     pub(crate) plan: Option<Plan>,
 }
@@ -59,6 +64,8 @@ pub(crate) struct Keeper {
     /// Points of the session that is gone on with.
     points: Vec<Point>,
     prompt: Arc<[u32]>,
+    /// Of the prompt.
+    content: Vec<ContentRows>,
     id: Arc<str>,
 }
 
@@ -127,7 +134,7 @@ pub(crate) fn resume(
         Some(Err(SessionError::NotFound(_))) if !must_exist => None,
         Some(loaded) => Some(loaded.map_err(|error| session_error(error, Some("session")))?),
     };
-    let Some(Saved { tokens, points, notes, .. }) = saved else {
+    let Some(Saved { tokens, points, content, notes, .. }) = saved else {
         if field.rewind.is_some_and(|messages| messages > 0) {
             let message = "`session.rewind` needs a session that is there";
             return Err(Error::invalid("session.rewind", message));
@@ -145,7 +152,9 @@ pub(crate) fn resume(
         }
         before.truncate(messages as usize);
     }
-    Ok(Resumed { before, tokens: unknown.then_some(tokens), points, plan })
+    let ids = |content: &ContentRows| tokens.get(content.span()).unwrap_or_default().into();
+    let content = content.into_iter().map(|content| (ids(&content), content)).collect();
+    Ok(Resumed { before, tokens: unknown.then_some(tokens), points, content, plan })
 }
 
 fn plan(field: &SessionField, name: Option<&str>) -> Result<Option<Plan>, Error> {
@@ -206,6 +215,12 @@ impl Resumed {
         whole.or(self.points.last()).cloned()
     }
 
+    /// The rows of what has these ids.
+    pub(crate) fn recall(&self, seen: &Seen) -> Option<ContentRows> {
+        let found = self.content.iter().find(|(ids, _)| seen.ids().eq(ids.iter().copied()));
+        found.map(|(_, content)| content.clone())
+    }
+
     /// The whole conversation with `new` messages at its end. Clients may send all of it, or only
     /// what is new; the rules are said once.
     pub(crate) fn with(&self, new: Vec<ChatMessage>) -> Vec<Said> {
@@ -234,7 +249,7 @@ impl Resumed {
         served: &Arc<Served>,
         client: Client,
         said: Vec<Said>,
-        prompt: &Arc<[u32]>,
+        prompt: &Prompt,
         id: &Arc<str>,
     ) -> Option<Keeper> {
         Some(Keeper {
@@ -244,7 +259,8 @@ impl Resumed {
             served: Arc::clone(served),
             said,
             points: self.points,
-            prompt: Arc::clone(prompt),
+            prompt: Arc::clone(&prompt.ids),
+            content: prompt.rows(),
             id: Arc::clone(id),
         })
     }
@@ -268,7 +284,7 @@ impl Keeper {
             said.push(Said { message, tokens: Some(tokens.len() as u64) });
         }
         let (sessions, served, client) = (self.sessions, self.served, self.client);
-        let (plan, before) = (self.plan, self.points);
+        let (plan, before, content) = (self.plan, self.points, self.content);
         let save = move || {
             // Other questions about the same text go on from points before this one.
             let known = served.backend.points(client, &tokens);
@@ -279,6 +295,7 @@ impl Keeper {
             let new = NewSession {
                 tokens,
                 points,
+                content,
                 notes: notes_of(&said),
                 label: plan.label,
                 parent: plan.parent,

@@ -25,6 +25,7 @@ mod metrics;
 mod multipart;
 mod openapi;
 mod routes;
+pub mod senses;
 mod serve;
 pub mod sessions;
 mod sse;

@@ -3,6 +3,7 @@
 
 use crate::auth::Client;
 use crate::backend::Point;
+use engine::ContentRows;
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -165,6 +166,8 @@ pub struct Saved {
     pub tokens: Arc<[u32]>,
     /// Points along these tokens that can be gone on from, shortest first.
     pub points: Vec<Point>,
+    /// Pictures and sounds among the tokens that can be read again.
+    pub content: Vec<ContentRows>,
     /// What was said.
     pub notes: Notes,
     /// What is told of it.
@@ -178,6 +181,9 @@ pub struct NewSession {
     pub tokens: Arc<[u32]>,
     /// Points along these tokens that can be gone on from, shortest first.
     pub points: Vec<Point>,
+    /// Pictures and sounds among the tokens, those whose rows are known, in ascending order. What no point
+    /// has behind it is kept.
+    pub content: Vec<ContentRows>,
     /// What was said.
     pub notes: Notes,
     /// A line for people; what was there stays if not set.
@@ -301,8 +307,8 @@ impl Sessions for MemorySessions {
                 label: new.label.or_else(|| old?.label.clone()),
                 model: new.model,
             };
-            let NewSession { tokens, points, notes, fingerprint, .. } = new;
-            let saved = Saved { tokens, points, notes, info: info.clone() };
+            let NewSession { tokens, points, content, notes, fingerprint, .. } = new;
+            let saved = Saved { tokens, points, content, notes, info: info.clone() };
             sessions.insert((client, name.to_owned()), (saved, fingerprint));
             Ok(info)
         })

@@ -2,6 +2,7 @@
 //! string ends the work at once.
 
 use crate::backend::{Event, Point};
+use crate::error::{Error, Kind};
 use crate::metrics::Metrics;
 use engine::{FinishReason, Flow, TokenLogprobs};
 use std::sync::Arc;
@@ -25,8 +26,8 @@ pub(crate) enum Update {
     End { choice: usize, finish: Finish },
     /// The end of all.
     Done(Counts),
-    /// It failed, through no fault of the client.
-    Failed(String),
+    /// It failed.
+    Failed(Error),
     /// It was ended before its end.
     GivenUp,
 }
@@ -215,7 +216,11 @@ impl Writer {
             // After a stop string there is nothing more to say.
             FinishReason::Cancelled if self.answers.get(choice).is_some_and(|c| c.ended) => {}
             FinishReason::Cancelled => self.given_up(),
-            FinishReason::Failed(reason) => self.failed(reason),
+            FinishReason::Failed(reason) => self.failed(Error::internal(reason)),
+            FinishReason::Unread(_) => {
+                let message = reason.failure().unwrap_or_default();
+                self.failed(Error::new(Kind::Invalid, message));
+            }
         }
     }
 
@@ -249,10 +254,10 @@ impl Writer {
         }
     }
 
-    fn failed(&mut self, reason: String) {
+    fn failed(&mut self, error: Error) {
         if !std::mem::replace(&mut self.done, true) {
             self.metrics.finished("error");
-            self.send(Update::Failed(reason));
+            self.send(Update::Failed(error));
         }
     }
 

@@ -3,17 +3,18 @@
 use super::session::{checked, interactive};
 use crate::failure::Misuse;
 use crate::model::{Kv, Weights};
-use crate::prompt::read_files;
+use crate::prompt::{decode, read_files, read_media};
 use crate::served::Options;
 use crate::sessions::LOCAL;
 use crate::talk::{Question, Talk};
 use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
 use serde_json::json;
+use server::senses::Sense;
 use server::sessions::{SessionError, Sessions as _};
 use std::io::{BufRead as _, Write as _};
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tensor::Device;
@@ -45,6 +46,8 @@ pub(crate) struct Arguments {
 
 const HELP: &str = "\
 /file PATH     read a file before the next question
+/image PATH    look at a picture before the next question
+/audio PATH    listen to a sound before the next question
 /save NAME     keep the conversation under a name, and go on with it
 /fork NAME     keep it under a second name, and go on with that one
 /resume NAME   go on with another conversation
@@ -57,6 +60,8 @@ const HELP: &str = "\
 #[derive(Debug, PartialEq)]
 enum Command<'a> {
     File(&'a str),
+    Image(&'a str),
+    Audio(&'a str),
     Save(&'a str),
     Fork(&'a str),
     Resume(&'a str),
@@ -78,6 +83,8 @@ impl<'a> Command<'a> {
         };
         Some(match word {
             "file" => needs("a path").map(Self::File),
+            "image" => needs("a path").map(Self::Image),
+            "audio" => needs("a path").map(Self::Audio),
             "save" => needs("a name").map(Self::Save),
             "fork" => needs("a name").map(Self::Fork),
             "resume" => needs("a name").map(Self::Resume),
@@ -148,6 +155,8 @@ struct Chat<'a> {
     kept: bool,
     /// Names and bytes of what is read before the next question.
     files: Vec<(String, Vec<u8>)>,
+    /// Pictures and sounds that come before it.
+    shown: Vec<(Sense, Vec<u8>)>,
     rewind: Option<u32>,
 }
 
@@ -161,7 +170,8 @@ impl<'a> Chat<'a> {
             // Of a process that was killed and had the same number.
             _ = talk.sessions.delete(LOCAL, &name);
         }
-        Self { arguments, talk, name, kept, files: Vec::new(), rewind: None }
+        let (files, shown) = (Vec::new(), Vec::new());
+        Self { arguments, talk, name, kept, files, shown, rewind: None }
     }
 
     fn welcome(&self) {
@@ -196,7 +206,8 @@ impl<'a> Chat<'a> {
             session["rewind"] = json!(messages);
         }
         fields.insert("session".to_owned(), session);
-        let question = Question { text: text.to_owned(), files: self.files.clone(), fields };
+        let (files, shown) = (self.files.clone(), self.shown.clone());
+        let question = Question { text: text.to_owned(), files, shown, fields };
         self.talk.stop.store(false, Ordering::Relaxed);
         let told = self.talk.ask(&question, true)?;
         writeln!(std::io::stdout())?;
@@ -210,11 +221,27 @@ impl<'a> Chat<'a> {
             tell(&format!("  {}; {reading:.2} s to the first, {rate:.0} tokens/s", told.reuse()));
         }
         self.files.clear();
+        self.shown.clear();
         self.rewind = None;
         Ok(())
     }
 
+    /// Takes a picture or a sound that the model can perceive.
+    fn show(&mut self, sense: Sense, path: &Path) -> anyhow::Result<()> {
+        let bytes = read_media(path, sense)?;
+        let senses = &self.talk.facts.senses;
+        let shown = decode(senses, path, sense, bytes.clone())?;
+        tell(&format!("`{}` takes {} tokens", path.display(), senses.tokens(&shown)));
+        self.shown.push((sense, bytes));
+        Ok(())
+    }
+
     fn command(&mut self, command: &Command<'_>) -> anyhow::Result<()> {
+        match *command {
+            Command::Image(path) => return self.show(Sense::Sight, Path::new(path)),
+            Command::Audio(path) => return self.show(Sense::Hearing, Path::new(path)),
+            _ => {}
+        }
         let sessions = &self.talk.sessions;
         match *command {
             Command::File(path) => {
@@ -257,7 +284,7 @@ impl<'a> Chat<'a> {
             }
             Command::Sessions => super::session::run(&super::session::What::List { json: false })?,
             Command::Help => tell(HELP),
-            Command::Quit => {}
+            Command::Image(_) | Command::Audio(_) | Command::Quit => {}
         }
         Ok(())
     }
@@ -320,6 +347,8 @@ mod tests {
         assert_eq!(Command::parse("what is /save?"), None);
         assert_eq!(Command::parse("/save  my talk "), Some(Ok(Command::Save("my talk"))));
         assert_eq!(Command::parse("/rewind 4"), Some(Ok(Command::Rewind(4))));
+        assert_eq!(Command::parse("/image a b.png"), Some(Ok(Command::Image("a b.png"))));
+        assert_eq!(Command::parse("/audio x.wav"), Some(Ok(Command::Audio("x.wav"))));
         assert_eq!(Command::parse("/quit"), Some(Ok(Command::Quit)));
         for (line, why) in [
             ("/save", "/save needs a name"),

@@ -1,7 +1,8 @@
 //! `fulgurite plan`: what a model will cost, known from its config alone.
 
 use crate::fit::{self, DoesNotFit, Need};
-use crate::model::{Kv, Place, Weights, read_to_string};
+use crate::model::{Kv, Place, Weights, config_of, read_to_string};
+use crate::senses::{Hearing, Parts, Sight};
 use crate::served::gibibytes;
 use crate::table;
 use anyhow::Context as _;
@@ -9,6 +10,7 @@ use clap::ValueEnum as _;
 use indicatif::{HumanBytes, HumanDuration};
 use models::weights::{Policy, loaded_bytes, planned_bytes};
 use models::{Config, WeightBytes, Work};
+use std::ffi::OsStr;
 use std::io::Write as _;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -91,6 +93,8 @@ struct Model {
     kv: KvType,
     /// Said where nothing tells how the weights are stored.
     assumed: bool,
+    /// What sees and hears, and the bytes of its weights.
+    senses: (Parts, u64),
 }
 
 impl Model {
@@ -98,18 +102,29 @@ impl Model {
         let path = &arguments.model;
         let policy = arguments.weights.map(Policy::from);
         if path.extension().is_some_and(|ending| ending == "json") {
-            let config = Config::from_json(read_to_string(path)?.as_bytes(), path)?;
-            return Self::without_weights(path, config, arguments, policy);
+            let text = read_to_string(path)?;
+            let config = config_of(text.as_bytes(), path)?;
+            let folder = path.parent().unwrap_or(Path::new("")).to_owned();
+            let named = path.file_name() == Some(OsStr::new("config.json"));
+            let parts = match named {
+                true => Parts::of(&Place::Folder(folder), None, config.hidden_size)?,
+                false => Parts::default(),
+            };
+            return Self::without_weights(path, config, parts, arguments, policy);
         }
         let place = Place::of(Some(path))?;
         let config = place.config()?;
         match &place {
             Place::Folder(folder) if !has_weights(folder)? => {
-                Self::without_weights(path, config, arguments, policy)
+                let parts = Parts::of(&place, None, config.hidden_size)?;
+                Self::without_weights(path, config, parts, arguments, policy)
             }
             _ => {
                 let file = place.checkpoint()?;
+                let parts = Parts::of(&place, Some(&file), config.hidden_size)?;
+                let bytes = parts.bytes(policy)?;
                 Ok(Self {
+                    senses: (parts, bytes),
                     name: place.name(),
                     weights: loaded_bytes(&config, &file, device, policy)?,
                     dtype: dtype(&file, policy),
@@ -126,9 +141,11 @@ impl Model {
     fn without_weights(
         path: &Path,
         config: Config,
+        parts: Parts,
         arguments: &Arguments,
         policy: Option<Policy>,
     ) -> anyhow::Result<Self> {
+        let bytes = parts.bytes(policy)?;
         let in_f32 = policy == Some(Policy::F32);
         let parameters = u64::try_from(config.num_parameters()).unwrap_or(u64::MAX);
         Ok(Self {
@@ -139,6 +156,7 @@ impl Model {
             kv: arguments.kv.map_or(if in_f32 { KvType::F32 } else { KvType::Bf16 }, Kv::into),
             config,
             assumed: true,
+            senses: (parts, bytes),
         })
     }
 }
@@ -188,7 +206,7 @@ impl<'a> Plan<'a> {
         let sequences = arguments.sequences.get();
         let each = |bytes: u64| bytes.saturating_mul(sequences as u64);
         let need = Need {
-            weights: model.weights.total,
+            weights: model.weights.total.saturating_add(model.senses.1),
             kv: each(config.kv_bytes(context, model.kv)),
             state: each(config.state_bytes()),
             chunk: config.chunk_bytes(arguments.chunk.get().min(context)),
@@ -256,6 +274,9 @@ impl<'a> Plan<'a> {
 
     fn json(&self) -> serde_json::Value {
         let config = &self.model.config;
+        let (parts, _) = &self.model.senses;
+        let sight = parts.sight.as_ref();
+        let hearing = parts.hearing.as_ref().map(Hearing::tokens_of_window);
         serde_json::json!({
             "model": self.model.name,
             "weights": self.weights,
@@ -267,6 +288,10 @@ impl<'a> Plan<'a> {
             "active_parameters": config.num_active_parameters() as f64,
             "weights_bytes": self.need.weights,
             "weights_bytes_per_token": self.model.weights.per_token,
+            "sense_bytes": self.model.senses.1,
+            "picture_tokens": sight.map(Sight::tokens_of_pictures),
+            "sound_tokens_per_window": hearing.map(|(tokens, _)| tokens),
+            "sound_seconds_per_window": hearing.map(|(_, seconds)| seconds),
             "kv_bytes": self.need.kv,
             "state_bytes": self.need.state,
             "chunk_bytes": self.need.chunk,
@@ -318,6 +343,21 @@ impl<'a> Plan<'a> {
             ("read", format!("{}FLOP", quantity(self.prompt_flops)), reading),
             ("write", format!("{}B", quantity(self.token_bytes / self.sequences as f64)), writing),
         ];
+        let (parts, sense_bytes) = &self.model.senses;
+        if let Some(sight) = &parts.sight {
+            let [least, most] = sight.tokens_of_pictures();
+            let range = if least == most { most.to_string() } else { format!("{least} to {most}") };
+            rows.push(("picture", format!("{range} tokens"), "each, by its size".to_owned()));
+        }
+        if let Some(hearing) = &parts.hearing {
+            let (tokens, seconds) = hearing.tokens_of_window();
+            let note = format!("for each {seconds:.0} s begun");
+            rows.push(("sound", format!("{tokens} tokens"), note));
+        }
+        if !parts.is_empty() {
+            let note = "of the weights: what sees and hears".to_owned();
+            rows.push(("senses", bytes(*sense_bytes), note));
+        }
         if let Some([read, written]) = self.prices() {
             let prices = format!("{read:.4} read, {written:.4} written");
             rows.push(("price", prices, "of a million tokens, at these limits".to_owned()));

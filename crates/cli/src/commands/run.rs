@@ -4,21 +4,24 @@ use super::session::checked;
 use crate::failure::Misuse;
 use crate::fit::{self, Need};
 use crate::model::{Kv, Place, Weights};
-use crate::prompt::read_files;
+use crate::prompt::{decode, read_files, read_media};
+use crate::senses::{self, EyesAndEars, Parts, Shown};
 use crate::served::Options;
 use crate::talk::{Facts, Question, Talk};
+use anyhow::Context as _;
 use engine::{
     Bytes, Engine, Event, FinishReason, Keep, Limits, Lm, Model as _, Request, RequestId, Sampling,
 };
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use models::weights::Policy;
-use server::Form;
+use server::senses::{Seen, Sense};
+use server::{Form, Turn};
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 use tensor::Device;
-use text::{Detokenizer, StopStrings};
+use text::{Detokenizer, StopStrings, Tokenizer};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -30,6 +33,12 @@ pub(crate) struct Arguments {
     /// A file to read before the question; may be given several times
     #[arg(long)]
     file: Vec<PathBuf>,
+    /// A picture to look at before the question: PNG, JPEG, WebP or GIF; may be given several times
+    #[arg(long)]
+    image: Vec<PathBuf>,
+    /// A sound to listen to before the question: WAV, MP3, FLAC or Ogg Vorbis; may be given several times
+    #[arg(long)]
+    audio: Vec<PathBuf>,
     /// A conversation that is kept under this name, to go on with another time
     #[arg(long, env = "FULGURITE_SESSION")]
     session: Option<String>,
@@ -60,6 +69,17 @@ pub(crate) struct Arguments {
     /// Print the answer with its counts as JSON
     #[arg(long)]
     json: bool,
+    /// Tell what pictures and sounds read like to a model that copies its answers
+    #[arg(long, short)]
+    verbose: bool,
+}
+
+impl Arguments {
+    /// Files of pictures, then of sounds.
+    fn media(&self) -> impl Iterator<Item = (Sense, &Path)> {
+        let pictures = self.image.iter().map(|path| (Sense::Sight, &**path));
+        pictures.chain(self.audio.iter().map(|path| (Sense::Hearing, &**path)))
+    }
 }
 
 pub(crate) fn run(arguments: &Arguments, device: &Device) -> anyhow::Result<()> {
@@ -80,6 +100,13 @@ fn in_session(arguments: &Arguments, name: &str, device: &Device) -> anyhow::Res
     let talk = Talk::new(&Options::of_one(model.as_deref(), *weights, *kv, *chunk), device)?;
     let Facts { config, kv, most_bytes, .. } = &talk.facts;
     let bytes = read_files(&arguments.file, *most_bytes)?;
+    let mut shown = Vec::new();
+    for (sense, path) in arguments.media() {
+        let bytes = read_media(path, sense)?;
+        // So that what is wrong is told with the file's name.
+        decode(&talk.facts.senses, path, sense, bytes.clone())?;
+        shown.push((sense, bytes));
+    }
     let names = arguments.file.iter().map(|path| path.display().to_string());
     let fields = serde_json::json!({
         "max_tokens": arguments.max_tokens,
@@ -91,6 +118,7 @@ fn in_session(arguments: &Arguments, name: &str, device: &Device) -> anyhow::Res
     let question = Question {
         text: arguments.prompt.clone(),
         files: names.zip(bytes).collect(),
+        shown,
         fields: fields.as_object().cloned().unwrap_or_default(),
     };
     let told = talk.ask(&question, !arguments.json)?;
@@ -130,21 +158,50 @@ fn once(arguments: &Arguments, device: &Device) -> anyhow::Result<()> {
     let form = Form::of(&tokenizer, template);
     let most = fit::most_bytes(&config, tokenizer.is_byte_level());
     let files = read_files(&arguments.file, most)?;
-    let prompt = form.ask(&tokenizer, files, &arguments.prompt)?;
-    let prompt_tokens = prompt.ids.len();
-    let stop_ids = config.eos_token_ids.clone();
-    let mask = form.mask(&tokenizer, &prompt, &stop_ids)?;
     let checkpoint = place.checkpoint()?;
+    let parts = Arc::new(Parts::of(&place, Some(&checkpoint), config.hidden_size)?);
+    let shown = arguments.media().map(|(sense, path)| {
+        let shown = decode(&parts, path, sense, read_media(path, sense)?)?;
+        Ok((path, shown))
+    });
+    let shown = shown.collect::<anyhow::Result<Vec<_>>>()?;
+    // Without what is seen, which is known when the model is loaded.
+    let ask = |seen: Vec<Seen>, files: Vec<Vec<u8>>| {
+        let turn = Turn::about(&arguments.prompt, files, seen);
+        form.ask_about(&tokenizer, turn, parts.placeholders())
+    };
+    let blind = ask(Vec::new(), files.clone())?;
+    let seen_tokens = shown.iter().map(|(_, shown)| parts.tokens(shown));
+    let prompt_tokens = seen_tokens.fold(blind.ids.len(), usize::saturating_add);
+    let stop_ids = config.eos_token_ids.clone();
     let tokens = prompt_tokens.saturating_add(arguments.max_tokens);
     let chunk = arguments.chunk.get().min(prompt_tokens);
     let policy = arguments.weights.map(Policy::from);
     let kv = Kv::or_default(arguments.kv, &checkpoint, device, arguments.weights);
-    let need = Need::of(&place, &checkpoint, device, policy, kv, [tokens, chunk])?;
+    let mut need = Need::of(&place, &checkpoint, device, policy, kv, [tokens, chunk])?;
+    if !shown.is_empty() {
+        need.weights = need.weights.saturating_add(parts.bytes(policy)?);
+        let work = parts.work_bytes(shown.iter().map(|(_, shown)| shown));
+        need.chunk = need.chunk.saturating_add(work);
+    }
     need.check(tokens)?;
     let expected_peak = fit::rss_bytes().map(|held| need.peak(held));
     let model = place.load_from(&checkpoint, device, arguments.weights)?;
+    let prompt = match shown.is_empty() {
+        true => blind,
+        false => {
+            let nearest = matches!(form, Form::Lookup { .. });
+            let nearest = nearest.then(|| senses::readable(&tokenizer, &model));
+            let context = config.max_position_embeddings;
+            let senses = EyesAndEars::load(Arc::clone(&parts), device, policy, nearest, context)?;
+            let seen = look(senses.as_ref(), &shown, &tokenizer, arguments.verbose)?;
+            ask(seen, files)?
+        }
+    };
+    let prompt_tokens = prompt.ids.len();
+    let mask = form.mask(&tokenizer, &prompt, &stop_ids)?;
     // So that what is mapped is given back.
-    drop((checkpoint, place));
+    drop((checkpoint, parts, place));
     let model = Arc::new(Lm::new(model, kv));
     let mut engine = Engine::new(Arc::clone(&model), Limits::single(arguments.chunk.get()));
     let id = RequestId(0);
@@ -154,6 +211,7 @@ fn once(arguments: &Arguments, device: &Device) -> anyhow::Result<()> {
         stop_ids,
         mask,
         keep: Keep::No,
+        inserted: prompt.rows(),
         ..Request::new(prompt.ids, arguments.max_tokens)
     };
     engine.submit(id, request)?;
@@ -186,7 +244,7 @@ fn once(arguments: &Arguments, device: &Device) -> anyhow::Result<()> {
                 }
                 Event::Finished { reason, .. } => {
                     bar.finish_and_clear();
-                    if let FinishReason::Failed(why) = reason {
+                    if let Some(why) = reason.failure() {
                         anyhow::bail!(why);
                     }
                     if reason != FinishReason::Cancelled {
@@ -221,6 +279,32 @@ fn once(arguments: &Arguments, device: &Device) -> anyhow::Result<()> {
         "write_tokens_per_second": rate(usage.completion_tokens, first_token, end),
     });
     Ok(writeln!(out, "{value}")?)
+}
+
+/// What stands for what is shown, one after the other: large towers take a while.
+fn look(
+    senses: Option<&EyesAndEars>,
+    shown: &[(&Path, Shown)],
+    tokenizer: &Tokenizer,
+    verbose: bool,
+) -> anyhow::Result<Vec<Seen>> {
+    let senses = senses.expect("a model that decoded what is shown");
+    let bar = ProgressBar::new(shown.len() as u64);
+    bar.set_style(ProgressStyle::with_template("looking {wide_bar} {pos}/{len} {msg}")?);
+    let mut all = Vec::new();
+    for (path, shown) in shown {
+        bar.set_message(path.display().to_string());
+        let seen = senses.perceive_shown(shown);
+        let seen = seen.with_context(|| format!("cannot read `{}`", path.display()))?;
+        bar.inc(1);
+        if verbose {
+            let text = tokenizer.decode(&seen.transcript);
+            bar.suspend(|| eprintln!("`{}`: {} tokens\n{text}", path.display(), seen.rows));
+        }
+        all.push(seen);
+    }
+    bar.finish_and_clear();
+    Ok(all)
 }
 
 fn reading_bar(tokens: usize) -> anyhow::Result<ProgressBar> {

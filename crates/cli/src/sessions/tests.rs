@@ -16,6 +16,7 @@ fn talk(label: Option<&str>) -> NewSession {
     NewSession {
         tokens: [1, 2, 3].into(),
         points: Vec::new(),
+        content: Vec::new(),
         notes: Notes { messages: 0, bytes: Vec::new() },
         label: label.map(str::to_owned),
         parent: None,

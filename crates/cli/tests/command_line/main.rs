@@ -10,6 +10,7 @@ mod forward_video;
 mod memory;
 mod plan;
 mod quantize;
+mod senses;
 mod sessions;
 mod video;
 

@@ -8,10 +8,10 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 /// A home for sessions of one test.
-struct Home(tempfile::TempDir);
+pub(super) struct Home(tempfile::TempDir);
 
 impl Home {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self(tempfile::tempdir().unwrap())
     }
 
@@ -21,19 +21,19 @@ impl Home {
         command
     }
 
-    fn output(&self, arguments: &[&str]) -> Output {
+    pub(super) fn output(&self, arguments: &[&str]) -> Output {
         self.command(arguments).output().unwrap()
     }
 
     #[track_caller]
-    fn succeeds(&self, arguments: &[&str]) -> String {
+    pub(super) fn succeeds(&self, arguments: &[&str]) -> String {
         let output = self.output(arguments);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
     }
 
     #[track_caller]
-    fn fails(&self, arguments: &[&str], code: i32, words: &[&str]) {
+    pub(super) fn fails(&self, arguments: &[&str], code: i32, words: &[&str]) {
         let output = self.output(arguments);
         let message = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(code), "{message}");
@@ -50,13 +50,22 @@ impl Home {
         serde_json::from_str(&self.succeeds(&[&run[..], arguments].concat())).unwrap()
     }
 
-    fn file(&self, name: &str) -> PathBuf {
+    pub(super) fn file(&self, name: &str) -> PathBuf {
         self.0.path().join("sessions/local").join(format!("{name}.safetensors"))
     }
 
+    pub(super) fn path(&self) -> &Path {
+        self.0.path()
+    }
+
     fn chat(&self, name: &str, lines: &str) -> String {
+        self.chat_with(name, &[], lines)
+    }
+
+    #[track_caller]
+    pub(super) fn chat_with(&self, name: &str, arguments: &[&str], lines: &str) -> String {
         let mut child = self
-            .command(&["chat", "--session", name])
+            .command(&[&["chat", "--session", name], arguments].concat())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

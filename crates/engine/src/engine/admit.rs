@@ -1,7 +1,8 @@
 //! Which requests begin: fair, and only if their memory suffices to the end.
 
 use super::{Engine, Lower, Waiting};
-use crate::event::{Event, Usage};
+use crate::content::Content;
+use crate::event::{Event, FinishReason, Usage};
 use crate::job::{Job, Phase, Reading};
 use crate::ledger::Owner;
 use crate::limits::{fork_growth, most_read};
@@ -52,27 +53,30 @@ impl<M: Model> Engine<M> {
 
     /// Begins the `i`th request that waits, if it can run to its end beside those that run.
     fn try_begin(&mut self, i: usize) -> Begun {
-        let request = &self.waiting[i].request;
+        let Waiting { request, content, .. } = &self.waiting[i];
         if self.answers() + request.n > self.limits.max_running {
             return Begun::No;
         }
         let (prompt, most) = (request.input_ids.len(), request.max_tokens);
         let forks = fork_growth(&*self.model, prompt, most).saturating_mul(request.n as u64 - 1);
+        // Beside the answer: the others, and what is seen while it is read.
+        let beside = forks.saturating_add(request.row_bytes());
         let end = self.model.bytes(most_read(prompt, most)).total();
-        let mut found = self.find(request);
+        let mut found = self.find(request, content);
         let reused = found.best().map_or(0, |(_, length)| length);
-        let least = end.saturating_sub(self.model.bytes(reused).total()).saturating_add(forks);
+        let least = end.saturating_sub(self.model.bytes(reused).total()).saturating_add(beside);
         if !self.can_hold(least) {
             return Begun::No;
         }
         // What is loaded shares nothing with others, so it comes once there is room for all of it.
-        if self.can_hold(end.saturating_add(forks)) {
+        if self.can_hold(end.saturating_add(beside)) {
             match self.ask_tier(i, reused) {
                 Load::Pending => return Begun::Loading,
                 Load::Ready(snapshot) => {
                     // It may be worth least of all, and gives way after this step, not before it is used.
                     self.place(self.waiting[i].request.namespace, snapshot);
-                    found = self.find(&self.waiting[i].request);
+                    let Waiting { request, content, .. } = &self.waiting[i];
+                    found = self.find(request, content);
                 }
                 Load::Failed => {}
             }
@@ -85,12 +89,12 @@ impl<M: Model> Engine<M> {
             _ => 0,
         };
         let memory = found.best().and_then(|(id, length)| {
-            let need = end.saturating_sub(self.model.bytes(length).total()).saturating_add(forks);
+            let need = end.saturating_sub(self.model.bytes(length).total()).saturating_add(beside);
             self.fork(id, length, need).or_else(|| self.take_over(id, length, need))
         });
         let memory = memory.or_else(|| {
             let memory = self.model.start();
-            let need = end.saturating_sub(self.model.bytes(0).total()).saturating_add(forks);
+            let need = end.saturating_sub(self.model.bytes(0).total()).saturating_add(beside);
             self.hold(memory, need).ok()
         });
         let Some(memory) = memory else {
@@ -104,13 +108,21 @@ impl<M: Model> Engine<M> {
     }
 
     /// What is known of a request's prompt and may be reused.
-    fn find(&self, request: &Request<M::Memory>) -> Found {
+    fn find(&self, request: &Request<M::Memory>, content: &Content) -> Found {
         if !self.may_reuse(request) {
             return Found::default();
         }
         let Request { namespace, input_ids, .. } = request;
         // The last token is read in any case, for what follows it.
-        self.store.find(*namespace, input_ids, input_ids.len() - 1, self.model.block())
+        let mut most = input_ids.len() - 1;
+        loop {
+            let found = self.store.find(*namespace, input_ids, most, self.model.block());
+            let length = found.best().map_or(0, |(_, length)| length);
+            most = content.whole(length);
+            if most == length {
+                return found;
+            }
+        }
     }
 
     /// Whether what is known may be reused for a request.
@@ -121,12 +133,13 @@ impl<M: Model> Engine<M> {
     /// Asks the second tier, once, for more than the `reused` tokens of the `i`th request that waits.
     fn ask_tier(&mut self, i: usize, reused: usize) -> Load<M::Memory> {
         let may_reuse = self.may_reuse(&self.waiting[i].request);
-        let Waiting { request, lower, .. } = &mut self.waiting[i];
+        let Waiting { request, lower, content, .. } = &mut self.waiting[i];
         let Some(tier) = self.tier.as_mut().filter(|_| may_reuse) else { return Load::Failed };
         let (namespace, ids) = (request.namespace, &request.input_ids);
         if *lower == Lower::Unasked {
             let found = tier.find(namespace, &ids[..ids.len() - 1]).min(ids.len() - 1);
-            *lower = if found >= reused + WORTH { Lower::Loading(found) } else { Lower::Asked };
+            let worth = found >= reused + WORTH && content.whole(found) == found;
+            *lower = if worth { Lower::Loading(found) } else { Lower::Asked };
         }
         let Lower::Loading(length) = *lower else { return Load::Failed };
         let load = tier.load(namespace, &ids[..length]);
@@ -190,7 +203,7 @@ impl<M: Model> Engine<M> {
         found: Found,
         heritage: u32,
     ) {
-        let Waiting { id, request, tag, .. } = waiting;
+        let Waiting { id, request, tag, content, .. } = waiting;
         let (prompt_tokens, cached_tokens) = (request.input_ids.len(), memory.tokens());
         let usage = Usage { prompt_tokens, cached_tokens, ..Usage::default() };
         let miss = if self.may_reuse(&request) {
@@ -206,10 +219,17 @@ impl<M: Model> Engine<M> {
             self.counts.misses[miss.index()] += 1;
         }
         self.events.push((id, Event::Started { cached_tokens, miss }));
-        let stops = self.stops(&request, cached_tokens, found.known());
+        let stops = self.stops(&request, &content, cached_tokens, found.known());
         let phase = Phase::Reading(Reading { memory, piece: 0 });
         let (rungs, ends) = (Vec::new(), Vec::new());
-        self.running.push(Job { id, request, tag, phase, usage, heritage, stops, rungs, ends });
+        let mut job = Job { id, request, tag, phase, usage, heritage, stops, rungs, ends };
+        match content.unreadable(cached_tokens) {
+            None => self.running.push(job),
+            Some(tokens) => {
+                self.finish_all(&mut job, &FinishReason::Unread(tokens));
+                self.close(job);
+            }
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Which snapshots are kept, and which give way.
 
 use super::{Ended, Engine};
+use crate::content::Content;
 use crate::job::{Job, Phase};
 use crate::ledger::Owner;
 use crate::limits::{fork_growth, most_read};
@@ -183,11 +184,15 @@ impl<M: Model> Engine<M> {
                 grown.saturating_add(self.ledger.shared_among(memory.parts(read)))
             };
             let own = job.memories().map(memory).fold(0, u64::saturating_add);
-            let forks = match &job.phase {
-                Phase::Reading(_) => job.request.n as u64 - 1,
-                Phase::Writing(_) => 0,
+            let (forks, rows) = match &job.phase {
+                Phase::Reading(_) => (job.request.n as u64 - 1, job.request.row_bytes()),
+                Phase::Writing(_) => (0, 0),
             };
-            own.saturating_add(forks.saturating_mul(fork_growth(&*self.model, prompt, most)))
+            own.saturating_add(rows).saturating_add(forks.saturating_mul(fork_growth(
+                &*self.model,
+                prompt,
+                most,
+            )))
         };
         self.running.iter().map(job).fold(0, u64::saturating_add)
     }
@@ -197,6 +202,7 @@ impl<M: Model> Engine<M> {
     pub(super) fn stops(
         &self,
         request: &Request<M::Memory>,
+        content: &Content,
         read: usize,
         known: usize,
     ) -> Vec<usize> {
@@ -213,11 +219,13 @@ impl<M: Model> Engine<M> {
         }
         // Where the same prompt can go on from that comes again: its last token is read anew.
         let last = if prompt.is_multiple_of(self.model.block()) { prompt - 1 } else { prompt };
-        let mut stops = [marks, vec![known.min(last), last]].concat();
+        let mut stops = [marks, vec![content.whole(known.min(last)), last]].concat();
         if let Some(rungs) = prompt.checked_div(self.limits.ladder_tokens) {
             stops.extend((1..=rungs).map(|rung| rung * self.limits.ladder_tokens));
         }
         stops.retain(|&stop| stop >= read + WORTH && stop <= prompt || stop == last && stop > read);
+        // Nobody goes on from within a picture.
+        stops.retain(|&stop| content.whole(stop) == stop);
         stops.sort_unstable_by(|a, b| b.cmp(a));
         stops.dedup();
         stops

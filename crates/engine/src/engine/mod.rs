@@ -5,6 +5,7 @@ mod keep;
 mod step;
 
 use crate::clients::Clients;
+use crate::content::Content;
 use crate::event::{Event, FinishReason, Usage};
 use crate::job::{Job, Phase};
 use crate::ledger::{Ledger, Owner};
@@ -47,6 +48,7 @@ struct Waiting<M> {
     /// Tokens of requests that began before it although it was their better.
     passed: u64,
     lower: Lower,
+    content: Content,
 }
 
 /// What a job left behind.
@@ -141,7 +143,8 @@ impl<M: Model> Engine<M> {
             }
         }
         let tag = self.clients.enter(request.client) + request.input_ids.len() as u64;
-        self.waiting.push(Waiting { id, request, tag, passed: 0, lower: Lower::Unasked });
+        let (lower, content) = (Lower::Unasked, Content::of(&request));
+        self.waiting.push(Waiting { id, request, tag, passed: 0, lower, content });
         Ok(())
     }
 

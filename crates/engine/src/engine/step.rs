@@ -8,6 +8,7 @@ use crate::model::{Logits, Memory, Model, Piece};
 use crate::request::{Keep, RequestId};
 use crate::sampling::{finite_best, logprobs};
 use crate::sequence::{Sequence, Written};
+use models::is_content;
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -169,7 +170,7 @@ impl<M: Model> Engine<M> {
             let next = first + 1..ids.len().min(read + 1);
             let of =
                 |i: usize| logprobs(&logits.row(*row + i - first - 1)[..vocab_size], ids[i], top);
-            let logprobs = next.map(of).collect();
+            let logprobs = next.filter(|&i| !is_content(ids[i])).map(of).collect();
             *row += read - first;
             self.events.push((job.id, Event::Prompt { logprobs }));
         }
@@ -198,6 +199,8 @@ impl<M: Model> Engine<M> {
     fn begin_answers(&mut self, job: &mut Job<M::Memory>, logits: &[f32]) {
         let phase = std::mem::replace(&mut job.phase, Phase::Writing(Vec::new()));
         let Phase::Reading(Reading { memory, .. }) = phase else { return };
+        // All of it is read.
+        job.request.inserted = Vec::new();
         let first = Sequence::new(memory, &mut job.request);
         let forks: Vec<_> = (1..job.request.n).map(|choice| first.fork(choice)).collect();
         for fork in &forks {

@@ -3,7 +3,7 @@
 
 #![allow(dead_code, reason = "each test uses some of it")]
 
-use engine::{Bytes, Logits, Memory, Model, Part, Piece};
+use engine::{Bytes, Logits, Memory, Model, Part, Piece, is_content};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use tensor::Rng;
@@ -60,11 +60,18 @@ impl Fake {
         // So that it repeats itself, and what comes can be guessed.
         if rng.chance(0.7)
             && let Some(id) = tokens.len().checked_sub(5).map(|i| tokens[i])
+            && let Some(logit) = logits.get_mut(id as usize)
         {
-            logits[id as usize] += 8.0;
+            *logit += 8.0;
         }
         logits
     }
+}
+
+/// What a row of a picture or a sound is among the tokens that were read.
+pub(crate) fn seen(row: f32) -> u32 {
+    assert!(row >= 1.0, "a row that is like a token");
+    row.to_bits()
 }
 
 fn mix(hash: u64, id: u32) -> u64 {
@@ -168,6 +175,10 @@ impl Model for Fake {
         self.context
     }
 
+    fn row_width(&self) -> usize {
+        1
+    }
+
     fn start(&self) -> Tokens {
         let state = Allocation::new(7, self.state_bytes, &self.live);
         Tokens { pages: Vec::new(), state, tokens: 0, page: self.page, block: self.block }
@@ -195,7 +206,15 @@ impl Model for Fake {
         for (i, piece) in pieces.iter_mut().enumerate() {
             assert!(!piece.input_ids.is_empty() && piece.outputs <= piece.input_ids.len());
             let first = piece.input_ids.len() - piece.outputs;
-            for (j, &id) in piece.input_ids.iter().enumerate() {
+            let mut ids = piece.input_ids.to_vec();
+            for content in &piece.inserted {
+                for (id, &row) in ids[content.tokens.clone()].iter_mut().zip(content.data()) {
+                    assert!(is_content(*id), "a row for a token");
+                    *id = seen(row);
+                }
+            }
+            assert!(!ids.iter().any(|&id| is_content(id)), "a picture without rows");
+            for (j, id) in ids.into_iter().enumerate() {
                 piece.memory.push(id);
                 self.tokens_read.fetch_add(1, Ordering::SeqCst);
                 if j >= first {

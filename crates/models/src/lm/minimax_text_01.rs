@@ -101,10 +101,11 @@ impl MiniMaxText01 {
     pub fn forward(&self, batch: &Batch, mut caches: Caches<'_, '_>) -> Output {
         let narrowed = self.config.relevance_token_id.map(|id| queried(id, batch, &mut caches));
         let batch = narrowed.as_ref().unwrap_or(batch);
-        let mut x = self.embed_tokens.embed(&batch.input_ids); // [tokens, hidden_size]
-        if let Some(inserted) = &batch.inserted {
-            x = inserted.placed_in(&x);
-        }
+        // [tokens, hidden_size]
+        let mut x = match &batch.inserted {
+            None => self.embed_tokens.embed(&batch.input_ids),
+            Some(inserted) => inserted.embed(&self.embed_tokens, &batch.input_ids),
+        };
         let mut router = Vec::with_capacity(self.layers.len());
         for (i, layer) in self.layers.iter().enumerate() {
             let last = i + 1 == self.layers.len();

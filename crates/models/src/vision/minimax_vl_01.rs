@@ -283,7 +283,7 @@ fn newline_of(config: &ImageConfig, source: &mut dyn Source) -> Result<Option<Te
 }
 
 /// Where the language model is in the released layout.
-const LANGUAGE_MODEL: &str = "language_model.";
+pub(crate) const LANGUAGE_MODEL: &str = "language_model.";
 
 /// Reads the text of a `config.json` of MiniMax-VL-01: what sees, and what reads and writes.
 ///
@@ -305,6 +305,32 @@ pub fn configs(text: &[u8], path: &Path) -> Result<(ImageConfig, Config), Error>
         }
         None => Err(fields.missing("image_token_index")),
     }
+}
+
+/// Whether a `config.json` says that it is of MiniMax-VL-01.
+pub fn is_named_in(config: &[u8]) -> bool {
+    let kind = serde_json::from_slice::<Value>(config).ok();
+    let kind = kind.as_ref().and_then(|config| config.get("model_type")?.as_str());
+    matches!(kind, Some("minimax_vl_01" | "MiniMaxVL01"))
+}
+
+/// Loads the part of MiniMax-VL-01 that reads and writes, ready for inference; what sees is not looked at.
+///
+/// # Errors
+///
+/// If a weight is missing, of another shape, or there is one too many.
+pub fn load_language(
+    config: Config,
+    checkpoint: &Checkpoint,
+    device: &Device,
+    policy: Option<Policy>,
+) -> Result<MiniMaxText01, Error> {
+    let sign = "model.embed_tokens.weight";
+    let mut part = Part::find(checkpoint, device, policy, &[LANGUAGE_MODEL], sign);
+    let mut language = MiniMaxText01::new(config, &mut part)?;
+    part.finish(&[])?;
+    language.freeze();
+    Ok(language)
 }
 
 /// Loads MiniMax-VL-01 from a checkpoint in the released layout, ready for inference; matrices of both

@@ -1,6 +1,8 @@
 //! How large weights will be in memory, known before any is loaded.
 
 use super::{FromCheckpoint, Policy, Role, Source, policy};
+use crate::audio::voxtral::{AudioConfig, AudioEncoder};
+use crate::vision::minimax_vl_01::{ImageConfig, ImageEncoder, LANGUAGE_MODEL};
 use crate::{Config, Error, MiniMaxText01, WeightBytes};
 use tensor::gguf::DType;
 use tensor::{Checkpoint, Device, Precision, Tensor, Weight};
@@ -21,7 +23,42 @@ pub fn loaded_bytes(
     policy: Option<Policy>,
 ) -> Result<WeightBytes, Error> {
     let source = FromCheckpoint::new(checkpoint, device, policy);
-    sizes(config, device, policy, &|name| source.own(name))
+    // Beside what sees, the language model has a prefix.
+    let has = |prefix: &&str| checkpoint.contains(&format!("{prefix}model.embed_tokens.weight"));
+    let prefix = ["", LANGUAGE_MODEL].into_iter().find(has).unwrap_or_default();
+    sizes(config, device, policy, &|name| source.own(&format!("{prefix}{name}")))
+}
+
+/// Bytes of a part that sees, all of it stored as `stored`; saturates.
+///
+/// # Errors
+///
+/// If there is no part of `config`.
+pub fn image_bytes(
+    config: &ImageConfig,
+    stored: DType,
+    policy: Option<Policy>,
+) -> Result<u64, Error> {
+    let (device, own) = (&Device::cpu(1), &|_: &str| stored);
+    let mut sizes = Sizes { device, policy, own, chosen: 1, bytes: WeightBytes::default() };
+    ImageEncoder::whole(config.clone(), &mut sizes)?;
+    Ok(sizes.bytes.total)
+}
+
+/// The same of a part that hears.
+///
+/// # Errors
+///
+/// If there is no part of `config`.
+pub fn audio_bytes(
+    config: &AudioConfig,
+    stored: DType,
+    policy: Option<Policy>,
+) -> Result<u64, Error> {
+    let (device, own) = (&Device::cpu(1), &|_: &str| stored);
+    let mut sizes = Sizes { device, policy, own, chosen: 1, bytes: WeightBytes::default() };
+    AudioEncoder::whole(config.clone(), &mut sizes)?;
+    Ok(sizes.bytes.total)
 }
 
 /// The same for a checkpoint that is not here and stores everything as `stored`, or routers as f32,

@@ -124,7 +124,7 @@ pub(super) fn jobs(
         });
     }
     if let [job] = &mut jobs[..] {
-        job.keeper = resumed.keeper(app, served, client, vec![], &job.prompt.ids, id);
+        job.keeper = resumed.keeper(app, served, client, vec![], &job.prompt, id);
     }
     Ok(jobs)
 }

@@ -12,6 +12,7 @@ use crate::generate;
 use crate::guard::Notes;
 use crate::json::Json;
 use crate::routes::json;
+use crate::senses::perceived;
 use crate::sse;
 use crate::wire::messages::{
     CountRequest, CountResponse, MessagesRequest, Thinking, ToolChoice, ToolDefinition,
@@ -54,6 +55,7 @@ pub(crate) async fn count(
     let served = app.model(Some(&request.model))?.served;
     blocking(move || {
         let (messages, begun) = input::messages(request.messages, request.system.as_ref())?;
+        let messages = perceived(&served, messages, "messages")?;
         let tools = definitions(request.tools.unwrap_or_default());
         let (must, parallel) = must(request.tool_choice);
         let calling = Calling::new(&served, tools, &must, parallel)?;

@@ -7,6 +7,7 @@ use crate::error::Error;
 use crate::json::Json;
 use crate::routes::chat::definitions;
 use crate::routes::json;
+use crate::senses::perceived;
 use crate::wire::info::{DetokenizeRequest, DetokenizeResponse, TokenizeRequest, TokenizeResponse};
 use axum::extract::State;
 use axum::response::Response;
@@ -31,6 +32,7 @@ pub(crate) async fn tokenize(
                 ids.map_err(|error| form_error(error.into(), "prompt"))?
             }
             (None, Some(messages)) => {
+                let messages = perceived(&served, messages, "messages")?;
                 let tools = definitions(request.tools.unwrap_or_default());
                 let calling = Calling::new(&served, tools, &Must::Auto, true)?;
                 let said = Said {

@@ -1,6 +1,7 @@
 //! `/v1/chat/completions`.
 
 use super::shared::{Function, ResponseFormat, SessionField, Stop, StreamOptions, Usage};
+use crate::senses::Seen;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -183,6 +184,9 @@ pub enum ContentPart {
         /// The file.
         file: FileData,
     },
+    /// A picture or a sound that was perceived, as sessions keep it.
+    #[schemars(skip)]
+    Seen(Seen),
 }
 
 /// A file in a message.

@@ -7,6 +7,7 @@ use engine::{Draft, FinishReason, Flow, Refused, Stats, TokenLogprobs};
 use http_body_util::BodyExt as _;
 use serde_json::Value;
 use server::backend::{Ask, Backend, Event, Point, Sink};
+use server::senses::{Placeholders, Seen, Sense, Senses};
 use server::sessions::MemorySessions;
 use server::{App, Client, Defaults, Form, Served, Settings};
 use std::collections::BTreeSet;
@@ -324,6 +325,29 @@ impl Got {
     }
 }
 
+/// Each byte of a picture is a row that is like it; its digest is their sum.
+#[derive(Debug)]
+struct FakeSenses;
+
+impl Senses for FakeSenses {
+    fn perceive(&self, sense: Sense, bytes: Vec<u8>) -> Result<Seen, String> {
+        if bytes.is_empty() {
+            return Err("the file is empty".to_owned());
+        }
+        let digest = bytes.iter().map(|&byte| u128::from(byte)).sum();
+        let transcript = bytes.iter().copied().map(u32::from).collect();
+        Ok(Seen { sense, digest, rows: bytes.len(), transcript, content: None })
+    }
+
+    fn recall(&self, _: u128) -> Option<engine::ContentRows> {
+        None
+    }
+
+    fn placeholders(&self) -> Placeholders {
+        Placeholders::default()
+    }
+}
+
 pub(crate) fn template() -> ChatTemplate {
     ChatTemplate::from_jinja(TEMPLATE.as_bytes(), Path::new("x.jinja"), [].into()).unwrap()
 }
@@ -349,12 +373,31 @@ impl Api {
         Self::of(Settings::default(), says, form, tokenizer)
     }
 
+    /// One that sees and hears as well.
+    pub(crate) fn sensing(says: &str) -> Self {
+        let tokenizer = Tokenizer::bytes(text::lookup::MARKS);
+        let form = Form::of(&tokenizer, None);
+        let says = Says { text: says.to_owned(), ..Says::default() };
+        Self::made(Settings::default(), says, form, tokenizer, Some(Arc::new(FakeSenses)))
+    }
+
     fn of(settings: Settings, says: Says, form: Form, tokenizer: Tokenizer) -> Self {
+        Self::made(settings, says, form, tokenizer, None)
+    }
+
+    fn made(
+        settings: Settings,
+        says: Says,
+        form: Form,
+        tokenizer: Tokenizer,
+        senses: Option<Arc<dyn Senses>>,
+    ) -> Self {
         let app = App::new(settings, Arc::new(MemorySessions::default()));
         let fake = Arc::new(Fake { says: Mutex::new(says), ..Fake::default() });
         let end = tokenizer.special_id("<|end|>").unwrap();
         let lookup = matches!(form, Form::Lookup { .. });
         app.add(Served {
+            senses,
             name: "fake".to_owned(),
             vocabulary: (!lookup).then(|| Vocabulary::new(&tokenizer, &[end]).unwrap()),
             vocab_size: tokenizer.vocab_size(),

@@ -13,5 +13,6 @@ mod messages;
 mod openapi;
 mod real;
 mod responses;
+mod senses;
 mod sessions;
 mod videos;

@@ -93,6 +93,7 @@ fn api(step: Duration) -> (Api, Arc<Local<Small>>) {
     let (handle, _) = Worker::spawn(Engine::new(Arc::new(Small { step }), limits));
     let local = Arc::new(Local::new(handle));
     app.add(Served {
+        senses: None,
         name: "small".to_owned(),
         tokenizer: tokenizer(),
         form: Form::Chat(Box::new(template())),

@@ -78,7 +78,11 @@ fn sounds_keep_their_limits() {
             assert!(sound.transcript.ends_with('\n'));
             for question in &sound.questions {
                 let line = format!("{}: {}\n", question.kind, question.answer);
-                assert!(sound.transcript.lines().any(|of| of.trim_end() == line.trim_end()), "{question:?} {}", sound.transcript);
+                assert!(
+                    sound.transcript.lines().any(|of| of.trim_end() == line.trim_end()),
+                    "{question:?} {}",
+                    sound.transcript
+                );
             }
         }
     }
