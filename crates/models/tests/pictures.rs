@@ -96,6 +96,20 @@ fn a_picture_that_is_not_cut_is_fitted_into_one_tile() {
     }
 }
 
+/// A red square on white, wherever it stands, is the same picture but for its margin.
+#[test]
+fn what_is_plain_around_a_picture_is_cut_off() {
+    let text = r#"{"process_image_mode": "pad", "size": 12, "patch_size": 4, "trim": true}"#;
+    let processor = processor(text).unwrap();
+    let tile = |at: [usize; 2]| {
+        let mut picture = Rgb::plain(60, 80, [255; 3]);
+        picture.paste(&Rgb::plain(20, 20, [255, 0, 0]), at);
+        processor.tiles(&Device::cpu(1), &picture).0.to_vec()
+    };
+    assert_eq!(tile([5, 10]), tile([33, 51]));
+    assert_eq!(tile([5, 10])[6 * 12 + 6], ((1.0 - 0.481_454_66) / 0.268_629_54) as f32);
+}
+
 fn load(device: &Device) -> (ImageEncoder, MiniMaxText01) {
     let folder = fixture("image-vl");
     let path = folder.join("config.json");

@@ -2,6 +2,7 @@
 //! --example show_pictures -- SHEET.png [seed] [train|held-out]`.
 
 use anyhow::{Context as _, bail};
+use models::vision::pixels::Rgb;
 use tensor::Rng;
 use train::clips::Split;
 use train::senses::pictures::{Picture, SIDE};
@@ -19,24 +20,16 @@ fn main() -> anyhow::Result<()> {
         Some("held-out") => Split::HeldOut,
         Some(other) => bail!("`{other}` is none of `train`, `held-out`"),
     };
-    let (row, width) = (SIDE * 3, COLUMNS * SIDE);
-    let mut rgb = vec![0; ROWS * SIDE * COLUMNS * row];
+    let mut rgb = Rgb::plain(ROWS * SIDE, COLUMNS * SIDE, [128; 3]);
     for i in 0..COLUMNS * ROWS {
-        let picture = Picture::draw(&mut Rng::stream(seed, i as u64), split);
-        for (y, pixels) in picture.pixels.data.chunks_exact(row).enumerate() {
-            let at = ((i / COLUMNS * SIDE + y) * width + i % COLUMNS * SIDE) * 3;
-            rgb[at..at + row].copy_from_slice(pixels);
-        }
-        println!(
-            "{} {}: {}",
-            i / COLUMNS + 1,
-            i % COLUMNS + 1,
-            picture.transcript.replace('\n', " | ")
-        );
-        for question in picture.questions {
+        let Picture { pixels, transcript, questions } =
+            Picture::draw(&mut Rng::stream(seed, i as u64), split);
+        rgb.paste(&pixels, [i / COLUMNS * SIDE, i % COLUMNS * SIDE]);
+        println!("{} {}: {}", i / COLUMNS + 1, i % COLUMNS + 1, transcript.replace('\n', " | "));
+        for question in questions {
             println!("    {} {}", question.text, question.answer);
         }
     }
-    std::fs::write(&sheet, media::picture::to_png(&rgb, width, ROWS * SIDE)?)?;
+    std::fs::write(&sheet, media::picture::to_png(&rgb.data, rgb.width, rgb.height)?)?;
     Ok(())
 }

@@ -15,6 +15,8 @@ use tensor::{Device, Tensor};
 pub struct ImageProcessor {
     /// How pictures are cut.
     pub tiling: Tiling,
+    /// Whether what is plain around a picture is cut off first ([`Rgb::trimmed`]); a field of ours.
+    pub trim: bool,
     /// What bytes are multiplied with.
     pub rescale_factor: f64,
     /// Of red, green and blue after that; taken away.
@@ -35,13 +37,15 @@ impl ImageProcessor {
     /// The released model's.
     pub fn published() -> Self {
         let tiling = Tiling::published();
-        Self { tiling, rescale_factor: 1.0 / 255.0, image_mean: MEAN, image_std: STD }
+        let (image_mean, image_std) = (MEAN, STD);
+        Self { tiling, trim: false, rescale_factor: 1.0 / 255.0, image_mean, image_std }
     }
 
-    /// One in which bytes become numbers from -1 to 1.
+    /// One that trims pictures and in which bytes become numbers from -1 to 1.
     pub fn plain(tiling: Tiling) -> Self {
         let half = [0.5; 3];
-        Self { tiling, rescale_factor: 1.0 / 255.0, image_mean: half, image_std: half }
+        let rescale_factor = 1.0 / 255.0;
+        Self { tiling, trim: true, rescale_factor, image_mean: half, image_std: half }
     }
 
     /// The text of its `preprocessor_config.json`.
@@ -53,6 +57,7 @@ impl ImageProcessor {
             "process_image_mode": mode,
             "size": tile_size,
             "patch_size": tile_size / tile_features,
+            "trim": self.trim,
             "rescale_factor": self.rescale_factor,
             "image_mean": self.image_mean,
             "image_std": self.image_std,
@@ -102,6 +107,7 @@ impl ImageProcessor {
                     false => Vec::new(),
                 },
             },
+            trim: fields.flag("trim")?.unwrap_or(false),
             rescale_factor: fields.number(&["rescale_factor"], 1e-6..=1e6)?.unwrap_or(1.0 / 255.0),
             image_mean: three("image_mean", [-1e6, 1e6], MEAN)?,
             image_std: three("image_std", [1e-6, 1e6], STD)?,
@@ -116,6 +122,8 @@ impl ImageProcessor {
     ///
     /// If the picture has no pixels.
     pub fn tiles(&self, device: &Device, picture: &Rgb) -> (Tensor, Plan) {
+        let trimmed = self.trim.then(|| picture.trimmed());
+        let picture = trimmed.as_ref().unwrap_or(picture);
         let plan = self.tiling.plan(picture.height, picture.width);
         let size = self.tiling.tile_size;
         let [height, width] = plan.resized;

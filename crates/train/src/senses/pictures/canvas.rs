@@ -2,6 +2,7 @@
 //! upper left corner.
 
 use super::Frame;
+use models::vision::pixels::Rgb;
 use tensor::Rng;
 
 /// A square of colours from 0 to 1.
@@ -79,21 +80,14 @@ impl Canvas {
         }
     }
 
-    /// Sets all pixels outside of a frame.
-    pub(super) fn outside(&mut self, frame: Frame, colour: [f32; 3]) {
-        let side = self.side as f32;
-        let [right, bottom] = [frame.left + frame.width, frame.top + frame.height];
-        for (i, pixel) in self.rgb.chunks_exact_mut(3).enumerate() {
-            let x = ((i % self.side) as f32 + 0.5) / side;
-            let y = ((i / self.side) as f32 + 0.5) / side;
-            if x < frame.left || x > right || y < frame.top || y > bottom {
-                pixel.copy_from_slice(&colour);
-            }
-        }
-    }
-
-    /// Bytes `[side, side, 3]`.
-    pub(super) fn into_bytes(self) -> Vec<u8> {
-        self.rgb.into_iter().map(|x| (x * 255.0).round().clamp(0.0, 255.0) as u8).collect()
+    /// The pixels in a frame.
+    pub(super) fn cut(self, frame: Frame) -> Rgb {
+        let to_byte = |x: f32| (x * 255.0).round().clamp(0.0, 255.0) as u8;
+        let data = self.rgb.into_iter().map(to_byte).collect();
+        let whole = Rgb { height: self.side, width: self.side, data };
+        let pixels = |share: f32| (share * self.side as f32).round() as usize;
+        let [top, left] = [frame.top, frame.left].map(pixels);
+        let [height, width] = [frame.height, frame.width].map(pixels);
+        whole.crop([top, left], [height.min(self.side - top), width.min(self.side - left)])
     }
 }

@@ -18,13 +18,13 @@ use tensor::Rng;
 
 /// Bytes of the longest transcript: rows of the tower.
 pub const MAX_TRANSCRIPT: usize = 196;
-/// Pixels along a side of the tower's tile.
-pub const SIDE: usize = 126;
+/// Pixels along the longer side of a picture.
+pub const SIDE: usize = 144;
 
 /// A picture with what it shows.
 #[derive(Clone, Debug)]
 pub struct Picture {
-    /// [`SIDE`] pixels wide and high.
+    /// At most [`SIDE`] pixels wide and high.
     pub pixels: Rgb,
     /// What it shows, at most [`MAX_TRANSCRIPT`] bytes.
     pub transcript: String,
@@ -34,10 +34,8 @@ pub struct Picture {
 
 /// Shares of pictures of shapes and of writing; the rest are bars.
 const SHARES: [f32; 2] = [0.45, 0.35];
-/// Share of pictures that do not fill the tile.
+/// Share of pictures that are not square.
 const NARROW: f32 = 0.3;
-/// What the rest of the tile is then.
-const BAND: [f32; 3] = [128.0 / 255.0; 3];
 
 impl Picture {
     /// Draws one. Pictures of [`Split::HeldOut`] show colours of shapes, strings or bars that training
@@ -56,15 +54,14 @@ impl Picture {
         if rng.chance(0.3) {
             canvas.add_noise(0.03 * rng.unit(), rng);
         }
-        canvas.outside(frame, BAND);
         rng.shuffle(&mut questions);
         debug_assert!(transcript.len() <= MAX_TRANSCRIPT, "{transcript}");
-        let pixels = Rgb { height: SIDE, width: SIDE, data: canvas.into_bytes() };
+        let pixels = canvas.cut(frame);
         Self { pixels, transcript, questions }
     }
 }
 
-/// The part of the tile that the picture fills, in widths of the tile.
+/// The part of a square that the picture fills, in widths of the square.
 #[derive(Clone, Copy, Debug)]
 struct Frame {
     left: f32,
@@ -74,7 +71,7 @@ struct Frame {
 }
 
 impl Frame {
-    /// The whole tile, or a band across it.
+    /// The whole square, or a band across it.
     fn draw(rng: &mut Rng) -> Self {
         let whole = Self { left: 0.0, top: 0.0, width: 1.0, height: 1.0 };
         if !rng.chance(NARROW) {

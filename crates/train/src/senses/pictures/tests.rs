@@ -25,7 +25,8 @@ fn answers_are_values_of_the_transcript() {
     for seed in 0..400 {
         let split = if seed % 2 == 0 { Split::Train } else { Split::HeldOut };
         let Picture { pixels, transcript, questions } = draw(seed, split);
-        assert_eq!(pixels.data.len(), SIDE * SIDE * 3);
+        assert_eq!(pixels.height.max(pixels.width), SIDE);
+        assert_eq!(pixels.data.len(), pixels.height * pixels.width * 3);
         assert!(transcript.len() <= MAX_TRANSCRIPT, "{} bytes: {transcript}", transcript.len());
         assert!(transcript.is_ascii(), "{transcript}");
         let values = values(&transcript);

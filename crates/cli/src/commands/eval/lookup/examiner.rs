@@ -73,7 +73,8 @@ fn after(model: &MiniMaxText01, document: &Document, kv: KvType) -> Cache {
         let mut batch = Batch::single(chunk, read.tokens(), &[]);
         if let Some(rows) = &document.rows {
             let tokens = (0..chunk.len()).collect();
-            batch = batch.with(Inserted { tokens, rows: rows.narrow(0, first..first + chunk.len()) });
+            batch =
+                batch.with(Inserted { tokens, rows: rows.narrow(0, first..first + chunk.len()) });
         }
         model.logits(&batch, &mut [&mut read]);
         first += chunk.len();

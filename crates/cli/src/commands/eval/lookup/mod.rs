@@ -205,7 +205,8 @@ fn shown(
     arguments: &Arguments,
 ) -> anyhow::Result<Score> {
     let bar = bar(arguments.questions as u64)?;
-    let split = if arguments.seen { train::clips::Split::Train } else { train::clips::Split::HeldOut };
+    let split =
+        if arguments.seen { train::clips::Split::Train } else { train::clips::Split::HeldOut };
     let mut score = Score::new("all".to_owned());
     for index in 0.. {
         if score.total.asked >= arguments.questions {
@@ -233,9 +234,8 @@ fn of_list(
     let text = read_to_string(list)?;
     let mut by_file: BTreeMap<&str, Vec<Question>> = BTreeMap::new();
     let has_kinds = text.lines().next().is_some_and(|line| line.split('\t').nth(1) == Some("kind"));
-    let name = |file: &str| {
-        Path::new(file).file_name().unwrap_or_default().to_string_lossy().into_owned()
-    };
+    let name =
+        |file: &str| Path::new(file).file_name().unwrap_or_default().to_string_lossy().into_owned();
     for (i, line) in text.lines().enumerate().skip(1) {
         let fields: Vec<&str> = line.split('\t').collect();
         let (file, kind, question, answer) = match (&fields[..], has_kinds) {
@@ -246,7 +246,11 @@ fn of_list(
                 list.display(),
                 i + 1,
                 fields.len(),
-                if has_kinds { "4: file, kind, question, answer" } else { "3: file, question, answer" }
+                if has_kinds {
+                    "4: file, kind, question, answer"
+                } else {
+                    "3: file, question, answer"
+                }
             ),
         };
         let question = Question { kind, text: question.to_owned(), answer: answer.to_owned() };
@@ -268,7 +272,9 @@ fn of_list(
             }
             None => {
                 let text = std::fs::read(&path);
-                Document::of_text(&text.with_context(|| format!("cannot read `{}`", path.display()))?)
+                Document::of_text(
+                    &text.with_context(|| format!("cannot read `{}`", path.display()))?,
+                )
             }
         };
         examiner.examine(&document, questions, &mut score, &bar);

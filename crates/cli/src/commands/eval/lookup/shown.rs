@@ -72,8 +72,7 @@ impl Reader {
         let parts = Arc::new(Parts::of(place, Some(checkpoint), config.hidden_size)?);
         let nearest = senses::readable(&place.tokenizer()?, model);
         let (policy, context) = (weights.map(Policy::from), config.max_position_embeddings);
-        let senses =
-            EyesAndEars::load(Arc::clone(&parts), device, policy, Some(nearest), context)?;
+        let senses = EyesAndEars::load(Arc::clone(&parts), device, policy, Some(nearest), context)?;
         Ok(Self { parts, senses })
     }
 
