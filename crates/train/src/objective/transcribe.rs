@@ -5,6 +5,7 @@
 //! p(t | x) ~ exp(-|x - E[t]|^2 / 2 s)
 //! ```
 //!
+//! `w_i` is larger for values than for labels, and adds up to the same for all transcripts.
 //! `x_i` are the tower's rows, `t_i` the bytes of the transcript with spaces behind it, `E` the
 //! language model's embeddings, `d` the distance of neighbours among them. Answers are those of the
 //! language model, which has read the rows as it reads a text and stays as it is; gradients come
@@ -31,8 +32,9 @@ use std::path::Path;
 use std::sync::Arc;
 use tensor::{Checkpoint, Device, Gradients, Precision, Rng, Saved, Tensor, Weight};
 
-/// Weight of the spaces behind a transcript.
-const BLANK: f32 = 0.1;
+/// Weight of a row of a label, and of a space behind the transcript; that of a value is 1.
+const LABEL: f32 = 0.2;
+const BLANK: f32 = 0.02;
 /// At a byte's embedding it is so many times likelier than its nearest neighbour, as logarithm.
 const MARGIN: f32 = 8.0;
 /// The bytes that transcripts are made of.
@@ -41,7 +43,7 @@ const WRITTEN: std::ops::Range<usize> = 32..127;
 const OTHER: u64 = 1 << 60;
 
 const METRICS: [Metric; 5] = [
-    // Mean loss of a transcript's bytes in nats.
+    // Weighted mean loss of a transcript's bytes in nats.
     Metric { name: "loss", curve: Some(Curve { label: "loss, nats per byte", height: |x| x }) },
     // Mean loss of the answers' bytes.
     Metric { name: "answer", curve: None },
@@ -175,8 +177,7 @@ impl Transcribe {
             let blanks = n - transcript.len().min(n);
             targets.extend(transcript.bytes().take(n).map(u32::from));
             targets.extend(std::iter::repeat_n(u32::from(b' '), blanks));
-            weights.extend(std::iter::repeat_n(1.0, n - blanks));
-            weights.extend(std::iter::repeat_n(BLANK, blanks));
+            weights.extend(row_weights(transcript, n));
         }
         let ones = Tensor::full(&self.device, &[batch * n, 1], 1.0);
         let read = Tensor::cat(&[&rows, &ones], 1);
@@ -240,6 +241,20 @@ impl Transcribe {
         }
         said.total
     }
+}
+
+/// Weights of the rows of one transcript: values count more than labels, and all transcripts the same
+/// in the sum, so that a word of a few letters is learned as well as a long list.
+fn row_weights(transcript: &str, rows: usize) -> Vec<f32> {
+    let mut weights = Vec::with_capacity(rows);
+    for line in transcript.split_inclusive('\n') {
+        let label = line.find(": ").map_or(0, |colon| colon + 2);
+        weights.extend((0..line.len()).map(|i| if i < label { LABEL } else { 1.0 }));
+    }
+    weights.resize(rows, BLANK);
+    let scale = rows as f32 / weights.iter().sum::<f32>();
+    weights.iter_mut().for_each(|weight| *weight *= scale);
+    weights
 }
 
 impl Sums {

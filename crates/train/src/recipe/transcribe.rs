@@ -24,7 +24,7 @@ pub struct Transcribe {
     /// Questions about each of them that the language model answers, at most; with none it takes no
     /// part.
     pub questions: usize,
-    /// Weight of a byte of an answer; that of a byte of a transcript is 1.
+    /// Weight of a byte of an answer; that of a byte of a transcript is 1 in the mean.
     pub answer_weight: f32,
     /// Pictures or sounds that are measured, held out from training.
     pub held_out: usize,

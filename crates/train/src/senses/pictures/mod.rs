@@ -33,7 +33,7 @@ pub struct Picture {
 }
 
 /// Shares of pictures of shapes and of writing; the rest are bars.
-const SHARES: [f32; 2] = [0.45, 0.35];
+const SHARES: [f32; 2] = [0.38, 0.42];
 /// Share of pictures that are not square.
 const NARROW: f32 = 0.3;
 

@@ -1,0 +1,191 @@
+//! Training of towers that see and hear as a whole, with some of a few thousand parameters and the
+//! embedded text model, which reads what they give.
+#![expect(clippy::unwrap_used, reason = "a test may stop")]
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use tensor::{Device, Precision, Saved, safetensors};
+use train::{Recipe, Trainer};
+
+const COMMON: &str = r#"
+objective = "transcribe"
+seed = 3
+compute = "f32"
+checkpoint_every = 100
+validate_every = 6
+ema = 0.9
+
+[optimizer]
+matrices = "muon"
+lr = 5e-3
+warmup_steps = 2
+decay_steps = 2
+weight_decay = 0.01
+max_grad_norm = 1.0
+
+[model]
+vision_feature_layer = -1
+
+[model.text_config]
+hidden_size = 192
+"#;
+
+const PICTURES: &str = r#"
+[transcribe]
+of = "pictures"
+language = "../cli/nano-text"
+steps = 40
+examples = 4
+examples_at_once = 3
+distance = 0.1
+questions = 0
+answer_weight = 1.0
+held_out = 5
+
+[model.vision_config]
+hidden_size = 32
+intermediate_size = 64
+num_hidden_layers = 1
+num_attention_heads = 2
+image_size = 56
+patch_size = 4
+hidden_act = "gelu"
+"#;
+
+const SOUNDS: &str = r#"
+[transcribe]
+of = "sounds"
+language = "../cli/nano-text"
+steps = 40
+examples = 4
+examples_at_once = 3
+distance = 0.1
+questions = 0
+answer_weight = 1.0
+held_out = 5
+
+[model.audio_config]
+model_type = "voxtral_encoder"
+hidden_size = 32
+intermediate_size = 128
+num_hidden_layers = 1
+num_attention_heads = 2
+num_mel_bins = 80
+max_source_positions = 200
+"#;
+
+/// Of pictures and of sounds.
+fn recipes() -> [String; 2] {
+    let of = |kind: &str, rest: &str| {
+        let kind = format!("[model]\nmodel_type = \"{kind}\"");
+        COMMON.replace("[model]\n", &format!("{kind}\n")) + rest
+    };
+    [of("llava", PICTURES), of("voxtral", SOUNDS)]
+}
+
+fn trainer(text: &str) -> Trainer {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("recipe.toml");
+    Trainer::new(Recipe::from_toml(text, &path).unwrap(), &path, &Device::cpu(2)).unwrap()
+}
+
+fn steps(trainer: &mut Trainer, n: usize, metric: &str) -> Vec<f64> {
+    (0..n).map(|_| trainer.step().unwrap().metric(metric).unwrap()).collect()
+}
+
+fn values(trainer: &mut Trainer) -> BTreeMap<String, Vec<f32>> {
+    let values = trainer.weights(Precision::F32).into_iter().map(|(name, saved)| {
+        let Saved::Tensor(tensor) = saved else { panic!("{name} is no tensor") };
+        (name, tensor.to_vec())
+    });
+    values.collect()
+}
+
+fn mean(part: &[f64]) -> f64 {
+    part.iter().sum::<f64>() / part.len() as f64
+}
+
+#[test]
+fn rows_come_near_the_bytes_of_transcripts() {
+    for recipe in recipes() {
+        let losses = steps(&mut trainer(&recipe), 40, "loss");
+        let (first, last) = (mean(&losses[..4]), mean(&losses[36..]));
+        assert!(last < first / 2.0, "{first} to {last}");
+    }
+}
+
+/// Through a language model that is not trained: answers come to be read from the rows alone.
+#[test]
+fn answers_are_learned_through_the_language_model() {
+    for recipe in recipes() {
+        let recipe = recipe.replace("questions = 0", "questions = 2");
+        let recipe = recipe.replace("answer_weight = 1.0", "answer_weight = 50.0");
+        let mut trainer = trainer(&recipe);
+        let losses = steps(&mut trainer, 24, "answer");
+        let (first, last) = (mean(&losses[..4]), mean(&losses[20..]));
+        assert!(last < 0.9 * first, "{first} to {last}");
+        let towers = ["vision_tower.", "audio_tower.", "multi_modal_projector."];
+        let names = values(&mut trainer).into_keys();
+        let strange: Vec<_> =
+            names.filter(|name| !towers.iter().any(|tower| name.starts_with(tower))).collect();
+        assert!(strange.is_empty(), "{strange:?} are trained");
+    }
+}
+
+#[test]
+fn a_resumed_run_is_the_uninterrupted_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.safetensors");
+    for recipe in recipes() {
+        let recipe = recipe.replace("questions = 0", "questions = 1");
+        let mut whole = trainer(&recipe);
+        steps(&mut whole, 7, "loss");
+        let mut first = trainer(&recipe);
+        steps(&mut first, 4, "loss");
+        first.save(&path).unwrap();
+        let mut second = trainer(&recipe);
+        second.resume(&path).unwrap();
+        steps(&mut second, 3, "loss");
+        assert_eq!(whole.history(), second.history());
+        assert_eq!(values(&mut whole), values(&mut second));
+        let measured = whole.history().iter().filter(|step| step.metric("answers").is_some());
+        assert_eq!(measured.map(|step| step.step).collect::<Vec<_>>(), [6]);
+    }
+}
+
+/// What is written can be begun with, convolutions in the layout of files: it computes the same.
+#[test]
+fn a_run_begins_with_what_another_wrote() {
+    for recipe in recipes() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut first = trainer(&recipe.replace("ema = 0.9", ""));
+        steps(&mut first, 3, "loss");
+        let saved = first.weights(Precision::F32);
+        let path = folder.path().join("model.safetensors");
+        safetensors::save(&path, saved, &BTreeMap::new()).unwrap();
+        let start = format!("seed = 3\nstart = {:?}", folder.path());
+        let mut second = trainer(&recipe.replace("seed = 3", &start).replace("ema = 0.9", ""));
+        assert_eq!(values(&mut first), values(&mut second));
+    }
+}
+
+#[test]
+fn a_width_that_the_language_model_does_not_have_is_refused() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("recipe.toml");
+    let recipe = recipes()[0].replace("hidden_size = 192", "hidden_size = 100");
+    let recipe = Recipe::from_toml(&recipe, &path).unwrap();
+    let error = Trainer::new(recipe, &path, &Device::cpu(1)).unwrap_err().to_string();
+    assert!(error.contains("`model.text_config.hidden_size` is 100, expected 192"), "{error}");
+}
+
+#[test]
+fn sections_with_numbers_out_of_range_are_refused() {
+    for (from, to, expected) in [
+        ("held_out = 5", "held_out = 0", "`transcribe.held_out` is 0, expected 1 to"),
+        ("distance = 0.1", "distance = -1.0", "`transcribe.distance` is -1, expected 0 to 1000"),
+        ("of = \"sounds\"", "of = \"smells\"", "unknown variant `smells`"),
+    ] {
+        let recipe = recipes()[1].replace(from, to);
+        let error = Recipe::from_toml(&recipe, Path::new("r.toml")).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+}
