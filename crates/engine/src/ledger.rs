@@ -126,17 +126,30 @@ impl Ledger {
         self.held - self.by_running
     }
 
-    /// Bytes among `parts`, which somebody holds, that others hold as well: what is copied when the one
-    /// changes them.
-    pub(crate) fn shared_among(&self, parts: impl IntoIterator<Item = Part>) -> u64 {
-        let shared = |part| match part {
-            Part::Own(_) => 0,
-            Part::Shared { address, bytes } => {
-                let owners = self.shared.get(&address).map_or(0, |entry| entry.owners.iter().sum());
-                if owners > 1 { bytes } else { 0 }
+    /// Bytes that are copied until every one of some running memories has changed its own of `parts`,
+    /// those of all of them: whoever is the last to hold an allocation changes it where it is. With
+    /// `usual` snapshots that give way hold what they do, without they count as gone.
+    pub(crate) fn copied(&self, parts: impl IntoIterator<Item = Part>, usual: bool) -> u64 {
+        let mut changed: HashMap<usize, (u64, u32)> = HashMap::new();
+        for part in parts {
+            if let Part::Shared { address, bytes } = part
+                && self.holders(address, usual) > 1
+            {
+                changed.entry(address).or_insert((bytes, 0)).1 += 1;
             }
+        }
+        let copies = |(address, (bytes, writers))| {
+            let others = self.holders(address, usual) > writers;
+            bytes * u64::from(if others { writers } else { writers - 1 })
         };
-        parts.into_iter().map(shared).sum()
+        changed.into_iter().map(copies).sum()
+    }
+
+    /// How many hold an allocation.
+    fn holders(&self, address: usize, usual: bool) -> u32 {
+        let [running, pinned, others] =
+            self.shared.get(&address).map_or([0; 3], |entry| entry.owners);
+        running + pinned + if usual { others } else { 0 }
     }
 }
 
@@ -168,13 +181,32 @@ mod tests {
         ledger.add(Owner::Pinned, [shared(1, 10), shared(2, 20)]);
         assert_eq!(sums(&ledger), [42, 17, 30, 5]);
         assert_eq!((ledger.snapshots(), ledger.kv()), (25, 30));
-        assert_eq!(ledger.shared_among([shared(1, 10), shared(3, 1), Part::Own(9)]), 10);
         ledger.remove(Owner::Usual, [shared(1, 10), shared(2, 20), Part::Own(5)]);
         assert_eq!(sums(&ledger), [37, 17, 30, 0]);
-        assert_eq!(ledger.shared_among([shared(2, 20)]), 0);
         ledger.remove(Owner::Running, [shared(1, 10), Part::Own(7)]);
         ledger.remove(Owner::Pinned, [shared(1, 10), shared(2, 20)]);
         assert_eq!(ledger, Ledger::default());
+    }
+
+    #[test]
+    fn whoever_is_last_copies_nothing() {
+        let mut ledger = Ledger::default();
+        let page = || [shared(1, 10), Part::Own(5)];
+        let pages = |n| std::iter::repeat_n(page(), n).flatten();
+        let copied = |ledger: &Ledger, n| [true, false].map(|usual| ledger.copied(pages(n), usual));
+        ledger.add(Owner::Running, page());
+        assert_eq!(copied(&ledger, 1), [0, 0]);
+        // Two forks: one of them copies. Or one, and another that does not change it.
+        ledger.add(Owner::Running, page());
+        assert_eq!([copied(&ledger, 2), copied(&ledger, 1)], [[10, 10], [10, 10]]);
+        // A snapshot that gives way: both copy while it is there.
+        ledger.add(Owner::Usual, page());
+        assert_eq!(copied(&ledger, 2), [20, 10]);
+        ledger.remove(Owner::Running, page());
+        assert_eq!(copied(&ledger, 1), [10, 0]);
+        ledger.add(Owner::Pinned, page());
+        assert_eq!(copied(&ledger, 1), [10, 10]);
+        assert_eq!(copied(&ledger, 0), [0, 0]);
     }
 
     #[test]

@@ -9,6 +9,8 @@ use models::is_content;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes of all memories together: of answers, up to the longest they may become, and of snapshots.
+    /// What is held after a step is never more, to the byte; within one a snapshot that is taken or
+    /// loaded is there before others give way to it, and so are the states of answers that just ended.
     /// The model's weights and what it computes with are beside this.
     pub memory_bytes: u64,
     /// Bytes that only snapshots hold; they give way to answers as well. With 0 nothing is reused.

@@ -4,7 +4,8 @@
 mod support;
 
 use engine::{
-    Engine, Event, Keep, Limits, Load, Miss, Namespace, Request, RequestId, Snapshot, Tier,
+    Engine, Event, Keep, Limits, Load, Miss, Model as _, Namespace, Request, RequestId, Snapshot,
+    Tier,
 };
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -164,6 +165,69 @@ fn pinned_ones_stay_within_their_limit() {
         reused(&mut engine, &text(200, seed));
     }
     assert!(matches!(missed(&mut engine, 1), Some(Miss::Evicted { .. })));
+}
+
+/// Steps until nothing is left; the most bytes held after a step.
+fn most_held(engine: &mut Engine<Fake>) -> u64 {
+    let mut most = 0;
+    for _ in 0..10_000 {
+        if engine.is_idle() {
+            return most;
+        }
+        engine.step();
+        most = most.max(engine.stats().held_bytes);
+    }
+    panic!("it does not end");
+}
+
+/// The page that a snapshot shares with what goes on from it is copied only if the snapshot stays.
+#[test]
+fn a_snapshot_with_a_state_of_its_own_gives_way_to_promises() {
+    let mut model = Fake::new(16, 8, STATE);
+    model.own_states = true;
+    let memory_bytes = model.bytes(21).total();
+    let limits = Limits { pinned_bytes: 0, ..Limits::server(memory_bytes) };
+    let mut engine = Engine::new(Arc::new(model), limits);
+    // The prompt's end would be kept, amid a page, while there is one more token to read.
+    engine.submit(RequestId(1), Request::new(text(20, 1), 2)).unwrap();
+    assert_eq!(most_held(&mut engine), memory_bytes);
+}
+
+/// A prompt that waits for its turn shares its last page and state with a snapshot; those of another
+/// one that is read meanwhile give way all the same.
+#[test]
+fn a_snapshot_of_a_prompt_that_waits_gives_way_to_promises() {
+    let model = Arc::new(Fake::new(16, 8, STATE));
+    let memory_bytes = 2 * model.bytes(72).total();
+    let limits = Limits { pinned_bytes: 0, step_tokens: 34, ..Limits::server(memory_bytes) };
+    let mut engine = Engine::new(model, limits);
+    for (client, prompt) in [(1, 70), (2, 72)] {
+        let request =
+            Request { client, marks: vec![34, 68], ..Request::new(text(prompt, client), 1) };
+        engine.submit(RequestId(client), request).unwrap();
+    }
+    // They take turns, so each waits at a mark while the other one is read from mark to mark.
+    assert_eq!(most_held(&mut engine), memory_bytes);
+}
+
+/// Of answers that share a page, one goes on in it: a snapshot that fits beside that, to the byte, stays.
+#[test]
+fn nothing_gives_way_to_more_than_is_promised() {
+    for (own_states, n) in [(false, 2), (true, 2), (false, 5), (true, 5)] {
+        let mut model = Fake::new(16, 8, STATE);
+        model.own_states = own_states;
+        let snapshot = model.bytes(20).total();
+        let answers = model.bytes(29).total() + (n as u64 - 1) * model.fork_bytes(20);
+        let memory_bytes = snapshot + answers;
+        let limits = Limits { pinned_bytes: 0, ..Limits::server(memory_bytes) };
+        let mut engine = Engine::new(Arc::new(model), limits);
+        reused(&mut engine, &text(20, 1));
+        assert_eq!(engine.stats().held_bytes, snapshot);
+        let request = Request { n, keep: Keep::No, ..Request::new(text(20, 2), 10) };
+        engine.submit(RequestId(1), request).unwrap();
+        assert_eq!(most_held(&mut engine), memory_bytes);
+        assert_eq!(engine.stats().counts.evictions, 0, "{n} answers");
+    }
 }
 
 /// Few snapshots of a long prompt, near its end closer together.

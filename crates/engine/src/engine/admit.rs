@@ -65,11 +65,11 @@ impl<M: Model> Engine<M> {
         let mut found = self.find(request, content);
         let reused = found.best().map_or(0, |(_, length)| length);
         let least = end.saturating_sub(self.model.bytes(reused).total()).saturating_add(beside);
-        if !self.can_hold(least) {
+        if !self.can_hold(None, least) {
             return Begun::No;
         }
         // What is loaded shares nothing with others, so it comes once there is room for all of it.
-        if self.can_hold(end.saturating_add(beside)) {
+        if self.can_hold(None, end.saturating_add(beside)) {
             match self.ask_tier(i, reused) {
                 Load::Pending => return Begun::Loading,
                 Load::Ready(snapshot) => {
@@ -185,11 +185,10 @@ impl<M: Model> Engine<M> {
         }
     }
 
-    /// Counts a memory as that of a running request, if it may grow by `need` bytes.
+    /// Counts a memory as that of a running request, if it may grow by `need` bytes beside what is copied.
     fn hold(&mut self, memory: M::Memory, need: u64) -> Result<M::Memory, M::Memory> {
         self.ledger.add(Owner::Running, memory.parts(0));
-        let copied = self.ledger.shared_among(memory.parts(memory.tokens()));
-        if self.make_room(need.saturating_add(copied)) {
+        if self.make_room(Some(&memory), need) {
             return Ok(memory);
         }
         self.ledger.remove(Owner::Running, memory.parts(0));

@@ -123,7 +123,7 @@ impl<M: Model> Engine<M> {
             Some(true) => return true,
             Some(false) => self.store.set_owner(id, Owner::Pinned, &mut self.ledger),
         }
-        let fits = self.ledger.pinned() <= self.limits.pinned_bytes && self.can_hold(0);
+        let fits = self.ledger.pinned() <= self.limits.pinned_bytes && self.can_hold(None, 0);
         if !fits {
             self.store.set_owner(id, Owner::Usual, &mut self.ledger);
         }
@@ -136,32 +136,43 @@ impl<M: Model> Engine<M> {
             let Some(id) = self.store.weakest(&*self.model) else { break };
             self.evict(id);
         }
-        _ = self.make_room(0);
+        while !self.fits(None, 0) {
+            let Some(id) = self.store.weakest(&*self.model) else { break };
+            self.evict(id);
+        }
+        // Nothing begins and nothing is pinned unless all that was promised fits without other snapshots,
+        // and that sum does not rise by itself.
+        debug_assert!(self.can_hold(None, 0), "more was promised than there is");
     }
 
-    /// Whether `bytes` more than was promised fit once all snapshots that give way are gone.
-    pub(super) fn can_hold(&self, bytes: u64) -> bool {
+    /// Whether `bytes` more than was promised fit once all snapshots that give way are gone; `joining` is
+    /// a memory that the ledger holds as running and no job has yet.
+    pub(super) fn can_hold(&self, joining: Option<&M::Memory>, bytes: u64) -> bool {
         let held = self.ledger.held() - self.ledger.evictable();
-        let promised = held.saturating_add(self.growth()).saturating_add(bytes);
-        promised <= self.limits.memory_bytes
+        let promised = held.saturating_add(self.growth(joining, false));
+        promised.saturating_add(bytes) <= self.limits.memory_bytes
+    }
+
+    /// Whether `bytes` more than was promised fit beside all snapshots.
+    fn fits(&self, joining: Option<&M::Memory>, bytes: u64) -> bool {
+        let promised = self.ledger.held().saturating_add(self.growth(joining, true));
+        promised.saturating_add(bytes) <= self.limits.memory_bytes
     }
 
     /// Lets snapshots go until `bytes` more than was promised fit; whether they do. If they cannot,
     /// all stay.
-    pub(super) fn make_room(&mut self, bytes: u64) -> bool {
-        let mut checked = false;
-        loop {
-            let promised = self.ledger.held().saturating_add(self.growth()).saturating_add(bytes);
-            if promised <= self.limits.memory_bytes {
-                return true;
-            }
-            if !checked && !self.can_hold(bytes) {
-                return false;
-            }
-            checked = true;
+    pub(super) fn make_room(&mut self, joining: Option<&M::Memory>, bytes: u64) -> bool {
+        if self.fits(joining, bytes) {
+            return true;
+        }
+        if !self.can_hold(joining, bytes) {
+            return false;
+        }
+        while !self.fits(joining, bytes) {
             let Some(id) = self.store.weakest(&*self.model) else { return false };
             self.evict(id);
         }
+        true
     }
 
     fn evict(&mut self, id: SnapshotId) {
@@ -172,17 +183,19 @@ impl<M: Model> Engine<M> {
         }
     }
 
-    /// The most bytes by which the memories of running requests may still grow.
-    fn growth(&self) -> u64 {
+    /// The most bytes by which the memories of running requests may still grow, and of `joining` what is
+    /// copied. While snapshots that give way share what these memories change, it is copied; without
+    /// `usual` these snapshots count as gone.
+    ///
+    /// All are looked at together: of those that share a page the last one to change it copies nothing.
+    /// So, without `usual`, the sum of this and what is held never rises by what is read, written,
+    /// forked or ends; only by what begins or is pinned.
+    fn growth(&self, joining: Option<&M::Memory>, usual: bool) -> u64 {
         let job = |job: &Job<M::Memory>| {
             let (prompt, most) = (job.request.input_ids.len(), job.request.max_tokens);
             let end = self.model.bytes(most_read(prompt, most)).total();
-            let memory = |memory: &M::Memory| {
-                let read = memory.tokens();
-                let grown = end.saturating_sub(self.model.bytes(read).total());
-                // What others hold as well is copied when this one changes it.
-                grown.saturating_add(self.ledger.shared_among(memory.parts(read)))
-            };
+            let memory =
+                |memory: &M::Memory| end.saturating_sub(self.model.bytes(memory.tokens()).total());
             let own = job.memories().map(memory).fold(0, u64::saturating_add);
             let (forks, rows) = match &job.phase {
                 Phase::Reading(_) => (job.request.n as u64 - 1, job.request.row_bytes()),
@@ -194,7 +207,10 @@ impl<M: Model> Engine<M> {
                 most,
             )))
         };
-        self.running.iter().map(job).fold(0, u64::saturating_add)
+        let grown = self.running.iter().map(job).fold(0, u64::saturating_add);
+        let memories = self.running.iter().flat_map(Job::memories).chain(joining);
+        let changed = memories.flat_map(|memory| memory.parts(memory.tokens()));
+        grown.saturating_add(self.ledger.copied(changed, usual))
     }
 
     /// Where reading a prompt stops for snapshots, in descending order; `read` tokens are there already,

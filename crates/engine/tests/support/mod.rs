@@ -20,6 +20,8 @@ pub(crate) struct Fake {
     pub(crate) page: usize,
     pub(crate) block: usize,
     pub(crate) state_bytes: u64,
+    /// Whether each memory has a state of its own from the start, or copies it when it changes it.
+    pub(crate) own_states: bool,
     /// Memory that exists.
     pub(crate) live: Arc<AtomicI64>,
     /// Reads to come until one panics; none does at 0.
@@ -36,6 +38,7 @@ impl Fake {
             page,
             block,
             state_bytes,
+            own_states: false,
             live: Arc::default(),
             fault_in: AtomicU64::new(0),
             tokens_read: AtomicU64::new(0),
@@ -111,14 +114,26 @@ impl<T> Drop for Allocation<T> {
 }
 
 /// What a sequence has read.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Tokens {
     pages: Vec<Arc<Allocation<Vec<u32>>>>,
     /// Stands for lightning states: the hash of all tokens.
     state: Arc<Allocation<u64>>,
+    own_state: bool,
     tokens: usize,
     page: usize,
     block: usize,
+}
+
+impl Clone for Tokens {
+    fn clone(&self) -> Self {
+        let state = if self.own_state {
+            Arc::new(Allocation::clone(&self.state))
+        } else {
+            Arc::clone(&self.state)
+        };
+        Self { pages: self.pages.clone(), state, ..*self }
+    }
 }
 
 impl Tokens {
@@ -160,7 +175,8 @@ impl Memory for Tokens {
 
     fn parts(&self, from: usize) -> impl Iterator<Item = Part> {
         let pages = self.pages.iter().skip(from / self.page).map(Allocation::part);
-        pages.chain([self.state.part()])
+        let state = if self.own_state { Part::Own(self.state.bytes) } else { self.state.part() };
+        pages.chain([state])
     }
 }
 
@@ -181,7 +197,8 @@ impl Model for Fake {
 
     fn start(&self) -> Tokens {
         let state = Allocation::new(7, self.state_bytes, &self.live);
-        Tokens { pages: Vec::new(), state, tokens: 0, page: self.page, block: self.block }
+        let (own_state, page, block) = (self.own_states, self.page, self.block);
+        Tokens { pages: Vec::new(), state, own_state, tokens: 0, page, block }
     }
 
     fn bytes(&self, tokens: usize) -> Bytes {
