@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { launch, open, say } from "./browser.mjs";
+import { answered, launch, open, say } from "./browser.mjs";
 import { before as standIn, delta } from "./scripted.mjs";
 import { home, start } from "./server.mjs";
 import { png, silence } from "./shown.mjs";
@@ -89,6 +89,23 @@ test("pictures and sounds are chosen, dropped and pasted, shown, and sent before
   assert.equal(await said.locator("img").count(), 2);
   assert.equal(await said.locator("audio").count(), 1);
   assert.equal(await page.locator("h1").innerText(), "red.png: what colour is it?");
+  await close();
+});
+
+test("the embedded model says what it sees, and goes on without the picture", async (t) => {
+  const { data } = await (await fetch(`${server.address}/v1/models`)).json();
+  if (!data[0].input_modalities.includes("image")) return t.skip("it was built without a tower");
+  const { page, close } = await open(browser, server.address);
+  const circle = png(126, 126, (x, y) => (Math.hypot(x - 63, y - 63) < 42 ? [220, 30, 30] : [255, 255, 255]));
+  await page.setInputFiles("#file", { name: "circle.png", mimeType: "image/png", buffer: circle });
+  await page.getByAltText("The picture circle.png").waitFor();
+  await say(page, "what colour is the circle?");
+  assert.equal(await answered(page, 0), "red");
+  await page.reload();
+  await page.locator(".message.user .chip").filter({ hasText: "a picture, 196 tokens" }).waitFor();
+  await say(page, "what color is the circle?");
+  await page.locator(".facts").waitFor();
+  assert.equal((await page.locator(".message.assistant .text").last().innerText()).trim(), "red");
   await close();
 });
 

@@ -116,7 +116,7 @@ pub(crate) fn perceived(
 ) -> Result<(Vec<ChatMessage>, Share), Error> {
     let mut share = Share::of(&served.rows);
     let Some(senses) = &served.senses else { return Ok((messages, share)) };
-    let (mut count, mut rows, mut bytes) = (0, 0usize, 0usize);
+    let (mut count, mut rows, mut held) = (0, 0usize, 0usize);
     for (i, message) in messages.iter_mut().enumerate() {
         let Some(Content::Parts(parts)) = &mut message.content else { continue };
         for (j, part) in parts.iter_mut().enumerate() {
@@ -141,8 +141,8 @@ pub(crate) fn perceived(
             // Before the next one is looked at.
             rows = rows.saturating_add(seen.rows);
             check_length(served, rows, param)?;
-            bytes = bytes.saturating_add(seen.content.as_ref().map_or(0, row_bytes));
-            share.cover(bytes)?;
+            held = held.saturating_add(seen.content.as_ref().map_or(0, row_bytes));
+            share.cover(held)?;
             *part = ContentPart::Seen(seen);
         }
     }
