@@ -45,7 +45,7 @@ async fn pictures_and_sounds_become_ids() {
     assert_eq!(got.json()["usage"]["prompt_tokens"], 4 + 5 + 3);
     let counted = api.post("/tokenize", json!({"messages": messages})).await;
     assert_eq!(counted.json()["count"], 4 + 5 + 3, "{}", counted.text);
-    let anthropic = json!({"messages": [{"role": "user", "content": [
+    let anthropic = json!({"model": "fake", "messages": [{"role": "user", "content": [
         {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "aGk="}},
         {"type": "text", "text": "what?"},
     ]}]});
