@@ -18,11 +18,12 @@ const SILENT = [
 /** How long anything on the page may take, in milliseconds. */
 export const PATIENCE = 20_000;
 
-export function launch() {
+/** A browser; with a `microphone` that beeps each second if that is asked for. */
+export function launch({ microphone = false } = {}) {
   const root = process.getuid?.() === 0;
   return chromium.launch({
     executablePath: process.env.FULGURITE_CHROMIUM,
-    args: [...SILENT, ...(root ? ["--no-sandbox"] : [])],
+    args: [...SILENT, ...(root ? ["--no-sandbox"] : []), ...(microphone ? ["--use-fake-device-for-media-stream"] : [])],
   });
 }
 

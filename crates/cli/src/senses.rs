@@ -33,6 +33,8 @@ pub(crate) struct EyesAndEars {
     context: usize,
     /// What was perceived last, latest at the end.
     kept: Mutex<VecDeque<Seen>>,
+    /// Held by who looks: pixels and a tower take much memory, and a tower takes all cores.
+    looking: Mutex<()>,
 }
 
 #[derive(Debug)]
@@ -83,8 +85,8 @@ impl EyesAndEars {
             None => None,
         };
         let (sight, hearing) = (sight.transpose()?, hearing.transpose()?);
-        let (device, kept) = (device.clone(), Mutex::default());
-        Ok(Some(Self { parts, sight, hearing, device, nearest, context, kept }))
+        let (device, kept, looking) = (device.clone(), Mutex::default(), Mutex::default());
+        Ok(Some(Self { parts, sight, hearing, device, nearest, context, kept, looking }))
     }
 
     /// What stands for `shown` in a prompt.
@@ -173,6 +175,7 @@ impl EyesAndEars {
 
 impl Senses for EyesAndEars {
     fn perceive(&self, sense: Sense, bytes: Vec<u8>) -> Result<Seen, String> {
+        let _alone = self.looking.lock().unwrap_or_else(PoisonError::into_inner);
         let shown = self.parts.decode(sense, bytes);
         let seen = shown.and_then(|(shown, _)| self.perceive_shown(&shown));
         seen.map_err(|error| error.to_string())
@@ -184,6 +187,13 @@ impl Senses for EyesAndEars {
 
     fn placeholders(&self) -> Placeholders {
         self.parts.placeholders()
+    }
+
+    fn has(&self, sense: Sense) -> bool {
+        match sense {
+            Sense::Sight => self.sight.is_some(),
+            Sense::Hearing => self.hearing.is_some(),
+        }
     }
 }
 

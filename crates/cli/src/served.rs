@@ -11,6 +11,7 @@ use engine::{Draft, Engine, Event, Flow, Limits, Lm, Model as _, Request, Worker
 use models::Config;
 use models::weights::Policy;
 use server::backend::Local;
+use server::senses::Budget;
 use server::{Defaults, Form, Served};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -184,6 +185,8 @@ impl Plan {
             .with_vocab_size(self.tokenizer.vocab_size())
             .with_context(self.context);
         let vocab_size = model.vocab_size();
+        // The engine counts rows of what it reads; as much again may wait.
+        let rows_bytes = self.limits.memory_bytes / 2;
         let mut engine = Engine::new(Arc::new(model), self.limits);
         if let Some(spill) = self.spill {
             engine.set_tier(Box::new(spill));
@@ -207,6 +210,7 @@ impl Plan {
             form: self.form,
             backend: Arc::new(Local::new(handle)),
             senses: senses.map(|senses| Arc::new(senses) as _),
+            rows: Budget::new(usize::try_from(rows_bytes).unwrap_or(usize::MAX)),
             context: self.context,
             vocab_size,
             end_ids,

@@ -7,7 +7,7 @@ use crate::form::Form;
 use crate::guard::guard;
 use crate::metrics::Metrics;
 use crate::routes;
-use crate::senses::Senses;
+use crate::senses::{Budget, Senses};
 use crate::sessions::Sessions;
 use crate::stored::Stored;
 use crate::video::Queue;
@@ -104,6 +104,8 @@ pub struct Served {
     pub backend: Arc<dyn Backend>,
     /// What sees and hears, if it can.
     pub senses: Option<Arc<dyn Senses>>,
+    /// Memory for what it makes of pictures and sounds.
+    pub rows: Arc<Budget>,
     /// Tokens of prompt and answer.
     pub context: usize,
     /// Number of ids that can be written.

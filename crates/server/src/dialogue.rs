@@ -8,7 +8,7 @@ use crate::error::{Error, Kind};
 use crate::form::{FormError, Prompt, Talk, Turn};
 use crate::generate::Job;
 use crate::kept::resume;
-use crate::senses::perceived;
+use crate::senses::{perceived, row_bytes};
 use crate::wire::chat::ChatMessage;
 use crate::wire::shared::SessionField;
 use engine::Sampling;
@@ -88,7 +88,8 @@ impl Dialogue {
         }
         let (field, key) = (self.session.as_ref(), self.prompt_cache_key.as_deref());
         let resumed = resume(app, served, client, field, key)?;
-        let said = resumed.with(perceived(served, self.messages, self.param)?);
+        let (new, mut rows) = perceived(served, self.messages, self.param)?;
+        let said = resumed.with(new);
         let calling = Calling::new(served, self.tools, &self.must, self.parallel)?;
         let messages: Vec<_> = said.iter().map(|said| said.message.clone()).collect();
         let said_now = Said {
@@ -103,6 +104,7 @@ impl Dialogue {
             let lately = || served.senses.as_ref()?.recall(seen.digest);
             resumed.recall(seen).or_else(lately)
         });
+        rows.cover(prompt.rows().iter().map(row_bytes).fold(0, usize::saturating_add))?;
         let (form, mask) = shape(served, &prompt, self.stop, &self.shape, &calling)?;
         let from = resumed.best(&prompt.ids);
         let keeper = resumed.keeper(app, served, client, said, &prompt, id);
@@ -118,6 +120,7 @@ impl Dialogue {
             form,
             from,
             keeper,
+            rows: Some(rows),
         })
     }
 }

@@ -7,6 +7,7 @@ use crate::error::{Error, Kind};
 use crate::form::Prompt;
 use crate::guard::Notes;
 use crate::kept::Keeper;
+use crate::senses::Share;
 use crate::writer::{Counts, Finish, Orders, Queue, Update, Writer};
 use engine::{Refused, Sampling, TokenLogprobs, TokenMask};
 use std::collections::VecDeque;
@@ -37,6 +38,8 @@ pub(crate) struct Job {
     pub(crate) from: Option<Point>,
     /// What is done with the result.
     pub(crate) keeper: Option<Keeper>,
+    /// What its pictures and sounds hold of the memory for rows.
+    pub(crate) rows: Option<Share>,
 }
 
 /// Prompts being answered; answers to each follow those to the one before. Dropping it cancels.
@@ -141,7 +144,13 @@ impl Part {
             keep,
         };
         let backend = Arc::clone(&served.backend);
-        let id = backend.submit(ask, Box::new(move |event| writer.take(event))).map_err(refused)?;
+        let rows = job.rows;
+        let sink = move |event| {
+            // Held as long as the engine may hold them.
+            _ = &rows;
+            writer.take(event)
+        };
+        let id = backend.submit(ask, Box::new(sink)).map_err(refused)?;
         let (keeper, collected) = (job.keeper, Collected::default());
         Ok(Self { updates, queue, backend, id, keeper, collected, saving: None, over: false })
     }

@@ -4,8 +4,14 @@
 //! goes on with a conversation needs neither the picture nor its rows, as long as nothing in front of it
 //! changes.
 
+mod budget;
+
+pub use budget::Budget;
+pub(crate) use budget::Share;
+
 use crate::app::Served;
 use crate::conversation::bytes_of;
+use crate::dialogue::check_length;
 use crate::error::Error;
 use crate::wire::chat::{ChatMessage, Content, ContentPart};
 use engine::{ContentRows, content_ids};
@@ -84,6 +90,9 @@ pub trait Senses: std::fmt::Debug + Send + Sync {
 
     /// What the chat template writes.
     fn placeholders(&self) -> Placeholders;
+
+    /// Whether there is this sense.
+    fn has(&self, sense: Sense) -> bool;
 }
 
 impl Served {
@@ -94,29 +103,30 @@ impl Served {
 }
 
 /// `messages` with what they hold as bytes perceived, by a model that can; as they are by others. Takes as
-/// long as that does.
+/// long as that does. The rows count as long as the share is held.
 ///
 /// # Errors
 ///
-/// If a picture or sound cannot be perceived, or there are too many; names it, `param` being the messages'
-/// field.
+/// If a picture or sound cannot be perceived, or there are too many, or they are too large; names it, `param`
+/// being the messages' field.
 pub(crate) fn perceived(
     served: &Served,
     mut messages: Vec<ChatMessage>,
     param: &str,
-) -> Result<Vec<ChatMessage>, Error> {
-    let Some(senses) = &served.senses else { return Ok(messages) };
-    let mut count = 0;
+) -> Result<(Vec<ChatMessage>, Share), Error> {
+    let mut share = Share::of(&served.rows);
+    let Some(senses) = &served.senses else { return Ok((messages, share)) };
+    let (mut count, mut rows, mut held) = (0, 0usize, 0usize);
     for (i, message) in messages.iter_mut().enumerate() {
         let Some(Content::Parts(parts)) = &mut message.content else { continue };
         for (j, part) in parts.iter_mut().enumerate() {
             let at = format!("{param}[{i}].content[{j}]");
             let (sense, bytes) = match part {
                 ContentPart::ImageUrl { image_url } => {
-                    (Sense::Sight, picture_bytes(image_url, &format!("{at}.image_url"))?)
+                    (Sense::Sight, picture_bytes(image_url, &at)?)
                 }
                 ContentPart::InputAudio { input_audio } => {
-                    (Sense::Hearing, sound_bytes(input_audio, &format!("{at}.input_audio"))?)
+                    (Sense::Hearing, sound_bytes(input_audio, &at)?)
                 }
                 _ => continue,
             };
@@ -127,18 +137,30 @@ pub(crate) fn perceived(
             }
             let seen = senses.perceive(sense, bytes);
             let wrong = |why| Error::invalid(&at[..], format!("`{at}`: {why}"));
-            *part = ContentPart::Seen(seen.map_err(wrong)?);
+            let seen = seen.map_err(wrong)?;
+            // Before the next one is looked at.
+            rows = rows.saturating_add(seen.rows);
+            check_length(served, rows, param)?;
+            held = held.saturating_add(seen.content.as_ref().map_or(0, row_bytes));
+            share.cover(held)?;
+            *part = ContentPart::Seen(seen);
         }
     }
-    Ok(messages)
+    Ok((messages, share))
+}
+
+/// Bytes of rows.
+pub(crate) fn row_bytes(content: &ContentRows) -> usize {
+    content.rows.bytes()
 }
 
 /// The bytes of a picture: OpenAI's `{"url": "data:…"}`, or its address alone, and Anthropic's
-/// `{"type": "base64", "data": …}`.
-fn picture_bytes(value: &Value, param: &str) -> Result<Vec<u8>, Error> {
+/// `{"type": "base64", "data": …}`; in the part `at`.
+fn picture_bytes(value: &Value, at: &str) -> Result<Vec<u8>, Error> {
+    let param = format!("{at}.{}", if value["type"].is_string() { "source" } else { "image_url" });
     let text = |value: &Value| value.as_str().map(str::to_owned);
     let (data, param) = match (text(value), text(&value["url"]), text(&value["data"])) {
-        (Some(url), _, _) => (url, param.to_owned()),
+        (Some(url), _, _) => (url, param),
         (_, Some(url), _) => (url, format!("{param}.url")),
         (_, _, Some(data)) if value["type"] == "base64" => (data, format!("{param}.data")),
         _ => {
@@ -157,8 +179,9 @@ fn picture_bytes(value: &Value, param: &str) -> Result<Vec<u8>, Error> {
     bytes_of(&data, &param)
 }
 
-/// The bytes of a sound: `{"data": BASE64, "format": …}`; what it is is seen by its bytes.
-fn sound_bytes(value: &Value, param: &str) -> Result<Vec<u8>, Error> {
+/// The bytes of a sound: `{"data": BASE64, "format": …}`, in the part `at`; what it is is seen by its bytes.
+fn sound_bytes(value: &Value, at: &str) -> Result<Vec<u8>, Error> {
+    let param = format!("{at}.input_audio");
     match value["data"].as_str() {
         Some(data) => bytes_of(data, &format!("{param}.data")),
         None => {
@@ -197,11 +220,16 @@ mod tests {
         }
         assert_eq!(sound_bytes(&json!({"data": "aGk=", "format": "wav"}), "p").unwrap(), b"hi");
         for (value, message) in [
-            (json!({}), "`p` has no picture, expected `url` with a `data:` address"),
+            (json!({}), "`p.image_url` has no picture, expected `url` with a `data:` address"),
             (
                 json!({"url": "https://example.org/a.png"}),
-                "`p.url` is a remote address, and nothing is fetched here: expected the picture itself as \
+                "`p.image_url.url` is a remote address, and nothing is fetched here: expected the picture itself as \
                  `data:image/png;base64,BYTES`",
+            ),
+            (
+                json!({"type": "url", "url": "http://example.org/a.png"}),
+                "`p.source.url` is a remote address, and nothing is fetched here: expected the picture \
+                 itself as `data:image/png;base64,BYTES`",
             ),
             (json!({"url": "a.png"}), "the file is not in base64"),
         ] {

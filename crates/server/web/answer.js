@@ -2,13 +2,9 @@
 
 import { events, send } from "./api.js";
 
-/** A message of the user: files before what is asked. */
-export function question(text, files) {
-  if (files.length === 0) return { role: "user", content: text };
-  const parts = files.map(({ name, data }) => ({
-    type: "file",
-    file: { filename: name, file_data: data },
-  }));
+/** A message of the user: files, pictures and sounds before what is asked. */
+export function question(text, parts) {
+  if (parts.length === 0) return { role: "user", content: text };
   return { role: "user", content: [...parts, { type: "text", text }] };
 }
 

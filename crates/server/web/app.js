@@ -2,6 +2,7 @@
 
 import { answer, question } from "./answer.js";
 import { ApiError, Lost, ask as asking, hooks, sessions } from "./api.js";
+import { facts, senses } from "./attach.js";
 import * as composing from "./composer.js";
 import { banner, connection, lost } from "./connection.js";
 import { confirmed, line } from "./dialog.js";
@@ -125,8 +126,8 @@ function redraw() {
 /** Puts a question back to be asked otherwise. */
 function again(message) {
   if (!message) return;
-  const { text, files } = talk.parts(message);
-  composing.fill(text, files.map((file) => ({ ...file, size: talk.size(file) })));
+  const { text, others } = talk.parts(message);
+  composing.fill(text, others);
 }
 
 /** Whether an answer is being written, which is said then. */
@@ -198,23 +199,23 @@ function busy(is) {
 }
 
 /** Asks; whether the question was taken. */
-function ask(text, files) {
+function ask(text, parts) {
   if (running || connection.isLost) {
     announce(running ? "Wait for the answer, or stop it" : "The server does not answer");
     return false;
   }
-  answered(text, files);
+  answered(text, parts);
   return true;
 }
 
-async function answered(text, files) {
+async function answered(text, parts) {
   const control = (running = new AbortController());
   busy(true);
-  const message = question(text, files);
+  const message = question(text, parts);
   const name = (open.name ??= trees.newName());
   const session = { name };
   if (open.messages.length === 0 && !list.some((session) => session.id === name)) {
-    const title = [files[0]?.name, text.slice(text.lastIndexOf("\n") + 1)].filter(Boolean).join(": ");
+    const title = [parts[0] && facts(parts[0]).name, text.slice(text.lastIndexOf("\n") + 1)].filter(Boolean).join(": ");
     session.label = open.label = title.length > LABEL ? `${title.slice(0, LABEL - 1)}…` : title;
   }
   head();
@@ -237,7 +238,7 @@ async function answered(text, files) {
     const stopped = control.signal.aborted;
     if (!stopped && !(error instanceof ApiError) && !(error instanceof Lost)) throw error;
     if (control.signal.reason === LEFT) return;
-    await broken(error, stopped, { known, live, fresh, shown, text, files });
+    await broken(error, stopped, { known, live, fresh, shown, text, parts });
   } finally {
     if (running === control) running = null;
     busy(running !== null);
@@ -253,7 +254,7 @@ function retool() {
 }
 
 /** What is left of an answer that broke off, and of its question. */
-async function broken(error, stopped, { known, live, fresh, shown, text, files }) {
+async function broken(error, stopped, { known, live, fresh, shown, text, parts }) {
   if (stopped) {
     // It may have been kept at the last moment.
     await new Promise((resolve) => setTimeout(resolve, SETTLED));
@@ -266,7 +267,7 @@ async function broken(error, stopped, { known, live, fresh, shown, text, files }
     return;
   }
   const why = stopped ? "Stopped before the answer began." : sentence(error);
-  const isBack = composing.fill(text, files, false);
+  const isBack = composing.fill(text, parts, false);
   live.broken(isBack ? `${why} Your question is back in the box.` : why, stopped ? "stopped" : "failed");
   for (const entry of [shown, live.shown]) entry.classList.add("untaken");
 }
@@ -287,6 +288,9 @@ async function model() {
   const served = data.find((card) => card.max_model_len !== undefined);
   byId("to-clips").hidden = data.every((card) => card.max_model_len !== undefined);
   byId("model").textContent = served?.id ?? "";
+  const reads = (what) => served?.input_modalities?.includes(what) ?? false;
+  Object.assign(senses, { model: served?.id ?? "", sees: reads("image"), hears: reads("audio") });
+  composing.offer();
   byId("model").title = served ? `Context of ${count(served.max_model_len)} tokens` : "";
 }
 

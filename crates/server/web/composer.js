@@ -1,31 +1,27 @@
-// What is about to be asked: a text area, and files that are to be read before.
+// What is about to be asked: a text area, and files, pictures and sounds that come before it.
 
-import { byId, announce, icon, make } from "./dom.js";
+import { Refusal, chip, facts, partOf, senses } from "./attach.js";
+import { byId, announce, make } from "./dom.js";
+import * as recording from "./record.js";
 import { bytes } from "./words.js";
 
 const message = byId("message");
-/** Files: name, data in base64, and size. */
-let files = [];
+/** Parts of the message, in the order in which they were added. */
+let parts = [];
 
 export const composer = {
-  /** Called with text and files when something is to be asked; whether it was taken. */
+  /** Called with text and parts when something is to be asked; whether it was taken. */
   ask: () => false,
 };
 
 function redraw() {
-  const chip = (file) => {
-    const remove = () => {
-      files = files.filter((other) => other !== file);
+  const item = (part) =>
+    chip("li", part, () => {
+      parts = parts.filter((other) => other !== part);
       redraw();
       message.focus();
-    };
-    const label = `Leave out ${file.name}`;
-    const button = { type: "button", class: "quiet tool", "aria-label": label, title: label, on: { click: remove } };
-    const words = make("span", {}, `${file.name}, ${bytes(file.size)}`);
-    return make("li", { class: "chip" }, words, make("button", button, icon("close")));
-  };
-  byId("files").replaceChildren(...files.map(chip));
-  byId("ask").classList.toggle("with-files", files.length > 0);
+    });
+  byId("files").replaceChildren(...parts.map(item));
 }
 
 /** As high as its text, within limits that the style sets. */
@@ -34,11 +30,11 @@ function fit() {
   message.style.height = `${message.scrollHeight + 2}px`;
 }
 
-/** Puts text and files in place of what is there; unless `over`, only if there is nothing. Whether it did. */
+/** Puts text and parts in place of what is there; unless `over`, only if there is nothing. Whether it did. */
 export function fill(text, added, over = true) {
-  if (!over && (message.value.trim() || files.length > 0)) return false;
+  if (!over && (message.value.trim() || parts.length > 0)) return false;
   message.value = text;
-  files = added;
+  parts = [...added];
   redraw();
   fit();
   return true;
@@ -48,28 +44,18 @@ export function fill(text, added, over = true) {
 function refuse(words) {
   const note = make("li", { class: "chip refused", role: "alert" }, words);
   byId("files").append(note);
-  byId("ask").classList.add("with-files");
-}
-
-/** In base64, in pieces that a call can take. */
-function base64(data) {
-  let binary = "";
-  for (let i = 0; i < data.length; i += 0x8000) {
-    binary += String.fromCharCode(...data.subarray(i, i + 0x8000));
-  }
-  return btoa(binary);
 }
 
 async function add(list) {
   const refused = [];
   for (const file of list) {
-    const data = await file.arrayBuffer().then((read) => new Uint8Array(read), () => null);
-    if (data === null) refused.push(`${file.name} cannot be read; choose a file, not a folder.`);
-    else if (data.includes(0)) refused.push(`${file.name} is not text; choose a text file.`);
-    else if (data.length === 0) refused.push(`${file.name} is empty; choose another file.`);
-    else {
-      files.push({ name: file.name, size: data.length, data: base64(data) });
-      announce(`${file.name} added, ${bytes(data.length)}`);
+    try {
+      const part = await partOf(file);
+      parts.push(part);
+      announce(`${facts(part).name} added, ${bytes(facts(part).size)}`);
+    } catch (error) {
+      if (!(error instanceof Refusal)) throw error;
+      refused.push(error.message);
     }
   }
   redraw();
@@ -77,14 +63,25 @@ async function add(list) {
   message.focus();
 }
 
-function submit() {
+async function submit() {
+  await recording.settle();
   const text = message.value.trim();
   if (!text) {
     message.focus();
-    if (files.length > 0) announce("Write a question about the file");
+    if (parts.length > 0) announce(`Write a question about the ${facts(parts[0]).kind}`);
     return;
   }
-  if (composer.ask(text, files)) fill("", []);
+  if (composer.ask(text, parts)) fill("", []);
+}
+
+/** Says what may be added, now that the model is known. */
+export function offer() {
+  const also = [senses.sees && "a picture", senses.hears && "a sound"].filter(Boolean);
+  const label = `Add ${["a text file", ...also].join(", ").replace(/, (?=[^,]*$)/, " or ")}`;
+  byId("attach").setAttribute("aria-label", label);
+  byId("attach").title = label;
+  byId("more-senses").textContent = also.length > 0 ? `You can ask about ${also.join(" or ")}, too.` : "";
+  recording.offer();
 }
 
 /** Waits for what the person does. */
@@ -99,6 +96,10 @@ export function begin() {
     if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
     event.preventDefault();
     submit();
+  });
+  recording.begin((file) => add([file]), (words) => {
+    redraw();
+    refuse(words);
   });
   const input = byId("file");
   byId("attach").addEventListener("click", () => input.click());

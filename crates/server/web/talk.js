@@ -1,9 +1,10 @@
 // The conversation on the page.
 
 import { readingRate, writingRate } from "./answer.js";
+import { chip } from "./attach.js";
 import { byId, announce, make, tool } from "./dom.js";
 import { markdown } from "./markdown.js";
-import { bytes, count, miss, rate, seconds } from "./words.js";
+import { count, miss, rate, seconds } from "./words.js";
 
 /** Longer texts of a question are folded. */
 const LONG_TEXT = 1200;
@@ -20,24 +21,16 @@ function keepingEnd(change) {
   if (atEnd) place.scrollTop = place.scrollHeight;
 }
 
-/** Text and files of a message. */
+/** The text of a message, and its other parts. */
 export function parts({ content }) {
-  if (typeof content === "string" || content == null) return { text: content ?? "", files: [] };
-  const files = content.filter((part) => part.type === "file").map(({ file }) => ({
-    name: file.filename ?? "file",
-    data: file.file_data ?? "",
-  }));
-  return { text: content.flatMap((part) => part.text ?? part.refusal ?? []).join("\n"), files };
+  if (typeof content === "string" || content == null) return { text: content ?? "", others: [] };
+  const others = content.filter(({ type }) => ["file", "image_url", "input_audio", "seen"].includes(type));
+  return { text: content.flatMap((part) => part.text ?? part.refusal ?? []).join("\n"), others };
 }
 
-/** Bytes of a file in base64. */
-export const size = ({ data }) => Math.floor((data.slice(data.indexOf(",") + 1).length * 3) / 4);
-
 function asked(message) {
-  const { text, files } = parts(message);
-  const chips = files.map((file) =>
-    make("p", { class: "chip" }, `${file.name}, ${bytes(size(file))}`),
-  );
+  const { text, others } = parts(message);
+  const chips = others.length > 0 ? [make("ul", { class: "chips" }, ...others.map((part) => chip("li", part)))] : [];
   const end = text.lastIndexOf("\n");
   if (text.length < LONG_TEXT || end < 0) return [...chips, make("p", { class: "said" }, text)];
   const before = text.slice(0, end).trimEnd();

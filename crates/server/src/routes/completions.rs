@@ -121,6 +121,7 @@ pub(super) fn jobs(
             mask: None,
             form: AnswerForm { stop: stop.clone(), ..AnswerForm::default() },
             keeper: None,
+            rows: None,
         });
     }
     if let [job] = &mut jobs[..] {

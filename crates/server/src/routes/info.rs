@@ -1,9 +1,10 @@
 //! Models, version, health, metrics.
 
-use crate::app::{App, Phase};
+use crate::app::{App, Phase, Served};
 use crate::error::{Error, Kind};
 use crate::metrics::{Page, label, write_engine};
 use crate::routes::{json, typed};
+use crate::senses::Sense;
 use crate::wire::info::{Health, ModelCard, ModelList, Version};
 use axum::extract::{Path, State};
 use axum::http::{HeaderValue, StatusCode, header};
@@ -13,6 +14,14 @@ use std::sync::Arc;
 /// Of the program.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
+/// What a prompt may hold.
+fn modalities(served: &Served) -> Vec<&'static str> {
+    let has = |sense| served.senses.as_ref().is_some_and(|senses| senses.has(sense));
+    let senses = [(Sense::Sight, "image"), (Sense::Hearing, "audio")];
+    let senses = senses.into_iter().filter(|&(sense, _)| has(sense)).map(|(_, name)| name);
+    ["text"].into_iter().chain(senses).collect()
+}
+
 fn card(model: &crate::app::Model) -> ModelCard {
     ModelCard {
         id: model.served.name.clone(),
@@ -20,6 +29,7 @@ fn card(model: &crate::app::Model) -> ModelCard {
         created: model.served.created,
         owned_by: "fulgurite",
         max_model_len: Some(model.served.context),
+        input_modalities: modalities(&model.served),
     }
 }
 
@@ -31,6 +41,7 @@ fn cards(app: &App) -> Vec<ModelCard> {
         created: queue.maker().created(),
         owned_by: "fulgurite",
         max_model_len: None,
+        input_modalities: Vec::new(),
     });
     app.models().iter().map(card).chain(video).collect()
 }

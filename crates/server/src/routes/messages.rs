@@ -55,7 +55,7 @@ pub(crate) async fn count(
     let served = app.model(Some(&request.model))?.served;
     blocking(move || {
         let (messages, begun) = input::messages(request.messages, request.system.as_ref())?;
-        let messages = perceived(&served, messages, "messages")?;
+        let (messages, _rows) = perceived(&served, messages, "messages")?;
         let tools = definitions(request.tools.unwrap_or_default());
         let (must, parallel) = must(request.tool_choice);
         let calling = Calling::new(&served, tools, &must, parallel)?;

@@ -32,7 +32,7 @@ pub(crate) async fn tokenize(
                 ids.map_err(|error| form_error(error.into(), "prompt"))?
             }
             (None, Some(messages)) => {
-                let messages = perceived(&served, messages, "messages")?;
+                let (messages, _rows) = perceived(&served, messages, "messages")?;
                 let tools = definitions(request.tools.unwrap_or_default());
                 let calling = Calling::new(&served, tools, &Must::Auto, true)?;
                 let said = Said {

@@ -169,14 +169,16 @@ pub enum ContentPart {
         /// The reason.
         refusal: String,
     },
-    /// An image.
+    /// A picture, for models that see.
     ImageUrl {
-        /// Where it is.
+        /// The picture.
+        #[schemars(with = "ImageUrl")]
         image_url: Value,
     },
-    /// A sound.
+    /// A sound, for models that hear.
     InputAudio {
         /// The sound.
+        #[schemars(with = "InputAudio")]
         input_audio: Value,
     },
     /// A file of text.
@@ -187,6 +189,44 @@ pub enum ContentPart {
     /// A picture or a sound that was perceived, as sessions keep it.
     #[schemars(skip)]
     Seen(Seen),
+}
+
+/// A picture in a message; what is wrong with one is said when it is looked at.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub enum ImageUrl {
+    /// Its address, of the form `data:image/png;base64,BYTES`: nothing is fetched.
+    Address(String),
+    /// The same with more.
+    Detailed {
+        /// Its address, of the form `data:image/png;base64,BYTES`: PNG, JPEG, WebP or GIF.
+        url: String,
+        /// Not looked at: a picture takes as many tokens as the model was trained with.
+        detail: Option<Detail>,
+    },
+}
+
+/// How closely to look at a picture.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Detail {
+    /// As usual.
+    Auto,
+    /// Hardly.
+    Low,
+    /// Closely.
+    High,
+    /// As closely as there are pixels.
+    Original,
+}
+
+/// A sound in a message.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+pub struct InputAudio {
+    /// WAV, MP3, FLAC or Ogg Vorbis in base64, with or without `data:TYPE;base64,` in front.
+    pub data: String,
+    /// `wav`, `mp3`, `flac` or `ogg`; not looked at, the bytes say it.
+    pub format: Option<String>,
 }
 
 /// A file in a message.

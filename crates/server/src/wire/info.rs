@@ -27,6 +27,9 @@ pub struct ModelCard {
     /// Most tokens of prompt and answer; a model for clips has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_model_len: Option<usize>,
+    /// What its prompts may hold: `text`, `image`, `audio`; of a model for texts.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub input_modalities: Vec<&'static str>,
 }
 
 /// A text or a conversation to be cut into tokens.

@@ -130,9 +130,10 @@ pub enum InputBlock {
         /// The text.
         text: String,
     },
-    /// An image.
+    /// A picture, for models that see.
     Image {
-        /// Where it is.
+        /// The picture.
+        #[schemars(with = "ImageSource")]
         source: Value,
     },
     /// A file of text.
@@ -173,6 +174,24 @@ pub enum InputBlock {
     RedactedThinking {
         /// Not looked at.
         data: Option<String>,
+    },
+}
+
+/// A picture; what is wrong with one is said when it is looked at.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum ImageSource {
+    /// PNG, JPEG, WebP or GIF in base64.
+    Base64 {
+        /// `image/…`; not looked at, the bytes say it.
+        media_type: Option<String>,
+        /// The bytes.
+        data: String,
+    },
+    /// Somewhere else; nothing is fetched.
+    Url {
+        /// Of the form `data:image/png;base64,BYTES`.
+        url: String,
     },
 }
 
@@ -218,9 +237,10 @@ pub enum ResultBlock {
         /// The text.
         text: String,
     },
-    /// An image.
+    /// A picture; not offered in results.
     Image {
-        /// Where it is.
+        /// The picture.
+        #[schemars(with = "ImageSource")]
         source: Value,
     },
 }

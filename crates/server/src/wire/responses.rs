@@ -154,10 +154,20 @@ pub enum InputPart {
         /// The reason.
         refusal: String,
     },
-    /// An image.
+    /// A picture, for models that see.
     InputImage {
-        /// Where it is.
+        /// The picture, of the form `data:image/png;base64,BYTES`: PNG, JPEG, WebP or GIF.
         image_url: Option<String>,
+        /// A file kept by the server, which keeps none.
+        file_id: Option<String>,
+        /// Not looked at: a picture takes as many tokens as the model was trained with.
+        detail: Option<super::chat::Detail>,
+    },
+    /// A sound, for models that hear.
+    InputAudio {
+        /// The sound.
+        #[schemars(with = "super::chat::InputAudio")]
+        input_audio: Value,
     },
     /// A file of text.
     InputFile {

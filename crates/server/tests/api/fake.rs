@@ -7,7 +7,7 @@ use engine::{Draft, FinishReason, Flow, Refused, Stats, TokenLogprobs};
 use http_body_util::BodyExt as _;
 use serde_json::Value;
 use server::backend::{Ask, Backend, Event, Point, Sink};
-use server::senses::{Placeholders, Seen, Sense, Senses};
+use server::senses::{Budget, Placeholders, Seen, Sense, Senses};
 use server::sessions::MemorySessions;
 use server::{App, Client, Defaults, Form, Served, Settings};
 use std::collections::BTreeSet;
@@ -346,6 +346,10 @@ impl Senses for FakeSenses {
     fn placeholders(&self) -> Placeholders {
         Placeholders::default()
     }
+
+    fn has(&self, _: Sense) -> bool {
+        true
+    }
 }
 
 pub(crate) fn template() -> ChatTemplate {
@@ -398,6 +402,7 @@ impl Api {
         let lookup = matches!(form, Form::Lookup { .. });
         app.add(Served {
             senses,
+            rows: Budget::new(1 << 20),
             name: "fake".to_owned(),
             vocabulary: (!lookup).then(|| Vocabulary::new(&tokenizer, &[end]).unwrap()),
             vocab_size: tokenizer.vocab_size(),

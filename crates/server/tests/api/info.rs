@@ -9,9 +9,11 @@ use server::{Keys, Settings};
 async fn models() {
     let api = Api::new();
     let got = api.get("/v1/models").await;
-    expect![[r#"{"object":"list","data":[{"id":"fake","object":"model","created":7,"owned_by":"fulgurite","max_model_len":4096}]}"#]].assert_eq(&got.text);
+    expect![[r#"{"object":"list","data":[{"id":"fake","object":"model","created":7,"owned_by":"fulgurite","max_model_len":4096,"input_modalities":["text"]}]}"#]].assert_eq(&got.text);
     let one = api.get("/v1/models/fake").await.json();
     assert_eq!(one, got.json()["data"][0]);
+    let sensing = Api::sensing("hi").get("/v1/models").await.json();
+    assert_eq!(sensing["data"][0]["input_modalities"], json!(["text", "image", "audio"]));
 }
 
 #[tokio::test]

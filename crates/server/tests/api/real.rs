@@ -4,6 +4,7 @@ use crate::fake::{Api, Got, template, tokenizer, user};
 use engine::{Bytes, Draft, Engine, Limits, Logits, Memory, Model, Part, Piece, Worker};
 use serde_json::{Value, json};
 use server::backend::{Backend, Local};
+use server::senses::Budget;
 use server::sessions::MemorySessions;
 use server::{App, Defaults, Form, Served, Settings};
 use std::sync::Arc;
@@ -94,6 +95,7 @@ fn api(step: Duration) -> (Api, Arc<Local<Small>>) {
     let local = Arc::new(Local::new(handle));
     app.add(Served {
         senses: None,
+        rows: Budget::new(1 << 20),
         name: "small".to_owned(),
         tokenizer: tokenizer(),
         form: Form::Chat(Box::new(template())),

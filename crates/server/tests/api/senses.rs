@@ -45,12 +45,38 @@ async fn pictures_and_sounds_become_ids() {
     assert_eq!(got.json()["usage"]["prompt_tokens"], 4 + 5 + 3);
     let counted = api.post("/tokenize", json!({"messages": messages})).await;
     assert_eq!(counted.json()["count"], 4 + 5 + 3, "{}", counted.text);
-    let anthropic = json!({"messages": [{"role": "user", "content": [
+    let anthropic = json!({"model": "fake", "messages": [{"role": "user", "content": [
         {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "aGk="}},
         {"type": "text", "text": "what?"},
     ]}]});
     let counted = api.post("/v1/messages/count_tokens", anthropic).await;
     assert_eq!(counted.json()["input_tokens"], 2 + 5 + 3, "{}", counted.text);
+}
+
+/// A response is gone on from with what was seen before it.
+#[tokio::test]
+async fn responses_take_pictures_and_sounds() {
+    let api = Api::sensing("hi");
+    let picture = json!({"type": "input_image", "image_url": PICTURE, "detail": "auto"});
+    let sound = json!({"type": "input_audio", "input_audio": {"data": "aG8=", "format": "wav"}});
+    let text = json!({"type": "input_text", "text": "what?"});
+    let input = json!([{"role": "user", "content": [picture, sound, text]}]);
+    let got = api.post("/v1/responses", json!({"input": input})).await;
+    assert_eq!(got.status, 200, "{}", got.text);
+    assert_eq!(asked(&api), prompt(&[HI, HO], "what?"));
+    let next = json!({"input": "again?", "previous_response_id": got.json()["id"]});
+    let got = api.post("/v1/responses", next).await;
+    assert_eq!(got.status, 200, "{}", got.text);
+    assert_eq!(asked(&api), prompt(&[HI, HO], "again?"));
+    let kept = json!({"type": "input_image", "file_id": "file-1"});
+    let got =
+        api.post("/v1/responses", json!({"input": [{"role": "user", "content": [kept]}]})).await;
+    assert_eq!(got.status, 400, "{}", got.text);
+    assert!(
+        got.text.contains("has no picture, expected `url` with a `data:` address"),
+        "{}",
+        got.text
+    );
 }
 
 /// Messages of a session hold what was seen, in a word; who sends all of it again says the same.

@@ -138,7 +138,10 @@ fn result(content: Option<ResultContent>, failed: bool, param: &str) -> Result<S
                 ResultBlock::Text { text } => Ok(text),
                 ResultBlock::Image { .. } => {
                     let param = format!("{param}.content[{i}]");
-                    let message = format!("`{param}` is an image, and the model reads text only");
+                    let message = format!(
+                        "`{param}` is an image in a result, expected text: images are read in blocks of \
+                         their own"
+                    );
                     Err(Error::invalid(param, message))
                 }
             };

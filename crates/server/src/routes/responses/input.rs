@@ -82,8 +82,11 @@ fn part(part: &InputPart) -> ContentPart {
             ContentPart::Text { text: text.clone() }
         }
         InputPart::Refusal { refusal } => ContentPart::Refusal { refusal: refusal.clone() },
-        InputPart::InputImage { .. } => {
-            ContentPart::ImageUrl { image_url: serde_json::Value::Null }
+        InputPart::InputImage { image_url, .. } => {
+            ContentPart::ImageUrl { image_url: image_url.clone().into() }
+        }
+        InputPart::InputAudio { input_audio } => {
+            ContentPart::InputAudio { input_audio: input_audio.clone() }
         }
         InputPart::InputFile { filename, file_data, file_id, .. } => ContentPart::File {
             file: FileData {
