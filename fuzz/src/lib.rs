@@ -15,6 +15,7 @@ use models::vision::minimax_vl_01::{self, ImageConfig, ImageEncoder};
 use models::vision::processor::ImageProcessor;
 use models::vision::tiles::Tiling;
 use server::backend::{Ask, Backend, Point, Sink};
+use server::senses::Budget;
 use server::sessions::MemorySessions;
 use server::{App, Client, Defaults, Served, Settings};
 use std::path::Path;
@@ -341,6 +342,8 @@ pub fn request(bytes: &[u8]) {
             form: server::Form::Chat(Box::new(template)),
             tokenizer,
             backend: Arc::new(Nobody),
+            senses: None,
+            rows: Budget::new(1 << 20),
             context: 1 << 16,
             end_ids: vec![257],
             calls: Some(CallFormat::Typescript),

@@ -118,7 +118,7 @@ impl Model {
             {% if m.content is string %}{{ m.content }}{% else %}\
             {% for part in m.content %}{% if part.type == 'image' %}<image>{% else %}\
             {{ part.text }}{% endif %}{% endfor %}{% endif %}</s>{% endfor %}\
-            {% if add_generation_prompt %}<s>ai:{% endif %}";
+            {% if add_generation_prompt %}<s>assistant:{% endif %}";
         fs::write(model.folder.join("chat_template.jinja"), template).unwrap();
         let config = vision_config("minimax_vl_01", &text_config());
         let mut tensors = visions(&config);

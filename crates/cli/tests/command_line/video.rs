@@ -221,7 +221,7 @@ fn places_that_cannot_be_written_are_refused_at_once() {
 #[test]
 fn a_clip_that_does_not_fit_is_refused() {
     let more = ["--frames", "16384", "--size", "32768x32768"];
-    folder().fails(&more, 4, &["the clip needs ", " together, and "]);
+    folder().fails(&more, 4, &["the clip needs ", " beside the weights ", " are free: expected "]);
 }
 
 /// Before it is made, not when it is to be written.
@@ -239,6 +239,7 @@ fn models_that_are_none_are_named() {
     folder.fails(&[], 3, &["words.json`: not a valid list of words: "]);
     std::fs::remove_file(folder.path("words.json")).unwrap();
     folder.fails(&[], 1, &["cannot read `", "words.json`"]);
+    let folder = self::folder();
     std::fs::write(folder.path("config.json"), "{}").unwrap();
     folder.fails(&[], 3, &["config.json`"]);
 }
