@@ -8,23 +8,6 @@ pub(crate) const CONFIG: &[u8] = include_bytes!("../nano-text/config.json");
 pub(crate) const TOKENIZER: &[u8] = include_bytes!("../nano-text/byte_tokenizer.json");
 pub(crate) const WEIGHTS: &[u8] = include_bytes!("../nano-text/model.safetensors");
 
-/// The files of what sees for the text model, in LLaVA's layout; none until it is trained.
-pub(crate) const VISION: Option<TowerFiles> = None;
-/// The files of what hears for it, in Voxtral's layout; none until it is trained.
-pub(crate) const AUDIO: Option<TowerFiles> = None;
-
-/// The files of a tower.
-pub(crate) struct TowerFiles {
-    /// Named in errors.
-    pub(crate) name: &'static str,
-    /// `config.json`.
-    pub(crate) config: &'static [u8],
-    /// `preprocessor_config.json`, of what sees.
-    pub(crate) preprocessor: &'static [u8],
-    /// `model.safetensors`.
-    pub(crate) weights: &'static [u8],
-}
-
 /// What `--model` calls the model that makes clips.
 pub(crate) const VIDEO_NAME: &str = "nano-video";
 /// Its files.

@@ -109,13 +109,7 @@ impl EyesAndEars {
                 let bytes: Vec<u8> = samples.iter().flat_map(|x| x.to_le_bytes()).collect();
                 (Sense::Hearing, of(ears.digest, [&bytes[..]].into_iter()))
             }
-            (shown, ..) => {
-                let sense = match shown {
-                    Shown::Picture(_) => Sense::Sight,
-                    Shown::Sound(_) => Sense::Hearing,
-                };
-                return Err(Unseen::NoSense { model: self.parts.name.clone(), sense });
-            }
+            (shown, ..) => return Err(self.parts.no_sense(shown.sense())),
         };
         if let Some(seen) = self.known(digest) {
             return Ok(seen);

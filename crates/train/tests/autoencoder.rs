@@ -2,11 +2,13 @@
 //! objectives share: averages of weights, frozen parts, validation.
 #![expect(clippy::unwrap_used, reason = "a test may stop")]
 
+mod support;
+
 use models::video::WanVae;
 use models::video::vae::config::WanVaeConfig;
-use std::collections::BTreeMap;
 use std::path::Path;
-use tensor::{Checkpoint, Device, Precision, Saved, Tensor};
+use support::{ends, steps, values};
+use tensor::{Checkpoint, Device, Tensor};
 use train::{Recipe, Trainer};
 
 const RECIPE: &str = r#"
@@ -67,25 +69,12 @@ fn trainer(text: &str) -> Trainer {
     Trainer::new(recipe(text), Path::new("recipe.toml"), &Device::cpu(2)).unwrap()
 }
 
-fn steps(trainer: &mut Trainer, n: usize) -> Vec<f64> {
-    (0..n).map(|_| trainer.step().unwrap().metric("loss").unwrap()).collect()
-}
-
-fn values(trainer: &mut Trainer) -> BTreeMap<String, Vec<f32>> {
-    let values = trainer.weights(Precision::F32).into_iter().map(|(name, saved)| {
-        let Saved::Tensor(tensor) = saved else { panic!("{name} is no tensor") };
-        (name, tensor.to_vec())
-    });
-    values.collect()
-}
-
 #[test]
 fn the_loss_falls() {
     for compute in ["f32", "bf16"] {
         let mut trainer = trainer(&RECIPE.replace("\"f32\"", &format!("\"{compute}\"")));
-        let losses = steps(&mut trainer, 40);
-        let mean = |part: &[f64]| part.iter().sum::<f64>() / part.len() as f64;
-        let (first, last) = (mean(&losses[..4]), mean(&losses[36..]));
+        let losses = steps(&mut trainer, 40, "loss");
+        let [first, last] = ends(&losses);
         assert!(last < first / 2.0, "{first} to {last} in {compute}");
     }
 }
@@ -96,13 +85,13 @@ fn a_resumed_run_is_the_uninterrupted_one() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("run.safetensors");
     let mut whole = trainer(RECIPE);
-    steps(&mut whole, 8);
+    steps(&mut whole, 8, "loss");
     let mut first = trainer(RECIPE);
-    steps(&mut first, 5);
+    steps(&mut first, 5, "loss");
     first.save(&path).unwrap();
     let mut second = trainer(RECIPE);
     second.resume(&path).unwrap();
-    steps(&mut second, 3);
+    steps(&mut second, 3, "loss");
     assert_eq!(whole.history(), second.history());
     assert_eq!(values(&mut whole), values(&mut second));
     let measured: Vec<u64> = whole
@@ -114,7 +103,7 @@ fn a_resumed_run_is_the_uninterrupted_one() {
     assert_eq!(measured, [4, 8]);
     // A run that has no averages cannot give them to one that has.
     let mut without = trainer(&RECIPE.replace("ema = 0.9\n", ""));
-    steps(&mut without, 1);
+    steps(&mut without, 1, "loss");
     without.save(&path).unwrap();
     let error = trainer(RECIPE).resume(&path).unwrap_err().to_string();
     assert!(error.contains("ema."), "{error}");
@@ -128,8 +117,8 @@ fn written_weights_are_averages() {
     let mut want = values(&mut plain);
     assert_eq!(want, values(&mut averaged));
     for step in 1..4 {
-        steps(&mut plain, 1);
-        steps(&mut averaged, 1);
+        steps(&mut plain, 1, "loss");
+        steps(&mut averaged, 1, "loss");
         let decay = f64::min(0.9, (1 + step) as f64 / (10 + step) as f64) as f32;
         for (name, now) in values(&mut plain) {
             let average = want.get_mut(&name).unwrap();
@@ -152,7 +141,7 @@ fn frozen_parts_stay() {
     let text = format!("freeze = [\"encoder\", \"quant_conv\"]\n{RECIPE}");
     let mut trainer = trainer(&text);
     let before = values(&mut trainer);
-    steps(&mut trainer, 2);
+    steps(&mut trainer, 2, "loss");
     // What the recipe says of latents stays true.
     let folder = tempfile::tempdir().unwrap();
     trainer.write_model(folder.path()).unwrap();
@@ -173,8 +162,8 @@ fn frozen_parts_stay() {
     trainer.save(&path).unwrap();
     let mut resumed = self::trainer(&text);
     resumed.resume(&path).unwrap();
-    steps(&mut trainer, 1);
-    steps(&mut resumed, 1);
+    steps(&mut trainer, 1, "loss");
+    steps(&mut resumed, 1, "loss");
     assert_eq!(values(&mut trainer), values(&mut resumed));
     for (part, words) in [("[\"encode\"]", "`freeze` has \"encode\""), ("[\"\"]", "`freeze` has")] {
         let recipe = recipe(&format!("freeze = {part}\n{RECIPE}"));
@@ -192,7 +181,7 @@ fn frozen_parts_stay() {
 fn the_folder_is_a_model() {
     let folder = tempfile::tempdir().unwrap();
     let mut trainer = trainer(RECIPE);
-    steps(&mut trainer, 2);
+    steps(&mut trainer, 2, "loss");
     trainer.write_model(folder.path()).unwrap();
     let path = folder.path().join("config.json");
     let config = WanVaeConfig::from_json(&std::fs::read(&path).unwrap(), &path).unwrap();
@@ -209,7 +198,7 @@ fn the_folder_is_a_model() {
     // In 8 bits it is half as large and nearly the same.
     let small = tempfile::tempdir().unwrap();
     let mut narrow = self::trainer(&format!("q8 = [\"encoder\", \"decoder\"]\n{RECIPE}"));
-    steps(&mut narrow, 2);
+    steps(&mut narrow, 2, "loss");
     narrow.write_model(small.path()).unwrap();
     let blocks = Checkpoint::open(small.path()).unwrap();
     assert_eq!(blocks.dtype("decoder.mid_block.resnets.0.conv1.weight").unwrap(), "Q8_0");

@@ -2,12 +2,16 @@
 //! embedded text model, which reads what they give.
 #![expect(clippy::unwrap_used, reason = "a test may stop")]
 
+mod support;
+
 use std::collections::BTreeMap;
 use std::path::Path;
-use tensor::{Device, Precision, Saved, safetensors};
+use support::{ends, steps, values};
+use tensor::{Device, Precision, safetensors};
 use train::{Recipe, Trainer};
 
-const COMMON: &str = r#"
+/// `KIND` and `OF` are those of one of [`TOWERS`].
+const RECIPE: &str = r#"
 objective = "transcribe"
 seed = 3
 compute = "f32"
@@ -23,16 +27,8 @@ decay_steps = 2
 weight_decay = 0.01
 max_grad_norm = 1.0
 
-[model]
-vision_feature_layer = -1
-
-[model.text_config]
-hidden_size = 192
-"#;
-
-const PICTURES: &str = r#"
 [transcribe]
-of = "pictures"
+of = "OF"
 language = "../cli/nano-text"
 steps = 40
 examples = 4
@@ -42,6 +38,20 @@ questions = 0
 answer_weight = 1.0
 held_out = 5
 
+[model]
+model_type = "KIND"
+vision_feature_layer = -1
+
+[model.text_config]
+hidden_size = 192
+"#;
+
+/// What is seen or heard, the kind of model, and its tower.
+const TOWERS: [[&str; 3]; 2] = [
+    [
+        "pictures",
+        "llava",
+        r#"
 [model.vision_config]
 hidden_size = 32
 intermediate_size = 64
@@ -50,20 +60,12 @@ num_attention_heads = 2
 image_size = 56
 patch_size = 4
 hidden_act = "gelu"
-"#;
-
-const SOUNDS: &str = r#"
-[transcribe]
-of = "sounds"
-language = "../cli/nano-text"
-steps = 40
-examples = 4
-examples_at_once = 3
-distance = 0.1
-questions = 0
-answer_weight = 1.0
-held_out = 5
-
+"#,
+    ],
+    [
+        "sounds",
+        "voxtral",
+        r#"
 [model.audio_config]
 model_type = "voxtral_encoder"
 hidden_size = 32
@@ -72,15 +74,13 @@ num_hidden_layers = 1
 num_attention_heads = 2
 num_mel_bins = 80
 max_source_positions = 200
-"#;
+"#,
+    ],
+];
 
 /// Of pictures and of sounds.
 fn recipes() -> [String; 2] {
-    let of = |kind: &str, rest: &str| {
-        let kind = format!("[model]\nmodel_type = \"{kind}\"");
-        COMMON.replace("[model]\n", &format!("{kind}\n")) + rest
-    };
-    [of("llava", PICTURES), of("voxtral", SOUNDS)]
+    TOWERS.map(|[of, kind, tower]| RECIPE.replace("OF", of).replace("KIND", kind) + tower)
 }
 
 fn trainer(text: &str) -> Trainer {
@@ -88,27 +88,11 @@ fn trainer(text: &str) -> Trainer {
     Trainer::new(Recipe::from_toml(text, &path).unwrap(), &path, &Device::cpu(2)).unwrap()
 }
 
-fn steps(trainer: &mut Trainer, n: usize, metric: &str) -> Vec<f64> {
-    (0..n).map(|_| trainer.step().unwrap().metric(metric).unwrap()).collect()
-}
-
-fn values(trainer: &mut Trainer) -> BTreeMap<String, Vec<f32>> {
-    let values = trainer.weights(Precision::F32).into_iter().map(|(name, saved)| {
-        let Saved::Tensor(tensor) = saved else { panic!("{name} is no tensor") };
-        (name, tensor.to_vec())
-    });
-    values.collect()
-}
-
-fn mean(part: &[f64]) -> f64 {
-    part.iter().sum::<f64>() / part.len() as f64
-}
-
 #[test]
 fn rows_come_near_the_bytes_of_transcripts() {
     for recipe in recipes() {
         let losses = steps(&mut trainer(&recipe), 40, "loss");
-        let (first, last) = (mean(&losses[..4]), mean(&losses[36..]));
+        let [first, last] = ends(&losses);
         assert!(last < first / 2.0, "{first} to {last}");
     }
 }
@@ -121,7 +105,7 @@ fn answers_are_learned_through_the_language_model() {
         let recipe = recipe.replace("answer_weight = 1.0", "answer_weight = 50.0");
         let mut trainer = trainer(&recipe);
         let losses = steps(&mut trainer, 24, "answer");
-        let (first, last) = (mean(&losses[..4]), mean(&losses[20..]));
+        let [first, last] = ends(&losses);
         assert!(last < 0.9 * first, "{first} to {last}");
         let towers = ["vision_tower.", "audio_tower.", "multi_modal_projector."];
         let names = values(&mut trainer).into_keys();
@@ -175,6 +159,19 @@ fn a_width_that_the_language_model_does_not_have_is_refused() {
     let recipe = Recipe::from_toml(&recipe, &path).unwrap();
     let error = Trainer::new(recipe, &path, &Device::cpu(1)).unwrap_err().to_string();
     assert!(error.contains("`model.text_config.hidden_size` is 100, expected 192"), "{error}");
+}
+
+#[test]
+fn a_tower_with_too_few_rows_is_refused() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("recipe.toml");
+    for (i, from, to, expected) in [
+        (0, "image_size = 56", "image_size = 52", "`model` has 169 rows, expected at least 196"),
+        (1, "positions = 200", "positions = 196", "`model` has 49 rows, expected at least 50"),
+    ] {
+        let recipe = Recipe::from_toml(&recipes()[i].replace(from, to), &path).unwrap();
+        let error = Trainer::new(recipe, &path, &Device::cpu(1)).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
 }
 
 #[test]

@@ -1,7 +1,6 @@
 //! What of a model sees and hears, as its files say, nothing loaded yet: enough to tell how many tokens a
 //! picture or a sound takes.
 
-use crate::embedded::TowerFiles;
 use crate::model::{Place, read};
 use media::{picture, sound};
 use models::Error;
@@ -56,6 +55,16 @@ pub(crate) enum Shown {
     Sound(Vec<f32>),
 }
 
+impl Shown {
+    /// What perceives it.
+    pub(crate) fn sense(&self) -> Sense {
+        match self {
+            Self::Picture(_) => Sense::Sight,
+            Self::Sound(_) => Sense::Hearing,
+        }
+    }
+}
+
 /// What cannot be shown to a model.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Unseen {
@@ -72,15 +81,14 @@ pub(crate) enum Unseen {
 
 /// What there is for whoever wants a model to see or hear.
 fn no_sense(model: &str, sense: Sense) -> String {
-    let (what, lacks, embedded, folder) = match sense {
-        Sense::Sight => ("a picture", "see", crate::embedded::VISION.is_some(), "of MiniMax-VL-01"),
-        Sense::Hearing => {
-            ("a sound", "hear", crate::embedded::AUDIO.is_some(), "with a folder `audio` in it")
+    let (what, lacks, folder) = match sense {
+        Sense::Sight => {
+            ("a picture", "see", "of MiniMax-VL-01, or one with a folder `vision` in it")
         }
+        Sense::Hearing => ("a sound", "hear", "with a folder `audio` in it"),
     };
-    let nano = if embedded { "`nano`, or " } else { "" };
     format!(
-        "it is {what}, and the model `{model}` does not {lacks}: expected {nano}a folder {folder}"
+        "it was given as {what}, and the model `{model}` does not {lacks}: expected a folder {folder}"
     )
 }
 
@@ -113,12 +121,7 @@ impl Parts {
     ) -> anyhow::Result<Self> {
         let mut parts = Self { name: place.name(), ..Self::default() };
         match place {
-            Place::Gguf(_) => {}
-            Place::Embedded => {
-                let [sight, hearing] = [crate::embedded::VISION, crate::embedded::AUDIO];
-                parts.sight = sight.map(|files| Sight::embedded(&files)).transpose()?;
-                parts.hearing = hearing.map(|files| Hearing::embedded(&files)).transpose()?;
-            }
+            Place::Gguf(_) | Place::Embedded => {}
             Place::Folder(folder) => {
                 let path = place.config_path();
                 let config = read(&path)?;
@@ -170,6 +173,11 @@ impl Parts {
         }
     }
 
+    /// What to say where such a sense is lacking.
+    pub(crate) fn no_sense(&self, sense: Sense) -> Unseen {
+        Unseen::NoSense { model: self.name.clone(), sense }
+    }
+
     /// Whether there are none.
     pub(crate) fn is_empty(&self) -> bool {
         self.sight.is_none() && self.hearing.is_none()
@@ -218,7 +226,7 @@ impl Parts {
             Sense::Hearing => self.hearing.is_some(),
         };
         if !able {
-            return Err(Unseen::NoSense { model: self.name.clone(), sense });
+            return Err(self.no_sense(sense));
         }
         match sense {
             Sense::Sight => {
@@ -271,19 +279,6 @@ impl Parts {
 }
 
 impl Sight {
-    fn embedded(files: &TowerFiles) -> anyhow::Result<Self> {
-        let path = |name: &str| Path::new(files.name).join(name);
-        Ok(Self {
-            config: ImageConfig::from_json(files.config, &path("config.json"))?,
-            processor: ImageProcessor::from_json(
-                files.preprocessor,
-                &path("preprocessor_config.json"),
-            )?,
-            checkpoint: Some(Arc::new(Checkpoint::from_static(files.name, files.weights)?)),
-            texts: [files.config, files.preprocessor].concat(),
-        })
-    }
-
     /// Without a file about pixels they are treated as published, in tiles of the config's size.
     fn of_folder(
         folder: &Path,
@@ -359,15 +354,6 @@ impl Hearing {
     /// Tokens of a window, and its seconds.
     pub(crate) fn tokens_of_window(&self) -> (usize, f64) {
         (self.config.window_rows(), self.window() as f64 / SAMPLE_RATE as f64)
-    }
-
-    fn embedded(files: &TowerFiles) -> anyhow::Result<Self> {
-        let path = Path::new(files.name).join("config.json");
-        Ok(Self {
-            config: AudioConfig::from_json(files.config, &path)?,
-            checkpoint: Some(Arc::new(Checkpoint::from_static(files.name, files.weights)?)),
-            texts: files.config.to_vec(),
-        })
     }
 
     /// Samples of a window; the last one is filled up with silence.

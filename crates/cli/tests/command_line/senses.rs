@@ -281,7 +281,7 @@ fn what_cannot_be_seen_is_told() {
     fs::remove_dir_all(model.folder.join("vision")).unwrap();
     fs::remove_dir_all(model.folder.join("audio")).unwrap();
     let picture = media("rgb.png");
-    let words = ["rgb.png", "is a picture", "does not see", "folder of MiniMax-VL-01"];
+    let words = ["rgb.png", "as a picture", "does not see", "folder of MiniMax-VL-01"];
     model.fails(&["--image", &picture, "?"], 2, &words);
     fails(&["run", "--model", "nowhere", "--image", &picture, "?"], 3, &["nowhere"]);
 }

@@ -32,6 +32,7 @@ pub use caption::{MAX_WORDS, tokenizer, vocabulary};
 pub use detect::{Detected, Seen, detect};
 pub use held_out::{HELD_OUT_COLOURS, HELD_OUT_HUES, HELD_OUT_MOTIONS, Split};
 pub use render::RATE;
+pub(crate) use render::from_hsv;
 pub use scene::{Background, Fill, Path, Pose, Scene, Tones};
 pub(crate) use shape::polygon;
 pub use task::Task;

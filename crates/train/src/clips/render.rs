@@ -157,7 +157,7 @@ fn to_byte(value: f32) -> u8 {
 }
 
 /// Red, green and blue from 0 to 1 of a hue in degrees, a saturation and a value from 0 to 1.
-fn from_hsv(hue: f32, saturation: f32, value: f32) -> [f32; 3] {
+pub(crate) fn from_hsv(hue: f32, saturation: f32, value: f32) -> [f32; 3] {
     [5.0, 3.0, 1.0].map(|n: f32| {
         let k = (n + hue / 60.0).rem_euclid(6.0);
         value - value * saturation * k.min(4.0 - k).clamp(0.0, 1.0)

@@ -22,8 +22,7 @@ pub struct Question {
 /// Lines of a transcript, `label: value`.
 ///
 /// A line's fields are as wide as what they can hold, filled up with spaces: every row of a tower has one
-/// thing to say, whatever stands before it. With words of any width a tower of the same size learned
-/// little more than which words there are.
+/// thing to say, whatever stands before it, and learns it much faster (docs/adr/0011).
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Lines(String);
 

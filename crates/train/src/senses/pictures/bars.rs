@@ -93,13 +93,9 @@ fn numbers(
     let every = *rng.pick(&[1, 2, 2, 5]);
     for i in (0..=units).step_by(every) {
         let word = style.word(&i.to_string());
-        let width = height * word.width;
-        let x = (left - 0.02 - width).max(from);
+        let x = (left - 0.02 - height * word.width).max(from);
         let y = bottom - unit * i as f32 - height / 2.0;
-        let bounds = [x - 0.01, y - 0.01, x + width + 0.01, y + height + 0.01];
-        canvas.fill(bounds, colour, |u, v| {
-            height * word.distance((u - x) / height, (v - y) / height)
-        });
+        word.write(canvas, [x, y], height, 0.0, colour);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::canvas::Canvas;
 use super::range;
+use crate::clips::from_hsv;
 use tensor::Rng;
 
 /// Shades of one name: hues in degrees, saturations and values.
@@ -58,14 +59,6 @@ impl Colour {
         let (hue, saturation, value) = (of(self.hue), of(self.saturation), of(self.value));
         from_hsv(hue, saturation, value)
     }
-}
-
-/// Red, green and blue from 0 to 1 of a hue in degrees, a saturation and a value from 0 to 1.
-pub(super) fn from_hsv(hue: f32, saturation: f32, value: f32) -> [f32; 3] {
-    [5.0, 3.0, 1.0].map(|n: f32| {
-        let k = (n + hue / 60.0).rem_euclid(6.0);
-        value - value * saturation * k.min(4.0 - k).clamp(0.0, 1.0)
-    })
 }
 
 /// How different two colours look, 0 to about 1.

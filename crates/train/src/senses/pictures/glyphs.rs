@@ -1,6 +1,7 @@
 //! Letters and digits as strokes of a pen, so that a style makes a typeface of them: width, weight,
 //! contrast, slant, roundness, serifs.
 
+use super::canvas::Canvas;
 use super::range;
 use std::fmt;
 use tensor::Rng;
@@ -263,6 +264,29 @@ pub(super) struct Word {
 }
 
 impl Word {
+    /// Writes it with its upper left corner at `at` in capitals of `height`, turned around its middle by
+    /// `angle`, all in widths of the picture and radians.
+    pub(super) fn write(
+        &self,
+        canvas: &mut Canvas,
+        at: [f32; 2],
+        height: f32,
+        angle: f32,
+        colour: [f32; 3],
+    ) {
+        let [left, top] = at;
+        let width = height * self.width;
+        let (middle_x, middle_y) = (left + width / 2.0, top + height / 2.0);
+        let (sin, cos) = angle.sin_cos();
+        let reach = 0.3 * height + 0.1 * width;
+        let bounds = [left - reach, top - reach, left + width + reach, top + height + reach];
+        canvas.fill(bounds, colour, |x, y| {
+            let (dx, dy) = (x - middle_x, y - middle_y);
+            let (u, v) = (dx * cos + dy * sin, dy * cos - dx * sin);
+            height * self.distance((u + width / 2.0) / height, (v + height / 2.0) / height)
+        });
+    }
+
     /// Distance from the outline of what is written; negative in it.
     pub(super) fn distance(&self, x: f32, y: f32) -> f32 {
         let mut nearest = f32::INFINITY;

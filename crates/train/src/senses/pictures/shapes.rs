@@ -124,11 +124,6 @@ impl Thing {
     fn is_apart(&self, other: &Self) -> bool {
         (self.x - other.x).hypot(self.y - other.y) > 1.3 * (self.radius + other.radius)
     }
-
-    /// Whether it stands clearly before `other` along an axis.
-    fn is_before(&self, other: &Self, axis: fn(&Self) -> f32) -> bool {
-        axis(other) - axis(self) > self.radius + other.radius
-    }
 }
 
 /// The name of several.
@@ -139,21 +134,15 @@ fn plural(shape: Shape) -> String {
     }
 }
 
-/// Items in the order of `all`, each once.
-fn in_order<T: PartialEq + Copy>(all: &[T], has: impl Fn(T) -> bool) -> Vec<T> {
-    all.iter().copied().filter(|item| has(*item)).collect()
-}
-
 /// The shapes that are there, with their number and their colour if that is one.
 fn shapes_of(things: &[Thing]) -> Vec<(Shape, usize, Option<Colour>)> {
     let of = |shape: Shape| things.iter().filter(move |thing| thing.shape == shape);
-    let there = in_order(Shape::ALL, |shape| of(shape).next().is_some());
-    let entry = |shape: Shape| {
-        let colour = of(shape).next().map(|thing| thing.colour);
-        let one = colour.filter(|colour| of(shape).all(|thing| thing.colour == *colour));
-        (shape, of(shape).count(), one)
+    let entry = |&shape: &Shape| {
+        let colour = of(shape).next()?.colour;
+        let one = of(shape).all(|thing| thing.colour == colour).then_some(colour);
+        Some((shape, of(shape).count(), one))
     };
-    there.into_iter().map(entry).collect()
+    Shape::ALL.iter().filter_map(entry).collect()
 }
 
 /// The colours that only one shape has.
@@ -207,14 +196,14 @@ const PLACES: [(&str, [&str; 4]); 4] = [
 ];
 
 /// Of two things of different shape: number of a place, the shape that it is counted from, the one that
-/// is there; along the axis in which they are further apart.
+/// is there; along the axis in which they are further apart, clearly so by [`place`].
 fn relations(things: &[Thing]) -> Vec<(usize, Shape, Shape)> {
     let &[a, b] = things else { return Vec::new() };
     let apart = [(a.x - b.x).abs(), (a.y - b.y).abs()];
     let (axis, of): (usize, fn(&Thing) -> f32) =
         if apart[0] > apart[1] { (0, |thing| thing.x) } else { (1, |thing| thing.y) };
     let (first, second) = if of(&a) < of(&b) { (a, b) } else { (b, a) };
-    if a.shape == b.shape || !first.is_before(&second, of) {
+    if a.shape == b.shape {
         return Vec::new();
     }
     vec![(2 * axis, second.shape, first.shape), (2 * axis + 1, first.shape, second.shape)]
@@ -305,7 +294,8 @@ fn questions(things: &[Thing], rng: &mut Rng) -> Vec<Question> {
         push("relation", ask(rng, &PLACES[place].1, of.name()), there.name());
     }
     // What is not there.
-    let absent = in_order(Shape::ALL, |shape| shapes.iter().all(|(there, ..)| *there != shape));
+    let is_absent = |shape: &Shape| shapes.iter().all(|(there, ..)| there != shape);
+    let absent: Vec<Shape> = Shape::ALL.iter().copied().filter(is_absent).collect();
     let absent = *rng.pick(&absent);
     match rng.chance(0.5) {
         true => push("absent", ask(rng, &HOW_MANY, &plural(absent)), ABSENT),

@@ -41,15 +41,7 @@ pub(super) fn draw(
     let free = [(frame.width - width).max(0.0), (frame.height - 1.3 * height).max(0.0)];
     let left = frame.left + free[0] * range(rng, 0.1, 0.9);
     let top = frame.top + 0.15 * height + free[1] * range(rng, 0.1, 0.9);
-    let (middle_x, middle_y) = (left + width / 2.0, top + height / 2.0);
-    let (sin, cos) = angle.sin_cos();
-    let reach = 0.3 * height + 0.1 * width;
-    let bounds = [left - reach, top - reach, left + width + reach, top + height + reach];
-    canvas.fill(bounds, shade, |x, y| {
-        let (dx, dy) = (x - middle_x, y - middle_y);
-        let (u, v) = (dx * cos + dy * sin, dy * cos - dx * sin);
-        height * word.distance((u + width / 2.0) / height, (v + height / 2.0) / height)
-    });
+    word.write(canvas, [left, top], height, angle, shade);
     let mut lines = Lines::default();
     lines.push(("written", 7), (&string, LONGEST));
     lines.push(("word", 4), (&string, LONGEST));

@@ -261,7 +261,9 @@ fn of_list(
     let mut score = Score::new("all".to_owned());
     let mut files: Vec<&str> = by_file.keys().copied().collect();
     if arguments.shuffled {
-        files.rotate_left(1);
+        // Far from itself: names of one kind stand together.
+        let half = files.len() / 2;
+        files.rotate_left(half);
     }
     for (file, questions) in files.into_iter().zip(by_file.values()) {
         let path = folder.join(file);

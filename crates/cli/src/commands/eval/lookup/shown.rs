@@ -4,7 +4,6 @@ use super::{Document, Of, Question};
 use crate::model::{Place, Weights};
 use crate::prompt::{decode, read_media};
 use crate::senses::{self, EyesAndEars, Parts, Shown};
-use anyhow::Context as _;
 use models::vision::pixels::Rgb;
 use models::weights::Policy;
 use models::{CausalLm as _, MiniMaxText01};
@@ -83,7 +82,7 @@ impl Reader {
 
     /// What the model reads.
     pub(super) fn read(&self, shown: &Shown) -> anyhow::Result<Document> {
-        let senses = self.senses.as_ref().context("the model neither sees nor hears")?;
+        let senses = self.senses.as_ref().ok_or_else(|| self.parts.no_sense(shown.sense()))?;
         let seen = senses.perceive_shown(shown)?;
         Ok(Document { text: seen.transcript, rows: seen.content.map(|content| content.rows) })
     }
