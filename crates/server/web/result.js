@@ -85,9 +85,12 @@ async function preview(place, id) {
   if (!address) return;
   const picture = place.querySelector(".preview");
   if (!picture || shown.id !== id) return URL.revokeObjectURL(address);
-  if (picture.src) URL.revokeObjectURL(picture.src);
+  // The former picture's address lives until the new one is there: it may be read just now.
+  const former = picture.src;
   picture.src = address;
   picture.hidden = false;
+  await picture.decode().catch(() => {});
+  if (former) URL.revokeObjectURL(former);
 }
 
 /** The words for frames in which something is wrong. */
