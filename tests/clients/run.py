@@ -79,7 +79,7 @@ def main():
         end = time.monotonic() + 60
         while found is None and time.monotonic() < end and process.poll() is None:
             time.sleep(0.05)
-            found = re.search(r"http://\S+", Path(log.name).read_text())
+            found = re.search(r"http://\S+(?=\n)", Path(log.name).read_text())
         if found is None:
             sys.exit(f"error: the server does not start: {Path(log.name).read_text()}")
         address = found.group()

@@ -28,10 +28,11 @@ export async function start({ home, port = 0, args = [] }) {
     exited.then(failed);
     child.stderr.on("data", (piece) => {
       said += piece;
-      const found = /http:\/\/[\w.:]+/.exec(said);
+      // The whole line: a piece may end within the port.
+      const found = /(http:\/\/[\w.:]+)\n/.exec(said);
       if (!found) return;
       clearTimeout(timer);
-      resolve(found[0]);
+      resolve(found[1]);
     });
   });
   const last = Date.now() + START_MS;
