@@ -99,6 +99,19 @@ class Others(unittest.TestCase):
         pieces = client().completions.create(model="nano", prompt=prompt, max_tokens=6, stream=True)
         self.assertEqual("".join(p.choices[0].text for p in pieces), ANSWER)
 
+    def test_embeddings(self):
+        texts = [TEXT, TEXT + "\n", "Once upon a time there was a king."]
+        for format in ["float", "base64"]:
+            got = client().embeddings.create(model="nano", input=texts, encoding_format=format)
+            vectors = [one.embedding for one in got.data]
+            self.assertEqual([one.index for one in got.data], [0, 1, 2])
+            same = lambda a, b: sum(x * y for x, y in zip(vectors[a], vectors[b]))
+            self.assertAlmostEqual(same(0, 0), 1, places=5)
+            self.assertGreater(same(0, 1), same(0, 2))
+        self.assertEqual(got.usage.prompt_tokens, sum(len(text) for text in texts))
+        alone = client().embeddings.create(model="nano", input=texts[2], encoding_format="float")
+        self.assertEqual(alone.data[0].embedding, vectors[2])
+
     def test_responses(self):
         responses = client().responses
         got = responses.create(model="nano", input=messages())

@@ -24,6 +24,12 @@ pub enum Event<M> {
         /// Of these tokens; together with those before, of all.
         logprobs: Vec<TokenLogprobs>,
     },
+    /// What the prompt comes to, if asked for: the mean of the hidden states of all its tokens behind the
+    /// model's last norm, `[hidden_size]`, not normalized.
+    Embedding {
+        /// The mean, added up in f64 in the order of the tokens.
+        values: Vec<f32>,
+    },
     /// A token of an answer.
     Token {
         /// Which answer.

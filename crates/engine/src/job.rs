@@ -22,6 +22,8 @@ pub(crate) struct Job<M> {
     pub(crate) stops: Vec<usize>,
     /// Snapshots of the ladder, by their number.
     pub(crate) rungs: Vec<(usize, SnapshotId)>,
+    /// The sum of hidden states so far, `[hidden_size]`, of a prompt that is embedded.
+    pub(crate) sum: Vec<f64>,
     /// Where its answers ended.
     pub(crate) ends: Vec<(usize, Snapshot<M>)>,
 }
@@ -60,7 +62,7 @@ impl<M: Memory> Job<M> {
                 let ids = &self.request.input_ids;
                 let read = memory.tokens();
                 let input_ids = &ids[read..read + *piece];
-                let outputs = if self.request.prompt_logprobs.is_some() {
+                let outputs = if self.request.reads_rows() {
                     input_ids.len()
                 } else {
                     usize::from(read + *piece == ids.len() && self.request.max_tokens > 0)

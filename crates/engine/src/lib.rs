@@ -26,7 +26,7 @@ pub use engine::Engine;
 pub use event::{Event, FinishReason, TokenLogprobs, Usage};
 pub use limits::{Limits, Refused};
 pub use lm::Lm;
-pub use model::{Bytes, Logits, Memory, Model, Part, Piece, PieceRows};
+pub use model::{Bytes, Memory, Model, Part, Piece, PieceRows, Rows};
 pub use models::{ContentRows, content_ids, is_content};
 pub use request::{Draft, Keep, MAX_LOGPROBS, Namespace, Request, RequestId, TokenMask};
 pub use sampling::{Sampling, argmax};

@@ -154,6 +154,11 @@ impl Limits {
         {
             within(field, asked.unwrap_or(0), 0, MAX_LOGPROBS)?;
         }
+        if request.embed && (request.n, answer, request.prompt_logprobs) != (1, 0, None) {
+            let found = format!("true with n {}, max_tokens {answer}", request.n);
+            let expected = "n 1, max_tokens 0 and no prompt_logprobs with it".to_owned();
+            return Err(Refused::Invalid { field: "embed", found, expected });
+        }
         if let Draft::Lookup { ngram, .. } = request.draft {
             within("draft.ngram", ngram, 1, usize::MAX)?;
         }

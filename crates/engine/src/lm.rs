@@ -1,6 +1,6 @@
 //! The models of crate `models`, as the engine drives them.
 
-use crate::model::{Bytes, Logits, Memory, Model, Part, Piece};
+use crate::model::{Bytes, Memory, Model, Part, Piece, Rows};
 use models::{Batch, Cache, CausalLm, Inserted, LayerCache, Work};
 use std::sync::Arc;
 use tensor::{KvType, LIGHTNING_BLOCK, PAGE_TOKENS, Page, Tensor};
@@ -85,7 +85,22 @@ impl<M: CausalLm + 'static> Model for Lm<M> {
         self.model.config().flops(Work { past, tokens, outputs: 0 })
     }
 
-    fn read(&self, pieces: &mut [Piece<'_, Cache>]) -> Logits {
+    fn read(&self, pieces: &mut [Piece<'_, Cache>]) -> Rows {
+        self.forward(pieces, M::logits)
+    }
+
+    fn hidden(&self, pieces: &mut [Piece<'_, Cache>]) -> Rows {
+        self.forward(pieces, M::hidden)
+    }
+}
+
+impl<M: CausalLm> Lm<M> {
+    /// Reads `pieces` and gives what `output` gives of their batch.
+    fn forward(
+        &self,
+        pieces: &mut [Piece<'_, Cache>],
+        output: fn(&M, &Batch, &mut [&mut Cache]) -> Tensor,
+    ) -> Rows {
         let mut rows = Vec::new();
         let (mut tokens, mut inserted) = (Vec::new(), Vec::new());
         let mut device = None;
@@ -108,7 +123,7 @@ impl<M: CausalLm + 'static> Model for Lm<M> {
         }
         let mut caches: Vec<&mut Cache> =
             pieces.iter_mut().map(|piece| &mut *piece.memory).collect();
-        self.model.logits(&batch, &mut caches).into()
+        output(&self.model, &batch, &mut caches).into()
     }
 }
 

@@ -49,8 +49,13 @@ pub trait Model: Send + Sync + 'static {
 
     /// Reads each piece into its memory.
     ///
-    /// Gives logits of the last [`outputs`](Piece::outputs) tokens of each piece, piece by piece.
-    fn read(&self, pieces: &mut [Piece<'_, Self::Memory>]) -> Logits;
+    /// Gives logits of the last [`outputs`](Piece::outputs) tokens of each piece, piece by piece; a row
+    /// is as long as the vocabulary or longer.
+    fn read(&self, pieces: &mut [Piece<'_, Self::Memory>]) -> Rows;
+
+    /// The same, but gives what the model makes of the tokens before logits are made of it: the hidden
+    /// states behind its last norm.
+    fn hidden(&self, pieces: &mut [Piece<'_, Self::Memory>]) -> Rows;
 }
 
 /// What a sequence has read. A clone is a fork: the two share what neither of them changes.
@@ -106,7 +111,7 @@ pub struct Piece<'a, M> {
     pub input_ids: &'a [u32],
     /// What stands for some of them, in ascending order. These are the tokens whose ids are no tokens'.
     pub inserted: Vec<PieceRows<'a>>,
-    /// For how many of them, from the last one backwards, logits are wanted.
+    /// For how many of them, from the last one backwards, a row is wanted.
     pub outputs: usize,
 }
 
@@ -129,9 +134,9 @@ impl PieceRows<'_> {
     }
 }
 
-/// Logits of some tokens, `[rows, width]`; the width is the vocabulary's size or more.
+/// Logits or hidden states of some tokens, `[rows, width]`.
 #[derive(Clone, Debug)]
-pub struct Logits {
+pub struct Rows {
     values: Values,
     width: usize,
 }
@@ -142,7 +147,7 @@ enum Values {
     Tensor(Tensor),
 }
 
-impl Logits {
+impl Rows {
     /// From `values: [rows, width]`.
     ///
     /// # Panics
@@ -150,7 +155,7 @@ impl Logits {
     /// If there is no whole number of rows.
     #[track_caller]
     pub fn new(values: Vec<f32>, width: usize) -> Self {
-        assert!(width > 0 && values.len().is_multiple_of(width), "rows of {width} logits");
+        assert!(width > 0 && values.len().is_multiple_of(width), "rows of {width} numbers");
         Self { values: Values::Own(values), width }
     }
 
@@ -177,7 +182,7 @@ impl Logits {
     }
 }
 
-impl From<Tensor> for Logits {
+impl From<Tensor> for Rows {
     /// From an f32 tensor on the CPU, `[rows, width]`.
     fn from(tensor: Tensor) -> Self {
         let width = tensor.last_dim().max(1);

@@ -42,6 +42,9 @@ pub struct Request<M> {
     /// Say it of the prompt's tokens, which are all read then: nothing known is reused. Of pictures and
     /// sounds nothing is said.
     pub prompt_logprobs: Option<usize>,
+    /// Give [`Event::Embedding`](crate::Event::Embedding) of the prompt, which is all read then: nothing
+    /// known is reused. For a request without answers: `n` 1, `max_tokens` 0, no `prompt_logprobs`.
+    pub embed: bool,
     /// What may be written; anything if not set.
     pub mask: Option<Box<dyn TokenMask>>,
     /// With whom prefixes are shared.
@@ -75,6 +78,7 @@ impl<M> Request<M> {
             stop_ids: Vec::new(),
             logprobs: None,
             prompt_logprobs: None,
+            embed: false,
             mask: None,
             namespace: Namespace::default(),
             client: 0,
@@ -88,6 +92,11 @@ impl<M> Request<M> {
 }
 
 impl<M> Request<M> {
+    /// Whether every token of the prompt has an output.
+    pub(crate) fn reads_rows(&self) -> bool {
+        self.prompt_logprobs.is_some() || self.embed
+    }
+
     /// Bytes of the rows of pictures and sounds, which are held until the prompt is read.
     pub(crate) fn row_bytes(&self) -> u64 {
         let bytes = self.inserted.iter().map(|content| content.rows.bytes() as u64);

@@ -2,7 +2,7 @@
 
 use crate::draft::Lookup;
 use crate::event::{FinishReason, TokenLogprobs};
-use crate::model::{Logits, Memory, Model};
+use crate::model::{Memory, Model, Rows};
 use crate::request::{Draft, Request, TokenMask};
 use crate::sampling::{Seen, Unsampled, choose, logprobs, unit};
 use models::is_content;
@@ -115,7 +115,7 @@ impl<M: Memory> Sequence<M> {
     /// is written, and the reason if it was the last.
     pub(crate) fn advance(
         &mut self,
-        logits: &Logits,
+        logits: &Rows,
         rows: Range<usize>,
         vocab_size: usize,
         request: &Request<M>,

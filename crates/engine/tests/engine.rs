@@ -176,6 +176,50 @@ fn prompts_tell_how_likely_they_were() {
 }
 
 #[test]
+fn a_prompt_is_embedded_beside_others() {
+    let model = Arc::new(Fake::new(4, 8, 100));
+    let prompt: Vec<u32> = (3..20).collect();
+    let states: Vec<_> = (1..=prompt.len()).map(|n| Fake::state(&prompt[..n])).collect();
+    let mean = |i: usize| {
+        let sum: f64 = states.iter().map(|state| f64::from(state[i])).sum();
+        (sum / states.len() as f64) as f32
+    };
+    for step_tokens in [1, 4, 100] {
+        let snapshot_bytes = 1 << 20;
+        let limits = Limits { step_tokens, snapshot_bytes, ..limits() };
+        let mut engine = Engine::new(Arc::clone(&model), limits);
+        // One that leaves snapshots of the same text, which must not be gone on from.
+        engine.submit(RequestId(0), Request::new(&prompt[..], 1)).unwrap();
+        run(&mut engine);
+        let embed = || Request { embed: true, ..Request::new(&prompt[..], 0) };
+        let all = Request { prompt_logprobs: Some(0), ..Request::new(&prompt[..], 3) };
+        for (id, request) in [(1, embed()), (2, Request::new([5, 6], 9)), (3, embed()), (4, all)] {
+            engine.submit(RequestId(id), request).unwrap();
+        }
+        let events = run(&mut engine);
+        let of = |id: u64| {
+            let of = events.iter().filter(move |(of, _)| *of == RequestId(id));
+            of.map(|(_, event)| event.clone()).collect::<Events>()
+        };
+        for id in [1, 3] {
+            let events = of(id);
+            let embedded: Vec<_> = events
+                .iter()
+                .filter_map(|event| match event {
+                    Event::Embedding { values } => Some(values.clone()),
+                    _ => None,
+                })
+                .collect();
+            assert_eq!(embedded, [vec![mean(0), mean(1), mean(2)]], "{step_tokens} in a step");
+            assert_eq!(reasons(&events), [(0, FinishReason::Length)]);
+            assert_eq!(usage(&events).cached_tokens, 0);
+        }
+        assert_eq!(written(&of(2), 0), written(&alone(&model, limits, Request::new([5, 6], 9)), 0));
+        assert_eq!(usage(&of(4)).completion_tokens, 3);
+    }
+}
+
+#[test]
 fn guesses_change_nothing_but_the_number_of_steps() {
     let model = Arc::new(Fake::new(4, 32, 100));
     let prompt: Vec<u32> = (0..40).map(|i| i % 7).collect();
@@ -336,6 +380,10 @@ fn what_cannot_be_is_refused_with_the_reason() {
     assert_eq!(field(Request { n: 9, ..usual() }), "n");
     assert_eq!(field(Request { logprobs: Some(21), ..usual() }), "logprobs");
     assert_eq!(field(Request { prompt_logprobs: Some(21), ..usual() }), "prompt_logprobs");
+    let embed = |request| Request { embed: true, ..request };
+    assert_eq!(field(embed(usual())), "embed");
+    assert_eq!(field(embed(Request { n: 2, ..Request::new([1], 0) })), "embed");
+    assert_eq!(field(embed(Request { prompt_logprobs: Some(0), ..Request::new([1], 0) })), "embed");
     let draft = Draft::Lookup { ngram: 0, max: 1 };
     assert_eq!(field(Request { draft, ..usual() }), "draft.ngram");
     let large = refused(Request { n: 2, ..Request::new(vec![1; 2000], 100) });

@@ -17,6 +17,7 @@ use tensor::Rng;
 /// What a request asks, to be asked again alone.
 #[derive(Clone, Debug)]
 struct Asked {
+    embed: bool,
     input_ids: Vec<u32>,
     sampling: Sampling,
     seed: u64,
@@ -28,6 +29,7 @@ struct Asked {
 impl Asked {
     fn request(&self) -> Request<Tokens> {
         Request {
+            embed: self.embed,
             sampling: self.sampling.clone(),
             seed: self.seed,
             n: self.n,
@@ -44,6 +46,7 @@ struct Told {
     read: usize,
     answers: Vec<Vec<u32>>,
     reasons: Vec<Option<FinishReason>>,
+    embedding: Option<Vec<f32>>,
     done: bool,
 }
 
@@ -174,11 +177,13 @@ impl Simulation {
             frequency_penalty: [0.0, 0.4][rng.below(2)],
             ..Sampling::GREEDY
         };
+        let embed = rng.chance(0.05);
         let asked = Asked {
+            embed,
             sampling,
             seed: rng.next_u64(),
-            n: if rng.chance(0.2) { 1 + rng.below(4) } else { 1 },
-            max_tokens: rng.below(60),
+            n: if rng.chance(0.2) && !embed { 1 + rng.below(4) } else { 1 },
+            max_tokens: if embed { 0 } else { rng.below(60) },
             stop_ids: if rng.chance(0.5) { vec![rng.below(29) as u32] } else { vec![] },
             input_ids,
         };
@@ -194,7 +199,7 @@ impl Simulation {
             } else {
                 Draft::Off
             },
-            prompt_logprobs: rng.chance(0.05).then_some(1),
+            prompt_logprobs: (rng.chance(0.05) && !embed).then_some(1),
             give_ends: rng.chance(0.2),
             from,
             ..asked.request()
@@ -284,6 +289,11 @@ impl Simulation {
                 told.read = tokens;
             }
             Event::Prompt { .. } => {}
+            Event::Embedding { values } => {
+                assert!(asked.embed && told.embedding.is_none());
+                assert_eq!(told.read, asked.input_ids.len());
+                told.embedding = Some(values);
+            }
             Event::Token { choice, id: token, .. } => {
                 assert_eq!(told.read, asked.input_ids.len());
                 assert!(!self.cancelled.contains(&id), "it was written after the end");
@@ -340,14 +350,20 @@ impl Simulation {
             );
             engine.submit(*id, asked.request()).unwrap();
             let mut alone = vec![(Vec::new(), None); asked.n];
+            let mut embedding = None;
             while !engine.is_idle() {
                 for (_, event) in engine.step() {
                     match event {
                         Event::Token { choice, id, .. } => alone[choice].0.push(id),
                         Event::Finished { choice, reason } => alone[choice].1 = Some(reason),
+                        Event::Embedding { values } => embedding = Some(values),
                         _ => {}
                     }
                 }
+            }
+            match &told.reasons[0] {
+                Some(FinishReason::Length) => assert_eq!(told.embedding, embedding, "{asked:?}"),
+                _ => assert!(told.embedding.is_none(), "{asked:?}"),
             }
             for (choice, (tokens, reason)) in alone.into_iter().enumerate() {
                 match told.reasons[choice].as_ref().unwrap() {

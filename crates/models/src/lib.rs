@@ -37,8 +37,11 @@ pub trait CausalLm: Send + Sync {
     /// Its shape.
     fn config(&self) -> &Config;
 
-    /// Logits of the batch's output rows, `[rows, vocab_size]`; `caches`, one per sequence, are
-    /// brought up to date.
+    /// Hidden states of the batch's output rows behind the last norm, `[rows, hidden_size]`; `caches`,
+    /// one per sequence, are brought up to date.
+    fn hidden(&self, batch: &Batch, caches: &mut [&mut Cache]) -> Tensor;
+
+    /// Logits of the batch's output rows, `[rows, vocab_size]`: the head over [`hidden`](Self::hidden).
     fn logits(&self, batch: &Batch, caches: &mut [&mut Cache]) -> Tensor;
 }
 

@@ -63,6 +63,8 @@ pub struct Ask {
     pub logprobs: Option<usize>,
     /// The same of the prompt.
     pub prompt_logprobs: Option<usize>,
+    /// Tells what the prompt comes to; nothing is written.
+    pub embed: bool,
     /// What may be written.
     pub mask: Option<Box<dyn TokenMask>>,
     /// Whose memory may be used.
@@ -114,6 +116,8 @@ pub enum Event {
     },
     /// How likely more tokens of the prompt were, from the second on.
     Prompt(Vec<TokenLogprobs>),
+    /// What the prompt comes to, `[hidden_size]`, not normalized.
+    Embedding(Vec<f32>),
     /// A token was written.
     Token {
         /// Of which answer.
@@ -173,10 +177,12 @@ where
             stop_ids: ask.stop_ids,
             logprobs: ask.logprobs,
             prompt_logprobs: ask.prompt_logprobs,
+            embed: ask.embed,
             mask: ask.mask,
             namespace: Namespace(client),
             client,
-            keep: Keep::Usual,
+            // Nobody goes on with a text that is embedded.
+            keep: if ask.embed { Keep::No } else { Keep::Usual },
             marks: ask.marks,
             from,
             draft: ask.draft,
@@ -221,6 +227,7 @@ impl Event {
             }
             engine::Event::Read { tokens } => Self::Read { tokens },
             engine::Event::Prompt { logprobs } => Self::Prompt(logprobs),
+            engine::Event::Embedding { values } => Self::Embedding(values),
             engine::Event::Token { choice, id, logprobs } => Self::Token { choice, id, logprobs },
             engine::Event::Finished { choice, reason } => Self::Finished { choice, reason },
             engine::Event::Done { usage, snapshots } => Self::Done {

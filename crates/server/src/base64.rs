@@ -18,6 +18,11 @@ pub(crate) fn decode(text: &str) -> Option<Vec<u8>> {
     }
 }
 
+/// `bytes` with padding.
+pub(crate) fn encode(bytes: &[u8]) -> String {
+    BASE64_STANDARD.encode(bytes)
+}
+
 #[cfg(test)]
 mod tests {
     use super::decode;

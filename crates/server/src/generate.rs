@@ -86,7 +86,7 @@ pub(crate) fn start(
 }
 
 /// Whose fault a refusal is.
-fn refused(refused: Refused) -> Error {
+pub(crate) fn refused(refused: Refused) -> Error {
     let message = refused.to_string();
     match refused {
         Refused::TooLong { .. } => Error::new(Kind::ContextLength, message),
@@ -137,6 +137,7 @@ impl Part {
             stop_ids: served.end_ids.clone(),
             logprobs: job.logprobs,
             prompt_logprobs: job.prompt_logprobs,
+            embed: false,
             mask: job.mask,
             client,
             from: job.from,

@@ -2,7 +2,9 @@
 
 use crate::error::Dialect;
 use crate::routes;
-use crate::wire::{chat, completions, info, messages, minimax, responses, sessions, videos};
+use crate::wire::{
+    chat, completions, embeddings, info, messages, minimax, responses, sessions, videos,
+};
 use axum::response::Response;
 use schemars::generate::{SchemaGenerator, SchemaSettings};
 use schemars::{JsonSchema, Schema};
@@ -161,6 +163,12 @@ fn operations(asked: &mut SchemaGenerator, told: &mut SchemaGenerator) -> Vec<Op
                 of::<completions::Completion>(told),
             ),
             of::<completions::Completion>(told),
+        ),
+        post(
+            "/v1/embeddings",
+            "Makes texts vectors.",
+            of::<embeddings::EmbeddingRequest>(asked),
+            of::<embeddings::EmbeddingList>(told),
         ),
         streamed(
             post(

@@ -164,6 +164,8 @@ impl Writer {
             }
             Event::Read { tokens } => self.send(Update::Read { tokens }),
             Event::Prompt(logprobs) => self.send(Update::Prompt { choice: 0, logprobs }),
+            // Of requests that have no writer.
+            Event::Embedding(_) => {}
             Event::Token { choice, id, logprobs } => self.token(choice, id, logprobs),
             Event::Finished { choice, reason } => self.finished(choice, reason),
             Event::Done { drafted, points } => {

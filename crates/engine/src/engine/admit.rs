@@ -127,7 +127,7 @@ impl<M: Model> Engine<M> {
 
     /// Whether what is known may be reused for a request.
     fn may_reuse(&self, request: &Request<M::Memory>) -> bool {
-        request.prompt_logprobs.is_none() && self.limits.snapshot_bytes > 0
+        !request.reads_rows() && self.limits.snapshot_bytes > 0
     }
 
     /// Asks the second tier, once, for more than the `reused` tokens of the `i`th request that waits.
@@ -220,8 +220,8 @@ impl<M: Model> Engine<M> {
         self.events.push((id, Event::Started { cached_tokens, miss }));
         let stops = self.stops(&request, &content, cached_tokens, found.known());
         let phase = Phase::Reading(Reading { memory, piece: 0 });
-        let (rungs, ends) = (Vec::new(), Vec::new());
-        let mut job = Job { id, request, tag, phase, usage, heritage, stops, rungs, ends };
+        let (rungs, ends, sum) = (Vec::new(), Vec::new(), Vec::new());
+        let mut job = Job { id, request, tag, phase, usage, heritage, stops, rungs, sum, ends };
         match content.unreadable(cached_tokens) {
             None => self.running.push(job),
             Some(tokens) => {

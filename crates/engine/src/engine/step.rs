@@ -4,7 +4,7 @@ use super::Engine;
 use crate::event::{Event, FinishReason};
 use crate::job::{Job, Phase, Reading};
 use crate::ledger::{Ledger, Owner};
-use crate::model::{Logits, Memory, Model, Piece};
+use crate::model::{Memory, Model, Piece, Rows};
 use crate::request::{Keep, RequestId};
 use crate::sampling::{finite_best, logprobs};
 use crate::sequence::{Sequence, Written};
@@ -12,7 +12,8 @@ use models::is_content;
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Most logits of a step beside one row for each answer: 64 MiB.
+/// Most logits of a step beside one row for each answer, and most numbers of hidden states of a prompt
+/// that is embedded: 64 MiB.
 const MAX_LOGITS: usize = 1 << 24;
 
 impl<M: Model> Engine<M> {
@@ -33,6 +34,7 @@ impl<M: Model> Engine<M> {
     fn plan(&mut self) {
         let limit = self.limits.step_tokens;
         let mut rows = MAX_LOGITS / self.model.vocab_size().max(1);
+        let width = self.model.row_width().max(1);
         let mut left = limit;
         for job in &mut self.running {
             let Phase::Writing(sequences) = &mut job.phase else { continue };
@@ -64,6 +66,9 @@ impl<M: Model> Engine<M> {
                 *piece = (*piece).min(rows.max(1));
                 rows = rows.saturating_sub(*piece);
             }
+            if request.embed {
+                *piece = (*piece).min((MAX_LOGITS / width).max(1));
+            }
             left -= *piece;
             self.clients.charge(request.client, *piece);
         }
@@ -72,32 +77,37 @@ impl<M: Model> Engine<M> {
     /// Lets the model read, and hands out what it gives.
     fn read(&mut self) {
         let mut pieces: Vec<Piece<'_, M::Memory>> = Vec::new();
-        self.running.iter_mut().for_each(|job| job.push_pieces(&mut pieces));
+        let jobs = self.running.iter_mut();
+        let (embedded, others): (Vec<_>, Vec<_>) = jobs.partition(|job| job.request.embed);
+        others.into_iter().for_each(|job| job.push_pieces(&mut pieces));
+        let others = pieces.len();
+        embedded.into_iter().for_each(|job| job.push_pieces(&mut pieces));
         let tokens: usize = pieces.iter().map(|piece| piece.input_ids.len()).sum();
-        let wanted: usize = pieces.iter().map(|piece| piece.outputs).sum();
         let before: Vec<usize> = pieces.iter().map(|piece| piece.memory.tokens()).collect();
         for (piece, &read) in pieces.iter().zip(&before) {
             self.ledger.remove(Owner::Running, piece.memory.parts(read));
         }
         let model = &*self.model;
         let result = catch_unwind(AssertUnwindSafe(|| {
-            let logits = model.read(&mut pieces);
-            let ends = pieces.iter().zip(&before);
-            for (piece, read) in ends {
+            let (others, embedded) = pieces.split_at_mut(others);
+            let output = Output {
+                logits: rows(others, |pieces| model.read(pieces)),
+                hidden: rows(embedded, |pieces| model.hidden(pieces)),
+            };
+            for (piece, read) in pieces.iter().zip(&before) {
                 assert_eq!(piece.memory.tokens(), read + piece.input_ids.len(), "tokens read");
             }
-            assert!(wanted == 0 || logits.rows() == wanted, "rows of logits");
-            logits
+            output
         }));
         self.counts.steps += 1;
         match result {
-            Ok(logits) => {
+            Ok(output) => {
                 for (piece, &read) in pieces.iter().zip(&before) {
                     self.ledger.add(Owner::Running, piece.memory.parts(read));
                 }
                 self.counts.tokens_read += tokens as u64;
                 self.counts.faults_in_a_row = 0;
-                self.advance(&logits);
+                self.advance(&output);
             }
             Err(panic) => self.fail(panic.as_ref()),
         }
@@ -136,12 +146,16 @@ impl<M: Model> Engine<M> {
         }
     }
 
-    /// Hands out the logits of a step.
-    fn advance(&mut self, logits: &Logits) {
-        let mut row = 0;
+    /// Hands out what the model gave in a step.
+    fn advance(&mut self, output: &Output) {
+        let (mut row, mut embedded) = (0, 0);
+        let logits = &output.logits;
         for mut job in std::mem::take(&mut self.running) {
             let done = match &job.phase {
                 Phase::Reading(reading) if reading.piece == 0 => false,
+                Phase::Reading(_) if job.request.embed => {
+                    self.advance_embedding(&mut job, &output.hidden, &mut embedded)
+                }
                 Phase::Reading(_) => self.advance_prompt(&mut job, logits, &mut row),
                 Phase::Writing(_) => self.advance_answers(&mut job, logits, &mut row),
             };
@@ -154,12 +168,7 @@ impl<M: Model> Engine<M> {
     }
 
     /// After a piece of a prompt; whether the job is done.
-    fn advance_prompt(
-        &mut self,
-        job: &mut Job<M::Memory>,
-        logits: &Logits,
-        row: &mut usize,
-    ) -> bool {
+    fn advance_prompt(&mut self, job: &mut Job<M::Memory>, logits: &Rows, row: &mut usize) -> bool {
         let Phase::Reading(reading) = &mut job.phase else { return false };
         let read = reading.memory.tokens();
         let first = read - std::mem::take(&mut reading.piece);
@@ -195,6 +204,36 @@ impl<M: Model> Engine<M> {
         done
     }
 
+    /// After a piece of a prompt that is embedded; whether the job is done.
+    fn advance_embedding(
+        &mut self,
+        job: &mut Job<M::Memory>,
+        hidden: &Rows,
+        row: &mut usize,
+    ) -> bool {
+        let Phase::Reading(reading) = &mut job.phase else { return false };
+        let read = reading.memory.tokens();
+        let end = *row + std::mem::take(&mut reading.piece);
+        self.events.push((job.id, Event::Read { tokens: read }));
+        for values in (std::mem::replace(row, end)..end).map(|row| hidden.row(row)) {
+            job.sum.resize(values.len(), 0.0);
+            job.sum.iter_mut().zip(values).for_each(|(sum, &value)| *sum += f64::from(value));
+        }
+        if read < job.request.input_ids.len() {
+            return false;
+        }
+        let values: Vec<f32> = job.sum.iter().map(|sum| (sum / read as f64) as f32).collect();
+        let reason = if values.iter().all(|value| value.is_finite()) {
+            self.events.push((job.id, Event::Embedding { values }));
+            FinishReason::Length
+        } else {
+            job.request.keep = Keep::No;
+            FinishReason::Failed("a hidden state is not a number".to_owned())
+        };
+        self.finish_all(job, &reason);
+        true
+    }
+
     /// The prompt is read: each answer gets its first token by `logits: [vocab]`.
     fn begin_answers(&mut self, job: &mut Job<M::Memory>, logits: &[f32]) {
         let phase = std::mem::replace(&mut job.phase, Phase::Writing(Vec::new()));
@@ -217,7 +256,7 @@ impl<M: Model> Engine<M> {
     fn advance_answers(
         &mut self,
         job: &mut Job<M::Memory>,
-        logits: &Logits,
+        logits: &Rows,
         row: &mut usize,
     ) -> bool {
         let Phase::Writing(sequences) = &mut job.phase else { return false };
@@ -261,4 +300,26 @@ impl<M: Model> Engine<M> {
         self.counts.finished(&reason, 1);
         self.events.push((job.id, Event::Finished { choice, reason }));
     }
+}
+
+/// What the model gave in a step.
+struct Output {
+    /// Of prompts and answers.
+    logits: Rows,
+    /// Of prompts that are embedded.
+    hidden: Rows,
+}
+
+/// What `read` gives of `pieces`: as many rows as are wanted.
+fn rows<'a, M>(
+    pieces: &mut [Piece<'a, M>],
+    read: impl FnOnce(&mut [Piece<'a, M>]) -> Rows,
+) -> Rows {
+    if pieces.is_empty() {
+        return Rows::new(Vec::new(), 1);
+    }
+    let wanted: usize = pieces.iter().map(|piece| piece.outputs).sum();
+    let rows = read(pieces);
+    assert!(wanted == 0 || rows.rows() == wanted, "rows of outputs");
+    rows
 }

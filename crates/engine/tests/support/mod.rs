@@ -3,7 +3,7 @@
 
 #![allow(dead_code, reason = "each test uses some of it")]
 
-use engine::{Bytes, Logits, Memory, Model, Part, Piece, is_content};
+use engine::{Bytes, Memory, Model, Part, Piece, Rows, is_content};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use tensor::Rng;
@@ -215,11 +215,34 @@ impl Model for Fake {
         self.block
     }
 
-    fn read(&self, pieces: &mut [Piece<'_, Tokens>]) -> Logits {
+    fn read(&self, pieces: &mut [Piece<'_, Tokens>]) -> Rows {
+        // Whoever looks at the padding is lost.
+        let padded = |tokens: &[u32]| [&self.logits(tokens)[..], &[f32::NAN, 1e9]].concat();
+        Rows::new(self.outputs(pieces, padded), self.vocab_size + 2)
+    }
+
+    fn hidden(&self, pieces: &mut [Piece<'_, Tokens>]) -> Rows {
+        Rows::new(self.outputs(pieces, |tokens| Self::state(tokens).to_vec()), 3)
+    }
+}
+
+impl Fake {
+    /// The hidden state of the last of `tokens`.
+    pub(crate) fn state(tokens: &[u32]) -> [f32; 3] {
+        let mut rng = Rng(tokens.iter().fold(9, |hash, &id| mix(hash, id)));
+        std::array::from_fn(|_| rng.normal())
+    }
+
+    /// Reads `pieces`; what `of` says of the tokens up to each output.
+    fn outputs(
+        &self,
+        pieces: &mut [Piece<'_, Tokens>],
+        of: impl Fn(&[u32]) -> Vec<f32>,
+    ) -> Vec<f32> {
         let last = pieces.len() - 1;
         let left = self.fault_in.load(Ordering::SeqCst);
         self.fault_in.store(left.saturating_sub(1), Ordering::SeqCst);
-        let mut logits = Vec::new();
+        let mut outputs = Vec::new();
         for (i, piece) in pieces.iter_mut().enumerate() {
             assert!(!piece.input_ids.is_empty() && piece.outputs <= piece.input_ids.len());
             let first = piece.input_ids.len() - piece.outputs;
@@ -238,9 +261,7 @@ impl Model for Fake {
                     let tokens = piece.memory.list();
                     let hash = tokens.iter().fold(7, |hash, &id| mix(hash, id));
                     assert_eq!(hash, piece.memory.state.value, "the state is of other tokens");
-                    logits.extend(self.logits(&tokens));
-                    // Whoever looks at the padding is lost.
-                    logits.extend([f32::NAN, 1e9]);
+                    outputs.extend(of(&tokens));
                 }
                 if left == 1 && i == last {
                     // A panic that says nothing on the terminal.
@@ -248,6 +269,6 @@ impl Model for Fake {
                 }
             }
         }
-        Logits::new(logits, self.vocab_size + 2)
+        outputs
     }
 }

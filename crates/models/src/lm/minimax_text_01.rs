@@ -186,8 +186,12 @@ impl CausalLm for MiniMaxText01 {
         &self.config
     }
 
+    fn hidden(&self, batch: &Batch, caches: &mut [&mut Cache]) -> Tensor {
+        self.forward(batch, Some(caches)).hidden
+    }
+
     fn logits(&self, batch: &Batch, caches: &mut [&mut Cache]) -> Tensor {
-        self.forward(batch, Some(caches)).hidden.linear(&self.lm_head)
+        self.hidden(batch, caches).linear(&self.lm_head)
     }
 }
 

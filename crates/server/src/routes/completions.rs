@@ -23,7 +23,7 @@ use axum::Extension;
 use axum::extract::State;
 use axum::response::Response;
 use std::sync::Arc;
-use text::{AnswerForm, Delta};
+use text::{AnswerForm, Delta, Specials};
 
 /// Most prompts of a request, and most answers to all of them.
 const MAX_PROMPTS: usize = 128;
@@ -90,7 +90,7 @@ pub(super) fn jobs(
         some => Some(convert::top_logprobs("logprobs", some)?),
     };
     let stop = convert::stops(request.stop)?;
-    let prompts = prompts(served, request.prompt)?;
+    let prompts = prompts(served, request.prompt, "prompt", MAX_PROMPTS, Specials::Parse)?;
     if prompts.len() * n > MAX_PROMPTS {
         let found = prompts.len() * n;
         let message = format!("{found} answers to all prompts, expected {MAX_PROMPTS} at most");
@@ -130,43 +130,47 @@ pub(super) fn jobs(
     Ok(jobs)
 }
 
-/// The prompts in tokens.
-fn prompts(served: &Served, wanted: Wanted) -> Result<Vec<Vec<u32>>, Error> {
+/// The prompts of the field `param` in tokens: at least one, and `most` at most.
+pub(super) fn prompts(
+    served: &Served,
+    wanted: Wanted,
+    param: &str,
+    most: usize,
+    specials: Specials,
+) -> Result<Vec<Vec<u32>>, Error> {
+    let too_many =
+        |found: usize| Error::invalid(param, format!("{found} prompts, expected 1 to {most}"));
     let text = |text: String| {
         if text.len() > most_bytes(served) {
-            return Err(too_long(served, text.len(), "prompt"));
+            return Err(too_long(served, text.len(), param));
         }
-        let ids = served.tokenizer.encode(&text, text::Specials::Parse);
-        ids.map_err(|error| form_error(error.into(), "prompt"))
+        let ids = served.tokenizer.encode(&text, specials);
+        ids.map_err(|error| form_error(error.into(), param))
     };
     let all = match wanted {
         Wanted::Text(one) => vec![text(one)?],
-        Wanted::Texts(several) if several.len() > MAX_PROMPTS => {
+        Wanted::Texts(several) if several.len() > most => {
             return Err(too_many(several.len()));
         }
         Wanted::Texts(several) => several.into_iter().map(text).collect::<Result<_, _>>()?,
         Wanted::Ids(ids) => vec![ids],
         Wanted::Lists(lists) => lists,
     };
-    if all.is_empty() || all.len() > MAX_PROMPTS {
+    if all.is_empty() || all.len() > most {
         return Err(too_many(all.len()));
     }
     for ids in &all {
         if ids.is_empty() {
-            return Err(Error::invalid("prompt", "a prompt is empty, expected at least one token"));
+            return Err(Error::invalid(param, "a prompt is empty, expected at least one token"));
         }
         if let Some(id) = ids.iter().find(|&&id| id as usize >= served.vocab_size) {
             let vocab = served.vocab_size;
             let message =
                 format!("the token {id} of a prompt does not exist, expected ids below {vocab}");
-            return Err(Error::invalid("prompt", message));
+            return Err(Error::invalid(param, message));
         }
     }
     Ok(all)
-}
-
-fn too_many(found: usize) -> Error {
-    Error::invalid("prompt", format!("{found} prompts, expected 1 to {MAX_PROMPTS}"))
 }
 
 /// What answers to a request have in common.

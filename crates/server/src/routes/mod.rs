@@ -3,6 +3,7 @@
 mod chat;
 mod completions;
 mod content;
+mod embeddings;
 mod info;
 mod messages;
 mod minimax;
@@ -31,6 +32,7 @@ pub(crate) fn table() -> Vec<(&'static str, MethodRouter<Arc<App>>)> {
     vec![
         ("/v1/chat/completions", post(chat::chat)),
         ("/v1/completions", post(completions::completions)),
+        ("/v1/embeddings", post(embeddings::embeddings)),
         ("/v1/responses", post(responses::create)),
         ("/v1/responses/{id}", get(responses::show).delete(responses::delete)),
         ("/v1/messages", post(messages::messages)),

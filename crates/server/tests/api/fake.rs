@@ -198,6 +198,12 @@ impl Run {
                 return;
             }
         }
+        if self.ask.embed {
+            let values = vec![tokens as f32, 0.0, -1.0];
+            _ = (self.sink)(Event::Embedding(values));
+            _ = (self.sink)(Event::Finished { choice: 0, reason: FinishReason::Length });
+            return self.end(Vec::new());
+        }
         if let Some(top) = self.ask.prompt_logprobs {
             let ids = self.ask.input_ids.clone();
             let told = ids[1..].iter().map(|&id| told(id, top)).collect();

@@ -5,6 +5,7 @@ mod access;
 mod chat;
 mod completions;
 mod connections;
+mod embeddings;
 mod errors;
 mod fake;
 mod info;

@@ -1,7 +1,7 @@
 //! Over the real engine, with a small model: what the made-up engine cannot show.
 
 use crate::fake::{Api, Got, template, tokenizer, user};
-use engine::{Bytes, Draft, Engine, Limits, Logits, Memory, Model, Part, Piece, Worker};
+use engine::{Bytes, Draft, Engine, Limits, Memory, Model, Part, Piece, Rows, Worker};
 use serde_json::{Value, json};
 use server::backend::{Backend, Local};
 use server::senses::Budget;
@@ -65,7 +65,22 @@ impl Model for Small {
         1
     }
 
-    fn read(&self, pieces: &mut [Piece<'_, Read>]) -> Logits {
+    /// Counts of `a` and `b` so far.
+    fn hidden(&self, pieces: &mut [Piece<'_, Read>]) -> Rows {
+        let mut hidden = Vec::new();
+        for piece in pieces {
+            for &id in piece.input_ids {
+                piece.memory.0.push(id);
+                let count = |letter: u8| {
+                    piece.memory.0.iter().filter(|&&id| id == u32::from(letter)).count() as f32
+                };
+                hidden.extend([count(b'a'), count(b'b')]);
+            }
+        }
+        Rows::new(hidden, 2)
+    }
+
+    fn read(&self, pieces: &mut [Piece<'_, Read>]) -> Rows {
         std::thread::sleep(self.step);
         let mut logits = Vec::new();
         for piece in pieces {
@@ -84,7 +99,7 @@ impl Model for Small {
                 logits.extend(row);
             }
         }
-        Logits::new(logits, VOCAB)
+        Rows::new(logits, VOCAB)
     }
 }
 
