@@ -112,6 +112,46 @@ fn many_at_a_time_are_each_alone() {
 }
 
 #[test]
+fn embeddings_are_the_mean_of_all_rows() {
+    let model = model(MIXED, KvType::F32);
+    let prompts: Vec<Vec<u32>> = [1, 70, 33, 200].map(|n| tokens(n, n as u64)).into();
+    for step_tokens in [64, 1000] {
+        let limits = Limits { step_tokens, ..Limits::server(1 << 30) };
+        let mut engine = Engine::new(Arc::clone(&model), limits);
+        for (i, prompt) in prompts.iter().enumerate() {
+            let request = Request { embed: true, ..Request::new(&prompt[..], 0) };
+            engine.submit(RequestId(i as u64), request).unwrap();
+        }
+        engine.submit(RequestId(9), Request::new(&prompts[1][..], 40)).unwrap();
+        let (mut embedded, mut written) = (BTreeMap::new(), Vec::new());
+        while !engine.is_idle() {
+            for (id, event) in engine.step() {
+                match event {
+                    Event::Embedding { values } => drop(embedded.insert(id.0, values)),
+                    Event::Token { id, .. } => written.push(id),
+                    _ => {}
+                }
+            }
+        }
+        assert_eq!(written, greedy(&model, &prompts[1], 40));
+        assert_eq!(embedded.len(), prompts.len());
+        for (i, prompt) in prompts.iter().enumerate() {
+            let mut cache = model.start();
+            let all: Vec<usize> = (0..prompt.len()).collect();
+            let batch = Batch::single(prompt, 0, &all);
+            let hidden = model.inner().hidden(&batch, &mut [&mut cache]);
+            let width = hidden.last_dim();
+            let mean = |column: usize| {
+                let column = hidden.data()[column..].iter().step_by(width);
+                (column.map(|&x| f64::from(x)).sum::<f64>() / prompt.len() as f64) as f32
+            };
+            let mean: Vec<f32> = (0..width).map(mean).collect();
+            assert_eq!(embedded[&(i as u64)], mean, "{} tokens", prompt.len());
+        }
+    }
+}
+
+#[test]
 fn answers_and_guesses_go_their_own_ways() {
     let prompt: Vec<u32> = (0..100).map(|i| i % 9).collect();
     let ask = |model: &Arc<Real>, draft| {

@@ -252,7 +252,7 @@ fn once(arguments: &Arguments, device: &Device) -> anyhow::Result<()> {
                     }
                 }
                 Event::Done { usage, .. } => break 'done usage,
-                Event::Started { .. } | Event::Prompt { .. } => {}
+                Event::Started { .. } | Event::Prompt { .. } | Event::Embedding { .. } => {}
             }
         }
     };
