@@ -154,8 +154,10 @@ impl Limits {
         {
             within(field, asked.unwrap_or(0), 0, MAX_LOGPROBS)?;
         }
-        if request.embed && (request.n, answer, request.prompt_logprobs) != (1, 0, None) {
-            let found = format!("true with n {}, max_tokens {answer}", request.n);
+        let Request { embed, n, prompt_logprobs, .. } = request;
+        if *embed && (*n, answer, *prompt_logprobs) != (1, 0, None) {
+            let told = prompt_logprobs.map_or("no", |_| "with");
+            let found = format!("true with n {n}, max_tokens {answer} and {told} prompt_logprobs");
             let expected = "n 1, max_tokens 0 and no prompt_logprobs with it".to_owned();
             return Err(Refused::Invalid { field: "embed", found, expected });
         }

@@ -53,8 +53,8 @@ pub trait Model: Send + Sync + 'static {
     /// is as long as the vocabulary or longer.
     fn read(&self, pieces: &mut [Piece<'_, Self::Memory>]) -> Rows;
 
-    /// The same, but gives what the model makes of the tokens before logits are made of it: the hidden
-    /// states behind its last norm.
+    /// The same, but gives what logits are made of: the hidden states behind the last norm. A row is as
+    /// long as [`row_width`](Self::row_width) where that is not 0.
     fn hidden(&self, pieces: &mut [Piece<'_, Self::Memory>]) -> Rows;
 }
 

@@ -116,6 +116,7 @@ impl Dialogue {
             max_tokens: self.max_tokens,
             logprobs: self.logprobs,
             prompt_logprobs: None,
+            embed: false,
             mask,
             form,
             from,

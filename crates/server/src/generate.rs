@@ -32,6 +32,8 @@ pub(crate) struct Job {
     pub(crate) max_tokens: Option<usize>,
     pub(crate) logprobs: Option<usize>,
     pub(crate) prompt_logprobs: Option<usize>,
+    /// Tells what the prompt comes to; nothing is written.
+    pub(crate) embed: bool,
     pub(crate) mask: Option<Box<dyn TokenMask>>,
     pub(crate) form: AnswerForm,
     /// A point to go on from.
@@ -86,7 +88,7 @@ pub(crate) fn start(
 }
 
 /// Whose fault a refusal is.
-pub(crate) fn refused(refused: Refused) -> Error {
+fn refused(refused: Refused) -> Error {
     let message = refused.to_string();
     match refused {
         Refused::TooLong { .. } => Error::new(Kind::ContextLength, message),
@@ -137,7 +139,7 @@ impl Part {
             stop_ids: served.end_ids.clone(),
             logprobs: job.logprobs,
             prompt_logprobs: job.prompt_logprobs,
-            embed: false,
+            embed: job.embed,
             mask: job.mask,
             client,
             from: job.from,
@@ -308,6 +310,8 @@ pub(crate) struct Whole {
     pub(crate) logprobs: Vec<TokenLogprobs>,
     /// Of the prompt from its second token on, in the first answer to it.
     pub(crate) prompt_logprobs: Vec<TokenLogprobs>,
+    /// What the prompt comes to, `[hidden_size]`, if it was asked for.
+    pub(crate) embedding: Vec<f32>,
     pub(crate) finish: Option<Finish>,
 }
 
@@ -322,6 +326,9 @@ impl Collected {
             }
             Update::Prompt { choice, logprobs } => {
                 self.answer(*choice).prompt_logprobs.extend_from_slice(logprobs);
+            }
+            Update::Embedding { choice, values } => {
+                self.answer(*choice).embedding.clone_from(values);
             }
             Update::End { choice, finish } => {
                 self.answer(*choice).finish = Some(finish.clone());

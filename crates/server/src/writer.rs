@@ -20,6 +20,8 @@ pub(crate) enum Update {
     Read { tokens: usize },
     /// How likely more tokens of the prompt of an answer were, from the second on.
     Prompt { choice: usize, logprobs: Vec<TokenLogprobs> },
+    /// What the prompt of an answer comes to, `[hidden_size]`, not normalized.
+    Embedding { choice: usize, values: Vec<f32> },
     /// More of an answer.
     More { choice: usize, deltas: Vec<Delta>, logprobs: Vec<TokenLogprobs> },
     /// The end of an answer.
@@ -164,8 +166,7 @@ impl Writer {
             }
             Event::Read { tokens } => self.send(Update::Read { tokens }),
             Event::Prompt(logprobs) => self.send(Update::Prompt { choice: 0, logprobs }),
-            // Of requests that have no writer.
-            Event::Embedding(_) => {}
+            Event::Embedding(values) => self.send(Update::Embedding { choice: 0, values }),
             Event::Token { choice, id, logprobs } => self.token(choice, id, logprobs),
             Event::Finished { choice, reason } => self.finished(choice, reason),
             Event::Done { drafted, points } => {
@@ -294,9 +295,10 @@ impl Update {
     /// The same of answers whose numbers begin at `base`.
     pub(crate) fn shifted(mut self, base: usize) -> Self {
         match &mut self {
-            Self::More { choice, .. } | Self::End { choice, .. } | Self::Prompt { choice, .. } => {
-                *choice += base;
-            }
+            Self::More { choice, .. }
+            | Self::End { choice, .. }
+            | Self::Prompt { choice, .. }
+            | Self::Embedding { choice, .. } => *choice += base,
             Self::Started { .. }
             | Self::Read { .. }
             | Self::Done(_)
@@ -321,6 +323,7 @@ impl Update {
             }
             // Part of the request, and not of what was written since.
             Self::Prompt { .. } | Self::Read { .. } => 0,
+            Self::Embedding { values, .. } => size_of_val(&values[..]),
             _ => FRAME,
         }
     }

@@ -12,8 +12,7 @@ use models::is_content;
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Most logits of a step beside one row for each answer, and most numbers of hidden states of a prompt
-/// that is embedded: 64 MiB.
+/// Most logits of a step, and most numbers of hidden states, beside one row for each sequence: 64 MiB.
 const MAX_LOGITS: usize = 1 << 24;
 
 impl<M: Model> Engine<M> {
@@ -34,7 +33,8 @@ impl<M: Model> Engine<M> {
     fn plan(&mut self) {
         let limit = self.limits.step_tokens;
         let mut rows = MAX_LOGITS / self.model.vocab_size().max(1);
-        let width = self.model.row_width().max(1);
+        // Rows of hidden states, as `rows` of logits.
+        let mut states = MAX_LOGITS / self.model.row_width().max(1);
         let mut left = limit;
         for job in &mut self.running {
             let Phase::Writing(sequences) = &mut job.phase else { continue };
@@ -62,12 +62,10 @@ impl<M: Model> Engine<M> {
             let read = memory.tokens();
             let stop = stops.last().copied().unwrap_or(request.input_ids.len());
             *piece = (stop - read).min(left);
-            if request.prompt_logprobs.is_some() {
-                *piece = (*piece).min(rows.max(1));
-                rows = rows.saturating_sub(*piece);
-            }
-            if request.embed {
-                *piece = (*piece).min((MAX_LOGITS / width).max(1));
+            if request.reads_rows() {
+                let rows = if request.embed { &mut states } else { &mut rows };
+                *piece = (*piece).min((*rows).max(1));
+                *rows = rows.saturating_sub(*piece);
             }
             left -= *piece;
             self.clients.charge(request.client, *piece);
@@ -77,9 +75,15 @@ impl<M: Model> Engine<M> {
     /// Lets the model read, and hands out what it gives.
     fn read(&mut self) {
         let mut pieces: Vec<Piece<'_, M::Memory>> = Vec::new();
-        let jobs = self.running.iter_mut();
-        let (embedded, others): (Vec<_>, Vec<_>) = jobs.partition(|job| job.request.embed);
-        others.into_iter().for_each(|job| job.push_pieces(&mut pieces));
+        // Those that are embedded come last.
+        let mut embedded = Vec::new();
+        for job in &mut self.running {
+            if job.request.embed {
+                embedded.push(job);
+            } else {
+                job.push_pieces(&mut pieces);
+            }
+        }
         let others = pieces.len();
         embedded.into_iter().for_each(|job| job.push_pieces(&mut pieces));
         let tokens: usize = pieces.iter().map(|piece| piece.input_ids.len()).sum();
@@ -228,7 +232,7 @@ impl<M: Model> Engine<M> {
             FinishReason::Length
         } else {
             job.request.keep = Keep::No;
-            FinishReason::Failed("a hidden state is not a number".to_owned())
+            FinishReason::Failed("a hidden state is not finite".to_owned())
         };
         self.finish_all(job, &reason);
         true

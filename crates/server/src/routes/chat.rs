@@ -317,7 +317,10 @@ impl Render for View {
                 }
                 self.tell_progress(lines);
             }
-            Update::Prompt { .. } | Update::Failed(_) | Update::GivenUp => {}
+            Update::Prompt { .. }
+            | Update::Embedding { .. }
+            | Update::Failed(_)
+            | Update::GivenUp => {}
         }
     }
 

@@ -118,6 +118,7 @@ pub(super) fn jobs(
             max_tokens: Some(max_tokens),
             logprobs,
             prompt_logprobs: logprobs.filter(|_| echo),
+            embed: false,
             mask: None,
             form: AnswerForm { stop: stop.clone(), ..AnswerForm::default() },
             keeper: None,
@@ -322,7 +323,11 @@ impl Render for View {
                 }
                 lines.done();
             }
-            Update::Started { .. } | Update::Read { .. } | Update::Failed(_) | Update::GivenUp => {}
+            Update::Started { .. }
+            | Update::Read { .. }
+            | Update::Embedding { .. }
+            | Update::Failed(_)
+            | Update::GivenUp => {}
         }
     }
 

@@ -19,6 +19,7 @@ use crate::error::{Error, Kind};
 use crate::generate::Job;
 use crate::json::from_slice;
 use crate::openapi;
+use crate::wire::embeddings::EmbeddingRequest;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderValue, header};
@@ -86,6 +87,8 @@ pub fn dry_run(app: &Arc<App>, body: &[u8]) -> Result<usize, Error> {
     }
     let dialogue = if let Ok((request, _)) = from_slice(body) {
         responses::asked(app, &served, client, &request)?.0
+    } else if let Ok((EmbeddingRequest { input, .. }, _)) = from_slice(body) {
+        return Ok(tokens(&embeddings::jobs(&served, input)?));
     } else if let Ok((request, _)) = from_slice(body) {
         messages::dialogue(request, &served)?
     } else {

@@ -10,7 +10,7 @@ pub struct EmbeddingRequest {
     /// The model; the one that is served if not given.
     pub model: Option<String>,
     /// The texts.
-    pub input: Prompt,
+    pub input: Input,
     /// How vectors are written, `float` unless set.
     pub encoding_format: Option<EncodingFormat>,
     /// Numbers of a vector; only the model's own are offered.
@@ -18,6 +18,32 @@ pub struct EmbeddingRequest {
     pub dimensions: Option<u32>,
     /// Who asks; kept nowhere.
     pub user: Option<String>,
+}
+
+/// One text or several, or their tokens.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "EmbeddingInput")]
+#[serde(untagged, expecting = "expected a string, a list of strings, or token ids")]
+pub enum Input {
+    /// One text.
+    Text(String),
+    /// Several texts.
+    Texts(#[schemars(length(min = 1, max = 2048))] Vec<String>),
+    /// One text as token ids.
+    Ids(Vec<u32>),
+    /// Several texts as token ids.
+    Lists(#[schemars(length(min = 1, max = 2048))] Vec<Vec<u32>>),
+}
+
+impl From<Input> for Prompt {
+    fn from(input: Input) -> Self {
+        match input {
+            Input::Text(text) => Self::Text(text),
+            Input::Texts(texts) => Self::Texts(texts),
+            Input::Ids(ids) => Self::Ids(ids),
+            Input::Lists(lists) => Self::Lists(lists),
+        }
+    }
 }
 
 /// How a vector is written.
@@ -50,11 +76,11 @@ pub struct Embedding {
     pub object: &'static str,
     /// Of which text.
     pub index: usize,
-    /// The vector, of length 1.
+    /// The vector, `[hidden_size]`, of length 1; all 0 if the model says so.
     pub embedding: Vector,
 }
 
-/// The numbers of a vector.
+/// The numbers of a vector, `[hidden_size]`.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Vector {

@@ -50,6 +50,28 @@ async fn many_texts_keep_their_order() {
     api.idle().await;
 }
 
+/// As many as the document says.
+#[tokio::test]
+async fn as_many_texts_as_the_document_says() {
+    let document = server::document();
+    let kinds = document["components"]["schemas"]["EmbeddingInput"]["anyOf"].as_array().unwrap();
+    let most: Vec<_> = kinds.iter().filter_map(|kind| kind["maxItems"].as_u64()).collect();
+    assert_eq!(most, [2048, 2048]);
+    let got = Api::new().post("/v1/embeddings", json!({"input": vec!["a"; 2048]})).await;
+    assert_eq!(got.json()["usage"]["total_tokens"], 2048);
+}
+
+#[tokio::test]
+async fn a_text_that_fails_fails_the_request() {
+    let api = Api::with(Settings::default(), Says { room: 0, ..Says::default() });
+    let got = api.post("/v1/embeddings", json!({"input": ["a", "b"]})).await;
+    assert_eq!((got.status.as_u16(), got.header("retry-after")), (429, "1"));
+    let api = Api::with(Settings::default(), Says { fails_after: Some(0), ..Says::default() });
+    let got = api.post("/v1/embeddings", json!({"input": ["a", "b"]})).await;
+    assert_eq!(got.status, 500);
+    assert!(!got.text.contains("fell over"), "{}", got.text);
+}
+
 #[tokio::test]
 async fn what_makes_no_sense_is_refused() {
     let api = Api::new();

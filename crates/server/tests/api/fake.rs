@@ -199,9 +199,15 @@ impl Run {
             }
         }
         if self.ask.embed {
-            let values = vec![tokens as f32, 0.0, -1.0];
-            _ = (self.sink)(Event::Embedding(values));
-            _ = (self.sink)(Event::Finished { choice: 0, reason: FinishReason::Length });
+            let reason = match self.says.fails_after {
+                Some(0) => FinishReason::Failed("the model fell over".to_owned()),
+                _ => {
+                    let values = vec![tokens as f32, 0.0, -1.0];
+                    _ = (self.sink)(Event::Embedding(values));
+                    FinishReason::Length
+                }
+            };
+            _ = (self.sink)(Event::Finished { choice: 0, reason });
             return self.end(Vec::new());
         }
         if let Some(top) = self.ask.prompt_logprobs {

@@ -67,6 +67,7 @@ impl Model for Small {
 
     /// Counts of `a` and `b` so far.
     fn hidden(&self, pieces: &mut [Piece<'_, Read>]) -> Rows {
+        std::thread::sleep(self.step);
         let mut hidden = Vec::new();
         for piece in pieces {
             for &id in piece.input_ids {
@@ -188,6 +189,28 @@ async fn an_answer_of_several_goes_to_its_own_place() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn texts_are_embedded_and_nothing_of_them_is_kept() {
+    let (api, engine) = api(Duration::ZERO);
+    let texts = ["ab", "bbb", "xx", "ab"];
+    let got = api.post("/v1/embeddings", json!({"input": texts})).await;
+    assert_eq!(got.header("x-fulgurite-cache"), "cached=0; miss=off");
+    let data = got.json()["data"].clone();
+    let vector =
+        |i: usize| -> Vec<f32> { serde_json::from_value(data[i]["embedding"].clone()).unwrap() };
+    // The mean of [1, 0] and [1, 1]; of [0, 1], [0, 2] and [0, 3]; of nothing but 0.
+    let length = 1.25_f64.sqrt();
+    assert_eq!(vector(0), [1.0 / length, 0.5 / length].map(|x| x as f32));
+    assert_eq!([vector(1), vector(2)], [[0.0, 1.0], [0.0, 0.0]]);
+    assert_eq!(vector(3), vector(0));
+    let stats = engine.stats();
+    assert_eq!((stats.held_bytes, stats.snapshot_bytes), (0, 0), "{stats:?}");
+    // A prompt that begins like one of them is read anew.
+    let body = json!({"prompt": "abc", "max_tokens": 1});
+    let got = api.post("/v1/completions", body).await;
+    assert_eq!(got.header("x-fulgurite-cache"), "cached=0; miss=cold");
+}
+
 /// Case 11 with the real engine: requests that are dropped at any point leave neither work nor
 /// memory.
 #[tokio::test(flavor = "multi_thread")]
@@ -202,6 +225,8 @@ async fn dropped_requests_leave_no_memory() {
                                   "max_tokens": 2000});
                 let time = Duration::from_millis((round * 11 + i * 5) % 60);
                 _ = tokio::time::timeout(time, api.post("/v1/chat/completions", body)).await;
+                let texts = json!({"input": vec!["x".repeat(i as usize * 30 + 1); 40]});
+                _ = tokio::time::timeout(time, api.post("/v1/embeddings", texts)).await;
             })
         });
         for task in dropped.collect::<Vec<_>>() {

@@ -177,7 +177,11 @@ impl Render for View {
                 self.tell(&StreamEvent::MessageDelta { delta, usage: usage(counts) }, lines);
                 self.tell(&StreamEvent::MessageStop, lines);
             }
-            Update::Read { .. } | Update::Prompt { .. } | Update::Failed(_) | Update::GivenUp => {}
+            Update::Read { .. }
+            | Update::Prompt { .. }
+            | Update::Embedding { .. }
+            | Update::Failed(_)
+            | Update::GivenUp => {}
         }
     }
 

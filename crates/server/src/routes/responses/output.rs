@@ -329,6 +329,7 @@ impl Render for View {
             Update::Started { .. }
             | Update::Read { .. }
             | Update::Prompt { .. }
+            | Update::Embedding { .. }
             | Update::Failed(_)
             | Update::GivenUp => {}
         }
