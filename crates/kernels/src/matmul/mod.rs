@@ -441,6 +441,26 @@ pub fn matmul(exec: &Exec, a: Mat<'_>, b: Mat<'_>, c: MatMut<'_>, accumulate: bo
     exec.buffers.give(packed);
 }
 
+/// C = A^T B with A: `[depth, m]`, B: `[depth, n]`, both row-major: the gradient of a weight. Rounds both to
+/// bf16 where [`Cpu::bf16`] says so and `in_bf16` allows it.
+///
+/// # Panics
+///
+/// If the shapes disagree.
+#[track_caller]
+pub fn transposed(exec: &Exec, a: Mat<'_>, b: Mat<'_>, c: MatMut<'_>, in_bf16: bool) {
+    assert_eq!(a.rows, b.rows, "a is [{}, {}], b [{}, {}]", a.rows, a.cols, b.rows, b.cols);
+    assert_eq!((c.rows, c.cols), (a.cols, b.cols), "shape of c");
+    match (exec.cpu.bf16, exec.cpu.arithmetic) {
+        (Some(unit), Arithmetic::F32) if in_bf16 && a.rows > 0 => {
+            let (data, stride) = (c.data.as_mut_ptr(), c.row_stride);
+            // SAFETY: `c` has the columns of `a` and of `b`, and is borrowed mutably.
+            unsafe { bf16::transposed_product(exec, unit, a, b, data, stride) };
+        }
+        _ => matmul(exec, a.t(), b, c, false),
+    }
+}
+
 /// C (+)= A B with a packed B.
 ///
 /// # Panics

@@ -349,3 +349,47 @@ fn strided_output_leaves_the_gaps_alone() {
         assert_eq!(row, [2.0, 2.0, 2.0, 2.0, 7.0]);
     }
 }
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+    #[test]
+    fn transposed_matches_the_reference(
+        [depth, m, n] in [0usize..150, 1usize..80, 1usize..80],
+        gap in 0usize..3,
+        seed: u64,
+    ) {
+        let mut rng = Rng(seed);
+        let (a, b) = (random(&mut rng, depth * m), random(&mut rng, depth * n));
+        for exec in execs() {
+            for in_bf16 in [false, true] {
+                let unit = in_bf16 && exec.cpu.bf16.is_some() && exec.cpu.arithmetic == Arithmetic::F32;
+                let seen = |x: &[f32]| -> Vec<f32> {
+                    x.iter().map(|&x| if unit { round_to_bf16(x) } else { x }).collect()
+                };
+                let mut want = vec![f32::NAN; m * n];
+                reference(&transposed(&seen(&a), depth, m), &seen(&b), &mut want, depth, n);
+                let stride = n + gap;
+                let mut got = vec![f32::NAN; m * stride];
+                let (a, b) = (Mat::row_major(&a, depth, m), Mat::row_major(&b, depth, n));
+                super::transposed(&exec, a, b, MatMut::new(&mut got, m, n, stride), in_bf16);
+                let (got, beyond): (Vec<_>, Vec<_>) =
+                    got.into_iter().enumerate().partition(|(i, _)| i % stride < n);
+                let got: Vec<f32> = got.into_iter().map(|(_, x)| x).collect();
+                assert_close(&format!("[{depth}, {m}] [{depth}, {n}] {exec:?}"), &want, &got, 1e-5);
+                prop_assert!(beyond.iter().all(|(_, x)| x.is_nan()));
+            }
+        }
+    }
+}
+
+#[test]
+fn transposed_adds_up_waves_of_rows() {
+    let depth = 50_000;
+    let (a, b) = (vec![1.0; depth], vec![0.5; depth]);
+    for exec in execs() {
+        let mut got = [f32::NAN];
+        let (a, b) = (Mat::row_major(&a, depth, 1), Mat::row_major(&b, depth, 1));
+        super::transposed(&exec, a, b, MatMut::row_major(&mut got, 1, 1), true);
+        assert_eq!(got, [25_000.0], "{exec:?}");
+    }
+}

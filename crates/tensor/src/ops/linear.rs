@@ -110,7 +110,10 @@ fn grouped(x: &Tensor, weight: &Weight, runs: Runs) -> Tensor {
                     let (grad, x) = (grad.gpu(), kept.gpu());
                     cuda::matmul::grouped_linear_grad_w(gpu, grad, x, runs.offsets(), size).into()
                 }
-                None => product_grad_w(&grad, &kept, runs.ranges(), [n, k]).into(),
+                None => {
+                    let in_bf16 = matches!(compute.elements(), Elements::Bf16(_));
+                    product_grad_w(&grad, &kept, runs.ranges(), [n, k], in_bf16).into()
+                }
             };
             Tensor::from_data(grad.device(), &w_shape, out)
         });
@@ -151,13 +154,14 @@ fn product_grad_w(
     x: &Tensor,
     runs: &[Range<usize>],
     [n, k]: [usize; 2],
+    in_bf16: bool,
 ) -> Vec<f32> {
     let mut out = grad.output(runs.len() * n * k);
     for (e, run) in runs.iter().enumerate() {
         let g = Mat::row_major(&grad.data()[run.start * n..run.end * n], run.len(), n);
         let x = Mat::row_major(&x.data()[run.start * k..run.end * k], run.len(), k);
         let c = MatMut::row_major(&mut out[e * n * k..(e + 1) * n * k], n, k);
-        matmul::matmul(grad.device().exec(), g.t(), x, c, false);
+        matmul::transposed(grad.device().exec(), g, x, c, in_bf16);
     }
     out
 }

@@ -10,11 +10,11 @@
 //! shift begins with a pair.
 
 use super::{
-    Line, Pairs, Rounded, STEP, TILE_ROWS, To, WIDTH, block, lines_of, pieces, round_rows, steps,
+    Line, Pairs, Rounded, STEP, TILE_ROWS, To, WIDTH, block, lines_of, pack, pieces, round_rows,
+    steps,
 };
 use crate::Exec;
 use crate::cpu::Bf16Unit;
-use crate::half::f32_to_bf16;
 use crate::matmul::Mat;
 use crate::matmul::lines::with_lines;
 
@@ -82,7 +82,7 @@ pub(crate) fn correlate<I: Iterator<Item = Term>>(
         with_lines(&exec.buffers, x.groups() * per_x, |b: &mut [Line]| {
             exec.threads.for_each_chunk(b, per_x.max(1), |group, lines| {
                 for (i, lines) in lines.chunks_exact_mut(per_panel).enumerate() {
-                    pack(x.group(group), x.width, i / panels, i % panels, lines);
+                    pack_panel(unit, x, group, i / panels, i % panels, lines);
                 }
             });
             let b = &*b;
@@ -104,28 +104,24 @@ pub(crate) fn correlate<I: Iterator<Item = Term>>(
 }
 
 /// Columns of a panel as pairs of positions, from position 0 or 1 on, zeros where there is nothing.
-fn pack(x: &[f32], width: usize, odd: usize, panel: usize, lines: &mut [Line]) {
-    let first = panel * WIDTH;
-    let columns = WIDTH.min(width - first);
-    let row = |position: usize| -> &[f32] {
-        x.get(position * width..(position + 1) * width)
-            .map_or(&[], |row| &row[first..first + columns])
-    };
-    for (pair, lines) in lines.chunks_exact_mut(2).enumerate() {
-        let position = 2 * pair + odd;
-        let (low, high) = (row(position), row(position + 1));
-        for (half, line) in lines.iter_mut().enumerate() {
-            let part = |row: &[f32]| -> [f32; 16] {
-                let mut part = [0.0; 16];
-                let row = row.get(half * 16..).unwrap_or(&[]);
-                let len = row.len().min(16);
-                part[..len].copy_from_slice(&row[..len]);
-                part
-            };
-            let (low, high) = (part(low), part(high));
-            for (out, (low, high)) in line.0.chunks_exact_mut(2).zip(low.iter().zip(&high)) {
-                out[0] = f32_to_bf16(*low);
-                out[1] = f32_to_bf16(*high);
+fn pack_panel(
+    unit: Bf16Unit,
+    x: Vectors<'_>,
+    group: usize,
+    odd: usize,
+    panel: usize,
+    lines: &mut [Line],
+) {
+    let x = Mat::row_major(x.group(group), x.positions, x.width);
+    for (step, lines) in lines.chunks_mut(STEP).enumerate() {
+        let row = step * STEP + odd;
+        for half in 0..2 {
+            let col = panel * WIDTH + half * WIDTH / 2;
+            let to = lines.iter_mut().skip(half).step_by(2);
+            if row < x.rows() && col < x.cols() {
+                to.zip(pack::pairs(unit, x, row, col)).for_each(|(to, pairs)| *to = pairs);
+            } else {
+                to.for_each(|to| *to = Line([0; STEP]));
             }
         }
     }

@@ -21,8 +21,10 @@
 mod avx512;
 pub(crate) mod correlate;
 mod dot;
+mod pack;
 mod tiled;
 pub(crate) mod tiles;
+mod transposed;
 
 use super::Mat;
 use super::lines::{Lines, with_lines};
@@ -31,6 +33,7 @@ use crate::half::{Bf16, bf16_to_f32};
 use crate::threads::SharedMut;
 use crate::{Buffers, Exec, memory};
 use std::ops::Range;
+pub(super) use transposed::product as transposed_product;
 
 /// Elements of `k` in a line of A.
 pub(super) const STEP: usize = 32;
@@ -423,6 +426,13 @@ fn round_rows(unit: Bf16Unit, a: Mat<'_>, lines: &mut [Line]) {
         for i in 0..a.rows {
             let row = &a.data[i * a.row_stride..][..a.cols];
             avx512::round(unit.avx512(), row, lines[i..].iter_mut().step_by(TILE_ROWS));
+        }
+        return;
+    }
+    if a.row_stride == 1 {
+        let across = a.t();
+        for (step, tile) in lines.chunks_exact_mut(TILE_ROWS).enumerate() {
+            tile.copy_from_slice(&pack::across(unit, across, step * STEP, 0));
         }
         return;
     }
