@@ -196,7 +196,8 @@ def main():
         print(json.dumps(rows, indent=2))
     else:
         print(table(rows, [w for w in args.weights if ("fulgurite", w) not in failed]))
-        peers = (HERE / "requirements.txt").read_text().replace("==", " ").split("\n")
+        peers = (HERE / "requirements.txt").read_text().replace("[server]", "")
+        peers = peers.replace("==", " ").split("\n")
         print(f"\n{args.threads} threads of {cpu()}; median of {args.rounds} rounds;", end=" ")
         print(f"{', '.join(filter(None, peers))}.")
     sys.exit(1 if failed else 0)

@@ -1,4 +1,5 @@
-//! The models in the program: `recipes/nano-text.toml` and `recipes/nano-video.toml` make their files.
+//! The models in the program: recipes make their files, those of nano-text, nano-vision, nano-audio and
+//! nano-video.
 
 /// What `--model` calls it.
 pub(crate) const NAME: &str = "nano";
@@ -8,6 +9,21 @@ pub(crate) const CONFIG: &[u8] = include_bytes!("../nano-text/config.json");
 pub(crate) const TOKENIZER: &[u8] = include_bytes!("../nano-text/byte_tokenizer.json");
 pub(crate) const WEIGHTS: &[u8] = include_bytes!("../nano-text/model.safetensors");
 
+/// What sees for the text model, in LLaVA's layout.
+pub(crate) const VISION: TowerFiles = TowerFiles {
+    name: "nano-vision",
+    config: include_bytes!("../nano-vision/config.json"),
+    preprocessor: include_bytes!("../nano-vision/preprocessor_config.json"),
+    weights: include_bytes!("../nano-vision/model.safetensors"),
+};
+/// What hears for it, in Voxtral's layout.
+pub(crate) const AUDIO: TowerFiles = TowerFiles {
+    name: "nano-audio",
+    config: include_bytes!("../nano-audio/config.json"),
+    preprocessor: &[],
+    weights: include_bytes!("../nano-audio/model.safetensors"),
+};
+
 /// What `--model` calls the model that makes clips.
 pub(crate) const VIDEO_NAME: &str = "nano-video";
 /// Its files.
@@ -16,6 +32,18 @@ pub(crate) const VIDEO: VideoFiles = VideoFiles {
     words: include_str!("../nano-video/words.json"),
     weights: include_bytes!("../nano-video/model.safetensors"),
 };
+
+/// The files of a tower.
+pub(crate) struct TowerFiles {
+    /// Named in errors.
+    pub(crate) name: &'static str,
+    /// `config.json`.
+    pub(crate) config: &'static [u8],
+    /// `preprocessor_config.json`, of what sees; empty of what hears.
+    pub(crate) preprocessor: &'static [u8],
+    /// `model.safetensors`.
+    pub(crate) weights: &'static [u8],
+}
 
 /// The files of a model that makes clips.
 pub(crate) struct VideoFiles {
@@ -64,21 +92,37 @@ mod tests {
         assert_eq!(found, expected);
     }
 
-    /// What the recipe says is in 8 bits is.
+    /// Towers are as their recipes say.
     #[test]
-    fn the_video_model_is_stored_as_its_recipe_says() {
-        let parts = recipe("nano-video").q8;
-        let stored = Checkpoint::from_static(VIDEO_NAME, VIDEO.weights).unwrap();
-        let mut in_blocks = 0;
-        for name in stored.names() {
-            let shape = stored.shape(name).unwrap();
-            let row: usize = shape[1..].iter().product();
-            let named = parts.iter().any(|part| name.starts_with(&format!("{part}.")));
-            let is_matrix = name.ends_with(".weight") && shape.len() > 1 && row.is_multiple_of(32);
-            let expected = if named && is_matrix { "Q8_0" } else { "BF16" };
-            assert_eq!(stored.dtype(name).as_deref(), Some(expected), "{name}");
-            in_blocks += usize::from(expected == "Q8_0");
+    fn the_towers_have_the_shapes_of_their_recipes() {
+        for TowerFiles { name, config, .. } in [VISION, AUDIO] {
+            let config: Value = serde_json::from_slice(config).unwrap();
+            assert_eq!(config, json!(recipe(name).model), "{name}");
         }
-        assert!(in_blocks > 100, "{in_blocks}");
+    }
+
+    /// What a recipe says is in 8 bits is.
+    #[test]
+    fn models_are_stored_as_their_recipes_say() {
+        for (name, weights, least) in [
+            (VIDEO_NAME, VIDEO.weights, 100),
+            (VISION.name, VISION.weights, 20),
+            (AUDIO.name, AUDIO.weights, 15),
+        ] {
+            let parts = recipe(name).q8;
+            let stored = Checkpoint::from_static(name, weights).unwrap();
+            let mut in_blocks = 0;
+            for name in stored.names() {
+                let shape = stored.shape(name).unwrap();
+                let row: usize = shape[1..].iter().product();
+                let named = parts.iter().any(|part| name.starts_with(&format!("{part}.")));
+                let is_matrix =
+                    name.ends_with(".weight") && shape.len() > 1 && row.is_multiple_of(32);
+                let expected = if named && is_matrix { "Q8_0" } else { "BF16" };
+                assert_eq!(stored.dtype(name).as_deref(), Some(expected), "{name}");
+                in_blocks += usize::from(expected == "Q8_0");
+            }
+            assert!(in_blocks >= least, "{in_blocks} of {name}");
+        }
     }
 }

@@ -7,7 +7,10 @@
 
 #![expect(unsafe_code, reason = "allocates, and tells the system about addresses and lengths")]
 
+use memmap2::{MmapMut, MmapOptions};
 use std::alloc::Layout;
+use std::fmt;
+use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
@@ -15,6 +18,11 @@ use std::ptr::NonNull;
 /// Bytes of a large page on the CPUs that we know: a range without a whole one is left alone.
 /// Where pages are larger (aarch64 with 64 KiB pages: 512 MiB) the system ignores shorter ranges.
 const LARGE_PAGE: usize = 2 << 20;
+/// Where memory from the system begins is a multiple of this everywhere.
+const SMALL_PAGE: usize = 4 << 10;
+/// From so many bytes on pieces that are kept are the system's: 4 KiB, of which the last one is in part
+/// unused, are few beside them.
+const MAPPED: usize = 64 << 10;
 
 /// Asks the system to back `memory` with large pages, as far as whole ones fit in it: for what is
 /// about to be written for the first time, and read often. Contents do not change; a system that
@@ -35,71 +43,148 @@ pub fn filled<T: Copy>(value: T, len: usize) -> Vec<T> {
     vec
 }
 
-/// `len` copies of `value` in memory that begins with a large page, if there is enough for one, and
-/// for which [`advise_huge`] was asked before it was touched: all of it can be in large pages.
-pub(crate) struct Filled<T> {
-    start: NonNull<T>,
+/// Elements that stay for as long as a conversation is kept: states, keys and values.
+///
+/// Where there are many, their memory is taken from the system piece by piece and given back so. Pieces
+/// come and go in no order, among buffers of all sizes; from an allocator's heap 1 GiB of them came to hold
+/// 1.3 (`docs/perf/LOG.md`, 2026-11-27). Memory that is enough for a large page begins with one, and
+/// [`advise_huge`] was asked before it was touched: all of it can be in large pages.
+pub(crate) struct Kept<T> {
+    memory: Memory,
     len: usize,
+    elements: PhantomData<T>,
+}
+
+enum Memory {
+    /// Elements begin at the offset.
+    Mapped(MmapMut, usize),
+    Heap(NonNull<u8>),
 }
 
 // SAFETY: it owns its elements, as a vector does.
-unsafe impl<T: Send> Send for Filled<T> {}
+unsafe impl<T: Send> Send for Kept<T> {}
 // SAFETY: as above.
-unsafe impl<T: Sync> Sync for Filled<T> {}
+unsafe impl<T: Sync> Sync for Kept<T> {}
 
-impl<T: Copy> Filled<T> {
+impl<T: Copy> Kept<T> {
+    /// `len` copies of `value`.
+    ///
     /// # Panics
     ///
     /// If there is no memory.
     pub(crate) fn new(value: T, len: usize) -> Self {
-        let mut new = Self { start: NonNull::dangling(), len };
-        let Some(layout) = new.layout() else { return new };
-        // SAFETY: the size of the layout is not 0.
-        let start = unsafe { std::alloc::alloc(layout) };
-        let Some(start) = NonNull::new(start.cast()) else {
-            std::alloc::handle_alloc_error(layout)
-        };
-        new.start = start;
-        // SAFETY: just allocated for as many elements, which need not be initialized here.
-        let fresh = unsafe { std::slice::from_raw_parts_mut(start.cast().as_ptr(), len) };
+        Self::write(len, |fresh| fresh.fill(MaybeUninit::new(value)))
+    }
+
+    /// A copy of `elements`.
+    ///
+    /// # Panics
+    ///
+    /// If there is no memory.
+    pub(crate) fn copy_of(elements: &[T]) -> Self {
+        Self::write(elements.len(), |fresh| _ = fresh.write_copy_of_slice(elements))
+    }
+
+    /// `write` writes all elements.
+    fn write(len: usize, write: impl FnOnce(&mut [MaybeUninit<T>])) -> Self {
+        let layout = layout::<T>(len);
+        let memory = mapped(layout).unwrap_or_else(|| Memory::Heap(allocated(layout)));
+        let mut new = Self { memory, len, elements: PhantomData };
+        // SAFETY: enough memory for as many elements, which need not be initialized here.
+        let fresh = unsafe { std::slice::from_raw_parts_mut(new.start_mut().cast(), len) };
         advise_huge(fresh);
-        fresh.fill(MaybeUninit::new(value));
+        write(fresh);
         new
     }
 }
 
-impl<T> Filled<T> {
-    /// `None` if there is nothing to be held.
-    fn layout(&self) -> Option<Layout> {
-        let layout = Layout::array::<T>(self.len).expect("less than all memory");
-        let align = if layout.size() < LARGE_PAGE { 1 } else { LARGE_PAGE };
-        (layout.size() > 0).then(|| layout.align_to(align).expect("less than all memory"))
+impl<T> Kept<T> {
+    fn start_mut(&mut self) -> *mut T {
+        match &mut self.memory {
+            Memory::Mapped(map, offset) => map[*offset..].as_mut_ptr().cast(),
+            Memory::Heap(start) => start.as_ptr().cast(),
+        }
     }
 }
 
-impl<T> Deref for Filled<T> {
+/// Memory of so many elements.
+fn layout<T>(len: usize) -> Layout {
+    Layout::array::<T>(len).expect("less than all memory")
+}
+
+/// Memory from the system, if that much is asked for and it has some: it lets a process have only so many
+/// pieces (on Linux 65 530, where neighbours count as one).
+fn mapped(layout: Layout) -> Option<Memory> {
+    if layout.size() < MAPPED || layout.align() > SMALL_PAGE {
+        return None;
+    }
+    if layout.size() < LARGE_PAGE {
+        // All of it is about to be written: faults at once cost less than one by one.
+        let map = MmapOptions::new().len(layout.size()).populate().map_anon().ok()?;
+        return Some(Memory::Mapped(map, 0));
+    }
+    let map = MmapMut::map_anon(layout.size().checked_add(LARGE_PAGE)?).ok()?;
+    let offset = map.as_ptr().addr().wrapping_neg() % LARGE_PAGE;
+    Some(Memory::Mapped(map, offset))
+}
+
+/// Memory from the allocator; of no elements an address that is nobody's.
+fn allocated(layout: Layout) -> NonNull<u8> {
+    if layout.size() == 0 {
+        return layout.dangling_ptr();
+    }
+    // SAFETY: the size of the layout is not 0.
+    let start = unsafe { std::alloc::alloc(layout) };
+    NonNull::new(start).unwrap_or_else(|| std::alloc::handle_alloc_error(layout))
+}
+
+impl<T> Deref for Kept<T> {
     type Target = [T];
 
     fn deref(&self) -> &[T] {
-        // SAFETY: all elements were written by `new`; nothing but a `&mut self` changes them.
-        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }
+        let start = match &self.memory {
+            Memory::Mapped(map, offset) => map[*offset..].as_ptr().cast(),
+            Memory::Heap(start) => start.as_ptr().cast_const().cast(),
+        };
+        // SAFETY: all elements were written when it was made; nothing but a `&mut self` changes them.
+        unsafe { std::slice::from_raw_parts(start, self.len) }
     }
 }
 
-impl<T> DerefMut for Filled<T> {
+impl<T> DerefMut for Kept<T> {
     fn deref_mut(&mut self) -> &mut [T] {
+        let (start, len) = (self.start_mut(), self.len);
         // SAFETY: as above.
-        unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.len) }
+        unsafe { std::slice::from_raw_parts_mut(start, len) }
     }
 }
 
-impl<T> Drop for Filled<T> {
+impl<T> Drop for Kept<T> {
     fn drop(&mut self) {
-        if let Some(layout) = self.layout() {
-            // SAFETY: allocated by `new` with this layout, and elements are `Copy`: nothing of theirs
-            // is to be dropped.
-            unsafe { std::alloc::dealloc(self.start.as_ptr().cast(), layout) };
+        let layout = layout::<T>(self.len);
+        if let (Memory::Heap(start), true) = (&self.memory, layout.size() > 0) {
+            // SAFETY: allocated with this layout, and elements are `Copy`: nothing of theirs is to be
+            // dropped.
+            unsafe { std::alloc::dealloc(start.as_ptr(), layout) };
         }
+    }
+}
+
+impl<T: Copy> Clone for Kept<T> {
+    fn clone(&self) -> Self {
+        Self::copy_of(self)
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for Kept<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&**self, f)
+    }
+}
+
+impl<T: PartialEq> PartialEq for Kept<T> {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
     }
 }
 
@@ -149,15 +234,33 @@ mod tests {
     }
 
     #[test]
-    fn large_memory_begins_with_a_large_page() {
-        for len in [0, 1, 1000, LARGE_PAGE / 8 - 1, LARGE_PAGE / 8, LARGE_PAGE / 2 + 3] {
-            let mut filled = Filled::new(7u64, len);
-            assert!(filled.len() == len && filled.iter().all(|&x| x == 7));
-            let large = size_of_val(&filled[..]) >= LARGE_PAGE;
-            assert!(!large || filled.as_ptr().addr().is_multiple_of(LARGE_PAGE), "{len}");
-            filled.fill(8);
-            assert!(filled.iter().all(|&x| x == 8));
+    fn what_is_kept_is_what_was_written() {
+        for len in [0, 1, 1000, MAPPED / 8 - 1, MAPPED / 8, LARGE_PAGE / 8 - 1, LARGE_PAGE / 2 + 3]
+        {
+            let mut kept = Kept::new(7u64, len);
+            assert!(kept.len() == len && kept.iter().all(|&x| x == 7));
+            let bytes = size_of_val(&kept[..]);
+            assert_eq!(matches!(kept.memory, Memory::Mapped(..)), bytes >= MAPPED, "{len}");
+            let large = bytes >= LARGE_PAGE;
+            assert!(!large || kept.as_ptr().addr().is_multiple_of(LARGE_PAGE), "{len}");
+            let copy = kept.clone();
+            for (i, x) in kept.iter_mut().enumerate() {
+                *x = i as u64;
+            }
+            assert!(copy.len() == len && copy.iter().all(|&x| x == 7));
+            assert!(len == 0 || kept != copy);
+            assert!(Kept::copy_of(&kept).iter().enumerate().all(|(i, &x)| x == i as u64));
         }
+    }
+
+    #[test]
+    fn what_the_system_does_not_map_is_allocated() {
+        #[derive(Clone, Copy, PartialEq)]
+        #[repr(align(8192))]
+        struct Aligned(u8);
+        let kept = Kept::new(Aligned(3), 20);
+        assert!(matches!(kept.memory, Memory::Heap(_)));
+        assert!(kept.iter().all(|x| *x == Aligned(3)));
     }
 
     #[test]

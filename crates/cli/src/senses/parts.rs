@@ -1,6 +1,7 @@
 //! What of a model sees and hears, as its files say, nothing loaded yet: enough to tell how many tokens a
 //! picture or a sound takes.
 
+use crate::embedded::{AUDIO, NAME, TowerFiles, VISION};
 use crate::model::{Place, read};
 use media::{picture, sound};
 use models::Error;
@@ -18,6 +19,9 @@ use tensor::gguf::DType;
 
 /// Folders of a model's folder that have towers of their own.
 const TOWERS: [(Sense, &str); 2] = [(Sense::Sight, "vision"), (Sense::Hearing, "audio")];
+
+/// The file about pixels.
+const PREPROCESSOR: &str = "preprocessor_config.json";
 
 /// What of a model sees and hears.
 #[derive(Debug, Default)]
@@ -88,7 +92,7 @@ fn no_sense(model: &str, sense: Sense) -> String {
         Sense::Hearing => ("a sound", "hear", "with a folder `audio` in it"),
     };
     format!(
-        "it was given as {what}, and the model `{model}` does not {lacks}: expected a folder {folder}"
+        "it was given as {what}, and the model `{model}` does not {lacks}: expected `{NAME}`, or a folder {folder}"
     )
 }
 
@@ -121,7 +125,11 @@ impl Parts {
     ) -> anyhow::Result<Self> {
         let mut parts = Self { name: place.name(), ..Self::default() };
         match place {
-            Place::Gguf(_) | Place::Embedded => {}
+            Place::Gguf(_) => {}
+            Place::Embedded => {
+                parts.sight = Some(Sight::embedded(&VISION)?);
+                parts.hearing = Some(Hearing::embedded(&AUDIO)?);
+            }
             Place::Folder(folder) => {
                 let path = place.config_path();
                 let config = read(&path)?;
@@ -142,10 +150,7 @@ impl Parts {
                                 parts.sight = Some(sight);
                             }
                             Sense::Hearing => {
-                                let config_of = AudioConfig::from_json(&config, &path)?;
-                                let texts = config;
-                                let hearing = Hearing { config: config_of, checkpoint, texts };
-                                parts.hearing = Some(hearing);
+                                parts.hearing = Some(Hearing::new(config, &folder, checkpoint)?);
                             }
                         }
                     }
@@ -279,22 +284,35 @@ impl Parts {
 }
 
 impl Sight {
-    /// Without a file about pixels they are treated as published, in tiles of the config's size.
+    fn embedded(files: &TowerFiles) -> anyhow::Result<Self> {
+        let checkpoint = Checkpoint::from_static(files.name, files.weights)?;
+        let (config, folder) = (files.config.to_vec(), Path::new(files.name));
+        Self::new(config, folder, files.preprocessor.to_vec(), Some(Arc::new(checkpoint)))
+    }
+
     fn of_folder(
         folder: &Path,
         config: Vec<u8>,
         checkpoint: Option<Arc<Checkpoint>>,
     ) -> anyhow::Result<Self> {
+        let path = folder.join(PREPROCESSOR);
+        let preprocessor = if path.is_file() { read(&path)? } else { Vec::new() };
+        Self::new(config, folder, preprocessor, checkpoint)
+    }
+
+    /// From the texts of a folder's files; without one about pixels, which is empty then, they are treated
+    /// as published, in tiles of the config's size.
+    fn new(
+        config: Vec<u8>,
+        folder: &Path,
+        preprocessor: Vec<u8>,
+        checkpoint: Option<Arc<Checkpoint>>,
+    ) -> anyhow::Result<Self> {
         let parsed = ImageConfig::from_json(&config, &folder.join("config.json"))?;
-        let path = folder.join("preprocessor_config.json");
-        let (processor, text) = match path.is_file() {
-            false => {
-                (ImageProcessor { tiling: parsed.tiling(), ..ImageProcessor::published() }, vec![])
-            }
-            true => {
-                let text = read(&path)?;
-                (ImageProcessor::from_json(&text, &path)?, text)
-            }
+        let path = folder.join(PREPROCESSOR);
+        let processor = match preprocessor.is_empty() {
+            true => ImageProcessor { tiling: parsed.tiling(), ..ImageProcessor::published() },
+            false => ImageProcessor::from_json(&preprocessor, &path)?,
         };
         let [found, expected] = [&processor.tiling, &parsed.tiling()].map(|tiling| {
             (tiling.tile_size, tiling.tile_features, tiling.grid_pinpoints.is_empty())
@@ -312,7 +330,7 @@ impl Sight {
             }
             .into());
         }
-        Ok(Self { config: parsed, processor, checkpoint, texts: [config, text].concat() })
+        Ok(Self { config: parsed, processor, checkpoint, texts: [config, preprocessor].concat() })
     }
 }
 
@@ -346,6 +364,21 @@ impl Sight {
 }
 
 impl Hearing {
+    fn embedded(files: &TowerFiles) -> anyhow::Result<Self> {
+        let checkpoint = Checkpoint::from_static(files.name, files.weights)?;
+        Self::new(files.config.to_vec(), Path::new(files.name), Some(Arc::new(checkpoint)))
+    }
+
+    /// From the text of a folder's config.
+    fn new(
+        config: Vec<u8>,
+        folder: &Path,
+        checkpoint: Option<Arc<Checkpoint>>,
+    ) -> anyhow::Result<Self> {
+        let parsed = AudioConfig::from_json(&config, &folder.join("config.json"))?;
+        Ok(Self { config: parsed, checkpoint, texts: config })
+    }
+
     fn work_bytes(&self) -> u64 {
         let audio = &self.config.audio;
         layer_bytes(audio.max_frames(), audio.d_model, audio.encoder_ffn_dim)

@@ -8,7 +8,7 @@ use super::kv::{self, BLOCK, Kv, KvType, Part, TILE_KEYS};
 use crate::Exec;
 use crate::half::Bf16;
 use crate::lanes::prefetch;
-use crate::memory::Filled;
+use crate::memory::Kept;
 use bytes::Bytes;
 use std::fmt;
 use std::sync::Arc;
@@ -71,7 +71,7 @@ pub struct Page {
 
 /// Where a page is.
 enum Memory {
-    Own(Filled<Line>),
+    Own(Kept<Line>),
     /// In somebody else's, such as a mapped file: whole lines, aligned as lines are. It is only read.
     Shared(Bytes),
 }
@@ -122,7 +122,7 @@ impl std::error::Error for PageError {}
 
 impl Page {
     fn new(bytes: usize) -> Self {
-        let lines = Filled::new(ZEROS, bytes / size_of::<Line>());
+        let lines = Kept::new(ZEROS, bytes / size_of::<Line>());
         Self { memory: Memory::Own(lines), written: 0 }
     }
 
@@ -168,8 +168,8 @@ impl Page {
 }
 
 /// Whole lines from anywhere.
-fn copied(bytes: &[u8]) -> Filled<Line> {
-    let mut lines = Filled::new(ZEROS, bytes.len() / size_of::<Line>());
+fn copied(bytes: &[u8]) -> Kept<Line> {
+    let mut lines = Kept::new(ZEROS, bytes.len() / size_of::<Line>());
     elements_mut(&mut lines).copy_from_slice(bytes);
     lines
 }

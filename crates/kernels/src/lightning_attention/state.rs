@@ -12,7 +12,7 @@
 //! a column of K^T and a row of V; S is written once in 32 tokens.
 
 use super::{BLOCK, Lightning};
-use crate::memory;
+use crate::memory::Kept;
 
 /// Floats of a line of the cache, and of the widest vectors.
 pub(super) const LINE: usize = 16;
@@ -56,22 +56,19 @@ impl HeadSizes {
 /// grow. A new one is that of a sequence that has read nothing.
 #[derive(Debug, PartialEq)]
 pub struct LightningState {
-    lines: Vec<Line>,
+    lines: Kept<Line>,
     /// What f32 leaves of S, `[heads, head_dim, head_dim]`, where arithmetic is in f64; else nothing.
     low: Vec<f32>,
 }
 
 impl Clone for LightningState {
     fn clone(&self) -> Self {
-        let lines = memory::filled(Line([0.0; LINE]), self.lines.len());
-        let mut copy = Self { lines, low: Vec::new() };
-        copy.clone_from(self);
-        copy
+        Self { lines: self.lines.clone(), low: self.low.clone() }
     }
 
     /// In place.
     fn clone_from(&mut self, source: &Self) {
-        self.lines.clone_from(&source.lines);
+        self.lines.copy_from_slice(&source.lines);
         self.low.clone_from(&source.low);
     }
 }
@@ -85,7 +82,7 @@ impl LightningState {
     /// Of a sequence that has read nothing.
     pub fn new(shape: &Lightning) -> Self {
         let len = shape.heads * HeadSizes::new(shape).len();
-        Self { lines: memory::filled(Line([0.0; LINE]), len / LINE), low: Vec::new() }
+        Self { lines: Kept::new(Line([0.0; LINE]), len / LINE), low: Vec::new() }
     }
 
     /// One whose [`elements`](Self::elements) these are; `None` if they are not as many as a sequence

@@ -110,26 +110,34 @@ fn a_seed_and_a_step_give_one_sound() {
     }
 }
 
-/// Each pair of words is heard in training, but not each three; of each word a fifth or so is held out.
+/// Each three words are heard together in training, but not each four.
 #[test]
-fn what_is_held_out_is_new_in_threes_only() {
-    let (held_out, train): (Vec<Tones>, Vec<Tones>) =
-        all_tones().partition(|tones| tones.split() == Split::HeldOut);
-    assert_eq!((held_out.len(), train.len()), (18, 72));
-    let pairs = |tones: &[Tones]| {
-        let counts: HashSet<_> = tones.iter().map(|t| (t.count, t.movement)).collect();
-        let timbres: HashSet<_> = tones.iter().map(|t| (t.timbre, t.movement)).collect();
-        let both: HashSet<_> = tones.iter().map(|t| (t.count, t.timbre)).collect();
-        (counts.len(), timbres.len(), both.len())
+fn what_is_held_out_is_new_in_fours_only() {
+    let noises = [None, Some(Noise::Hiss), Some(Noise::Hum), Some(Noise::Pops)];
+    let all = all_tones().flat_map(|t| noises.map(|noise| Content { tones: Some(t), noise }));
+    let (held_out, train): (Vec<Content>, Vec<Content>) =
+        all.partition(|content| content.split() == Some(Split::HeldOut));
+    assert_eq!((held_out.len(), train.len()), (72, 288));
+    // Training has all threes.
+    let threes = |leave_out: usize| {
+        let of = |content: &Content| {
+            let Tones { count, movement, timbre } = content.tones.unwrap();
+            let noise = content.noise.map_or(0, |noise| 1 + noise as usize);
+            let mut words = [count, movement as usize, timbre as usize, noise];
+            words[leave_out] = 0;
+            words
+        };
+        train.iter().map(of).collect::<HashSet<_>>().len()
     };
-    assert_eq!(pairs(&train), (18, 15, 30));
+    assert_eq!([0, 1, 2, 3].map(threes), [3 * 5 * 4, 6 * 5 * 4, 6 * 3 * 4, 6 * 3 * 5]);
     for &timbre in Timbre::ALL {
-        assert!(held_out.iter().filter(|tones| tones.timbre == timbre).count() >= 3);
+        let has = |content: &&Content| content.tones.is_some_and(|t| t.timbre == timbre);
+        assert!(held_out.iter().filter(has).count() >= 12);
     }
     for mut rng in streams(2, 500) {
         for split in [Split::Train, Split::HeldOut] {
-            let tones = Content::draw(&mut rng, split).tones;
-            assert!(tones.is_none_or(|tones| tones.split() == split));
+            let of = Content::draw(&mut rng, split).split();
+            assert!(of.is_none_or(|of| of == split));
         }
     }
 }
