@@ -134,13 +134,8 @@ pub(super) fn widen(
     unsafe { inner(tile, n, steps, ahead, out) }
 }
 
-/// A weight that is so many powers of 2 below the greatest so far is 0 if all of its tile are: a million
-/// of them are less than a millionth of that one.
-const NEGLIGIBLE: f32 = 40.0;
-
 /// Scores of a row, base 2, to weights, 32 to every `stride`th line of `p`, zeros from `visible` on;
-/// the row's maximum and sum are brought up to date, its values `o` rescaled. Whether there are any
-/// weights: most keys are far from what most queries look for, and have none.
+/// the row's maximum and sum are brought up to date, its values `o` rescaled.
 pub(super) fn weigh(
     _: Avx512Bf16,
     scores: &[Line],
@@ -149,7 +144,7 @@ pub(super) fn weigh(
     o: &mut [Line],
     p: &mut [Line],
     stride: usize,
-) -> bool {
+) {
     #[target_feature(enable = "avx512f,avx512bf16")]
     fn inner(
         scores: &[Line],
@@ -158,28 +153,16 @@ pub(super) fn weigh(
         o: &mut [Line],
         p: &mut [Line],
         stride: usize,
-    ) -> bool {
+    ) {
         let lanes = |line: usize| {
             let n = visible.saturating_sub(line * 16).min(16);
             ((1u32 << n) - 1) as u16
         };
-        let mut maxima = _mm512_set1_ps(f32::NEG_INFINITY);
+        let mut maxima = _mm512_set1_ps(*max);
         for (i, x) in scores.iter().enumerate() {
             maxima = _mm512_mask_max_ps(maxima, lanes(i), maxima, read(x));
         }
-        let greatest = _mm512_reduce_max_ps(maxima);
-        let bound = _mm512_set1_ps(*max - NEGLIGIBLE);
-        let is_less = |(i, x): (usize, &Line)| {
-            _mm512_mask_cmp_ps_mask::<_CMP_LT_OQ>(lanes(i), read(x), bound) == lanes(i)
-        };
-        // What is not a number is not less.
-        if greatest < *max - NEGLIGIBLE && scores.iter().enumerate().all(is_less) {
-            for p in p.iter_mut().step_by(stride).take(scores.len() / 2) {
-                store(p, _mm512_setzero_si512());
-            }
-            return false;
-        }
-        let new = greatest.max(*max);
+        let new = _mm512_reduce_max_ps(maxima);
         if new > *max {
             let factor = (*max - new).exp2();
             *sum *= factor;
@@ -200,7 +183,6 @@ pub(super) fn weigh(
             store(p, bits(_mm512_cvtne2ps_pbh(high, low)));
         }
         *sum += _mm512_reduce_add_ps(sums);
-        true
     }
     // SAFETY: the token proves that these features are available.
     unsafe { inner(scores, visible, stats, o, p, stride) }

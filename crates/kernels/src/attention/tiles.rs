@@ -192,17 +192,13 @@ impl Task<'_> {
                 }
             }
             let stats = &mut work.stats[rows.clone()];
-            let mut any = false;
             for (i, (row, stats)) in rows.zip(stats).enumerate() {
                 let position = self.call.positions[self.part.rows.start + row / group];
                 let visible = (position + 1).saturating_sub(start).min(n);
                 let scores = &work.s[i * row_lines..][..2 * key_steps];
                 let o = &mut o[i * 2 * steps..][..2 * steps];
                 let p = &mut work.p[i / ROWS * key_steps * ROWS + i % ROWS..];
-                any |= avx512::weigh(self.unit.avx512(), scores, visible, stats, o, p, ROWS);
-            }
-            if !any {
-                continue;
+                avx512::weigh(self.unit.avx512(), scores, visible, stats, o, p, ROWS);
             }
             let p = &work.p[..2 * key_steps * ROWS];
             for panel in 0..steps {
