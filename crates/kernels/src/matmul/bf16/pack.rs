@@ -55,17 +55,23 @@ mod simd {
             assert!(rows > 0 && (rows - 1) * stride + cols <= x.len() && cols <= 16);
             let exists = ((1u32 << cols) - 1) as u16;
             let order: [u16; 32] = std::array::from_fn(|i| (i / 2 + i % 2 * 16) as u16);
-            // SAFETY: the size is that of a vector; only lanes of row `i < rows` that exist are read.
+            // SAFETY: the size is that of a vector.
             let order = unsafe { _mm512_loadu_si512(order.as_ptr().cast()) };
-            let row = |i: usize| match i < rows {
-                true => unsafe { _mm512_maskz_loadu_ps(exists, x.as_ptr().add(i * stride)) },
-                false => _mm512_setzero_ps(),
+            let row = |i: usize| {
+                if i >= rows {
+                    return _mm512_setzero_ps();
+                }
+                // SAFETY: `cols` lanes of row `i < rows`, which end within `x`.
+                unsafe { _mm512_maskz_loadu_ps(exists, x.as_ptr().add(i * stride)) }
             };
             for (pair, Line(line)) in out.iter_mut().enumerate() {
                 let both = _mm512_cvtne2ps_pbh(row(2 * pair + 1), row(2 * pair));
                 // SAFETY: both are 64 bytes of which any bits are numbers; a line is as long.
                 unsafe {
-                    let both = _mm512_permutexvar_epi16(order, std::mem::transmute(both));
+                    let both = _mm512_permutexvar_epi16(
+                        order,
+                        std::mem::transmute::<__m512bh, __m512i>(both),
+                    );
                     _mm512_store_si512(line.as_mut_ptr().cast(), both);
                 }
             }
