@@ -118,19 +118,20 @@ pub(crate) fn run(arguments: &Arguments, device: &Device) -> anyhow::Result<()> 
         let maker = ClipMaker::new(maker, plan.spare());
         let room = plan.room();
         let served = plan.load(&device).map_err(Failed)?;
-        _ = writeln!(
-            std::io::stderr(),
-            "ready: {} tokens of context, {} for what conversations have read",
-            served.context,
-            HumanBytes(room)
-        );
+        let (context, clips) = (served.context, line_of_clips(maker));
         // In this order: a server with clips alone is ready, too, and has no model for text.
         app.add(served);
-        match line_of_clips(maker) {
+        match clips {
             Ok(clips) => app.add_video(clips),
             // A folder that is not as it should be is no reason to say nothing.
             Err(error) => _ = writeln!(std::io::stderr(), "no clips are made: {error:#}"),
         }
+        // Whoever reads this may ask at once.
+        _ = writeln!(
+            std::io::stderr(),
+            "ready: {context} tokens of context, {} for what conversations have read",
+            HumanBytes(room)
+        );
         Ok(())
     };
     let ran = server::run::<Failed>(address, &app, listening, load);
