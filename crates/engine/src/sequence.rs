@@ -1,6 +1,6 @@
 //! One answer while it is written.
 
-use crate::draft::Lookup;
+use crate::draft;
 use crate::event::{FinishReason, TokenLogprobs};
 use crate::model::{Memory, Model, Rows};
 use crate::request::{Draft, Request, TokenMask};
@@ -22,7 +22,6 @@ pub(crate) struct Sequence<M> {
     guesses: usize,
     mask: Option<Box<dyn TokenMask>>,
     seen: Option<Seen>,
-    lookup: Option<Lookup>,
     pub(crate) drafted: usize,
     pub(crate) accepted: usize,
 }
@@ -34,10 +33,6 @@ impl<M: Memory> Sequence<M> {
     /// The first answer to a prompt that was read into `memory`.
     pub(crate) fn new(memory: M, request: &mut Request<M>) -> Self {
         let seen = request.sampling.has_penalties().then(|| Seen::new(&request.input_ids));
-        let lookup = match request.draft {
-            Draft::Off => None,
-            Draft::Lookup { ngram, .. } => Some(Lookup::new(ngram)),
-        };
         Self {
             choice: 0,
             memory,
@@ -46,7 +41,6 @@ impl<M: Memory> Sequence<M> {
             guesses: 0,
             mask: request.mask.take(),
             seen,
-            lookup,
             drafted: 0,
             accepted: 0,
         }
@@ -60,7 +54,6 @@ impl<M: Memory> Sequence<M> {
             tokens: self.tokens.clone(),
             mask: self.mask.as_ref().map(|mask| mask.fork()),
             seen: self.seen.clone(),
-            lookup: self.lookup.clone(),
             ..*self
         }
     }
@@ -93,15 +86,14 @@ impl<M: Memory> Sequence<M> {
         request: &Request<M>,
         most: usize,
     ) -> usize {
-        let (Some(lookup), Draft::Lookup { max, .. }) = (&mut self.lookup, request.draft) else {
-            return 0;
-        };
+        let Draft::Lookup { ngram, max } = request.draft else { return 0 };
         // The last token of an answer is written without being read.
         let left = request.max_tokens - (self.tokens.len() - self.prompt);
         // What is read before the guesses stays, so it must be possible to come back to there.
         let block = model.block();
         let room = block - 1 - self.tokens.len() % block;
-        let guesses = lookup.guess(&self.tokens, max.min(left - 1).min(room).min(most));
+        let most = max.min(left - 1).min(room).min(most);
+        let guesses = draft::guess(&self.tokens, ngram, most);
         // Pictures and sounds are not written.
         let tokens = guesses.iter().take_while(|&&id| !is_content(id));
         let guesses: Vec<u32> = tokens.copied().collect();
