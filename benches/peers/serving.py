@@ -42,7 +42,7 @@ def arguments():
     add("--shape", type=pathlib.Path, default=inference.HERE / "shape-1b.json", help="the model's config")
     add("--work", type=pathlib.Path, default=ROOT / "target" / "peers", help="5 GB of checkpoints")
     add("--fulgurite", type=pathlib.Path, help="the binary; built if not given")
-    add("--prefix", type=shlex.split, default=[], help='before each server: "taskset -c 0,1"')
+    add("--prefix", type=shlex.split, default=[], help='before each program: "taskset -c 0,1"')
     add("--json", action="store_true", help="print JSON")
     return parser.parse_args()
 
@@ -133,10 +133,13 @@ def llama_server(args, file):
 
 def measured(args, fulgurite, more):
     """Rows of `fulgurite bench --serve`, one for each number of clients."""
-    command = [fulgurite, "bench", "--json", "--serve", *more, "--streams", args.streams]
+    command = [*args.prefix, fulgurite, "bench", "--json", "--serve", *more]
+    command += ["--streams", args.streams]
     command += ["--prompt-bytes", args.prompt_bytes, "--decode-tokens", args.decode_tokens]
     command += ["--seconds", args.seconds, "--threads", args.threads]
-    done = subprocess.run(list(map(str, command)), stdout=subprocess.PIPE, check=True)
+    done = subprocess.run(list(map(str, command)), stdout=subprocess.PIPE)
+    if done.returncode != 0:
+        sys.exit(f"error: `{shlex.join(map(str, command))}` ended with {done.returncode}")
     rows = json.loads(done.stdout)
     for row in rows:
         failed = f", failed: {row['failed']}" if row["failed"] else ""
@@ -146,8 +149,10 @@ def measured(args, fulgurite, more):
 
 def main():
     args = arguments()
-    fulgurite = binary(args)
     weights = [word for word in args.weights.split(",") if word]
+    if not weights or not all(word in PAIRS for word in weights):
+        sys.exit(f"error: --weights is `{args.weights}`, expected some of {', '.join(PAIRS)}")
+    fulgurite = binary(args)
     folder, ggufs = files(args, fulgurite, [PAIRS[word] for word in weights])
     samples = {}
     for i in range(args.rounds):

@@ -117,8 +117,8 @@ impl Need {
 
 /// Code and tables of the program that are first touched while it reads (3.4 to 4.5 MB were measured).
 const PROGRAM: u64 = 4 << 20;
-/// What the system's allocator rounds a page of keys and values up by: these are as large as whole pages
-/// of memory, and it keeps a word beside each.
+/// What a page of keys and values is rounded up by at most: large ones are taken from the system, which
+/// gives whole pages of memory.
 const BESIDE_PAGE: u64 = 4096;
 
 /// What `sequences` of `tokens` each take beside what they hold.

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 /// How far a peak may lie from what was said before, as a share.
 const NEAR: f64 = 0.03;
-/// That of what is added by a system under load, where tests run beside each other.
+/// The same where tests run beside each other.
 const NEAR_ENOUGH: f64 = 0.05;
 const QUESTION: &str = "which version of serde?";
 const LINE: &str = "name = \"serde\"\nversion = \"1.0.229\"\n";
