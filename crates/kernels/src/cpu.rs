@@ -242,16 +242,17 @@ pub struct Exec {
 }
 
 impl Cpu {
-    /// Asks the CPU for everything it has.
+    /// Asks the CPU for what it has, and takes the level that is fastest there.
     ///
     /// # Panics
     ///
     /// Never: every CPU has a level.
     pub fn detect() -> Self {
-        Self::variants().pop().expect("every CPU has a level")
+        let usable = |cpu: &Self| !matches!(cpu.bf16, Some(Bf16Unit::Dot(_)) if !dots_are_fast());
+        Self::variants().into_iter().rfind(usable).expect("every CPU has a level")
     }
 
-    /// Every level that this machine can run, scalar first, [`Cpu::detect`] last.
+    /// Every level that this machine can run, scalar first.
     ///
     /// Tests run a kernel on each of them; `--cpu-level` picks one.
     pub fn variants() -> Vec<Self> {
@@ -322,6 +323,20 @@ impl Cpu {
             _ => "scalar",
         }
     }
+}
+
+/// Whether `vdpbf16ps` does more flops than f32 does with the weights widened. AMD's CPUs start it as
+/// often as a multiply-add of f32, Intel's a quarter as often (docs/perf/LOG.md, 2026-11-27).
+fn dots_are_fast() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    {
+        let vendor = std::arch::x86_64::__cpuid(0);
+        // "GenuineIntel", in the order in which the registers hold it.
+        let name = [vendor.ebx, vendor.edx, vendor.ecx].map(u32::to_le_bytes);
+        name.as_flattened() != b"GenuineIntel"
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    false
 }
 
 impl fmt::Display for Cpu {

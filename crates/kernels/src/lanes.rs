@@ -52,3 +52,16 @@ pub(crate) fn prefetch<T>(x: *const T) {
     #[cfg(not(target_arch = "x86_64"))]
     let _ = x;
 }
+
+/// The same of a line that will be written.
+#[inline(always)]
+pub(crate) fn prefetch_to_write<T>(x: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: as above.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_ET0>(x.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = x;
+}

@@ -20,6 +20,8 @@ use std::ptr::NonNull;
 const LARGE_PAGE: usize = 2 << 20;
 /// Where memory from the system begins is a multiple of this everywhere.
 const SMALL_PAGE: usize = 4 << 10;
+/// Bytes of a line of the cache, and of the widest vector.
+const CACHE_LINE: usize = 64;
 /// From so many bytes on pieces that are kept are the system's: 4 KiB, of which the last one is in part
 /// unused, are few beside them.
 const MAPPED: usize = 64 << 10;
@@ -43,7 +45,8 @@ pub fn filled<T: Copy>(value: T, len: usize) -> Vec<T> {
     vec
 }
 
-/// Elements that stay for as long as a conversation is kept: states, keys and values.
+/// Elements that stay: the states, keys and values of a conversation, weights. They begin at a line of the
+/// cache, so that a vector that fills one is read from one.
 ///
 /// Where there are many, their memory is taken from the system piece by piece and given back so. Pieces
 /// come and go in no order, among buffers of all sizes; from an allocator's heap 1 GiB of them came to hold
@@ -107,9 +110,10 @@ impl<T> Kept<T> {
     }
 }
 
-/// Memory of so many elements.
+/// Memory of so many elements, from the start of a line on.
 fn layout<T>(len: usize) -> Layout {
-    Layout::array::<T>(len).expect("less than all memory")
+    let layout = Layout::array::<T>(len).and_then(|layout| layout.align_to(CACHE_LINE));
+    layout.expect("less than all memory")
 }
 
 /// Memory from the system, if that much is asked for and it has some: it lets a process have only so many

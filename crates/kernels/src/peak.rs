@@ -28,46 +28,62 @@ const ELEMENTS: usize = 64 << 20;
 /// Elements per task: 1 MiB.
 const PIECE: usize = 256 << 10;
 
-/// Multiplications and additions of f32 per second, on all threads together.
-pub fn flops_per_second(exec: &Exec) -> f64 {
-    let num_threads = exec.threads.num_threads();
-    let seconds = best(40, || {
-        exec.threads.run(num_threads, |_| {
-            black_box(dispatch!(exec.cpu.level, simd => simd_chains(simd, STEPS)));
-        });
-    });
-    let per_step = dispatch!(exec.cpu.level, simd => flops_per_step(simd));
-    (num_threads * STEPS * per_step) as f64 / seconds
+/// What bounds an operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// Multiplications and additions of f32 per second.
+    F32,
+    /// Products of bf16 with sums in f32 per second, two flops each: those of the level's unit, and of
+    /// f32 where it has none, which is what weights in bf16 get there.
+    Bf16,
+    /// Products of 8 bits with sums in 32 per second, two operations each: those of the unit of
+    /// [`Cpu::int8`](crate::Cpu::int8), and flops of f32 where there is none, since plain loops have no
+    /// limit of their own.
+    Int8,
+    /// Bytes read from memory per second.
+    Memory,
 }
 
-/// Products of bf16 with sums in f32 per second, two flops each, on all threads together: those of
-/// the level's unit, and of f32 where it has none, which is what weights in bf16 get there.
-pub fn bf16_flops_per_second(exec: &Exec) -> f64 {
-    let Some(unit) = exec.cpu.bf16 else { return flops_per_second(exec) };
-    let num_threads = exec.threads.num_threads();
-    let seconds = best(40, || {
-        exec.threads.run(num_threads, |_| bf16::chains(unit, UNIT_STEPS));
-    });
-    (num_threads * UNIT_STEPS * bf16::flops_per_step(unit)) as f64 / seconds
+impl Limit {
+    /// What all threads together do per second: the best of as many samples as a machine that others
+    /// use too may need, a twentieth of a second of them.
+    pub fn per_second(self, exec: &Exec) -> f64 {
+        let samples = if self == Self::Memory { 5 } else { 40 };
+        self.per_second_now(exec, samples)
+    }
+
+    /// The best of some samples, each a millisecond or two, of memory ten: what can be reached at this
+    /// moment, which is to be compared with what is reached right before or after.
+    pub fn per_second_now(self, exec: &Exec, samples: usize) -> f64 {
+        let num_threads = exec.threads.num_threads();
+        let per_task = |amount: usize, task: &(dyn Fn() + Sync)| {
+            let seconds = best(samples, || exec.threads.run(num_threads, |_| task()));
+            (num_threads * amount) as f64 / seconds
+        };
+        match self {
+            Self::Bf16 if let Some(unit) = exec.cpu.bf16 => {
+                let amount = UNIT_STEPS * bf16::flops_per_step(unit);
+                per_task(amount, &|| bf16::chains(unit, UNIT_STEPS))
+            }
+            Self::Int8 if let Some(unit) = exec.cpu.int8 => {
+                let amount = UNIT_STEPS * int8::operations_per_step(unit);
+                per_task(amount, &|| int8::chains(unit, UNIT_STEPS))
+            }
+            Self::F32 | Self::Bf16 | Self::Int8 => {
+                let amount = STEPS * dispatch!(exec.cpu.level, simd => flops_per_step(simd));
+                per_task(amount, &|| {
+                    black_box(dispatch!(exec.cpu.level, simd => simd_chains(simd, STEPS)));
+                })
+            }
+            Self::Memory => read_bytes_per_second(exec, samples),
+        }
+    }
 }
 
-/// Products of 8 bits with sums in 32 per second, two operations each, on all threads together:
-/// those of the unit of [`Cpu::int8`](crate::Cpu::int8), and flops of f32 where there is none, since
-/// plain loops have no limit of their own.
-pub fn int8_operations_per_second(exec: &Exec) -> f64 {
-    let Some(unit) = exec.cpu.int8 else { return flops_per_second(exec) };
-    let num_threads = exec.threads.num_threads();
-    let seconds = best(40, || {
-        exec.threads.run(num_threads, |_| int8::chains(unit, UNIT_STEPS));
-    });
-    (num_threads * UNIT_STEPS * int8::operations_per_step(unit)) as f64 / seconds
-}
-
-/// Bytes read from memory per second, by all threads together.
-pub fn read_bytes_per_second(exec: &Exec) -> f64 {
+fn read_bytes_per_second(exec: &Exec, samples: usize) -> f64 {
     // Zeros would all be one page of the system.
     let x = memory::filled(1.0f32, ELEMENTS);
-    let seconds = best(5, || {
+    let seconds = best(samples, || {
         exec.threads.run(ELEMENTS.div_ceil(PIECE), |task| {
             let piece = &x[task * PIECE..ELEMENTS.min((task + 1) * PIECE)];
             black_box(dispatch!(exec.cpu.level, simd => simd_sum(simd, piece)));

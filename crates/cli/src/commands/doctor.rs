@@ -2,13 +2,14 @@
 
 use std::io::Write as _;
 use std::time::Instant;
-use tensor::{Cuda, Device, Precision, Tensor, Weight, peak};
+use tensor::peak::Limit;
+use tensor::{Cuda, Device, Precision, Tensor, Weight};
 
 pub(crate) fn run(device: &Device) -> anyhow::Result<()> {
     let limits =
-        [peak::flops_per_second(device.exec()), peak::bf16_flops_per_second(device.exec())];
+        [Limit::F32.per_second(device.exec()), Limit::Bf16.per_second(device.exec())];
     let products = [Precision::F32, Precision::Bf16].map(|weights| product(device, weights));
-    let memory = peak::read_bytes_per_second(device.exec()) / 1e9;
+    let memory = Limit::Memory.per_second(device.exec()) / 1e9;
     let mut out = std::io::stdout().lock();
     writeln!(out, "threads   {}", device.num_threads())?;
     writeln!(out, "kernels   {} (of {})", device.level(), Device::levels().join(", "))?;

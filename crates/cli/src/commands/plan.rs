@@ -16,7 +16,8 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tensor::gguf::DType;
-use tensor::{Checkpoint, Device, KvType, peak};
+use tensor::peak::Limit;
+use tensor::{Checkpoint, Device, KvType};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -242,7 +243,7 @@ impl<'a> Plan<'a> {
             },
             bytes_per_second: match arguments.bandwidth {
                 Some(gigabytes) => gigabytes * 1e9,
-                None => peak::read_bytes_per_second(device.exec()),
+                None => Limit::Memory.per_second(device.exec()),
             },
             price: arguments.price,
         })
@@ -406,8 +407,8 @@ fn experts_read(config: &Config, sequences: usize) -> f64 {
 /// What the unit for `dtype` reaches here.
 fn flops_per_second(device: &Device, dtype: DType) -> f64 {
     match dtype {
-        DType::F32 | DType::F16 => peak::flops_per_second(device.exec()),
-        DType::Bf16 => peak::bf16_flops_per_second(device.exec()),
-        DType::Blocks(_) => peak::int8_operations_per_second(device.exec()),
+        DType::F32 | DType::F16 => Limit::F32.per_second(device.exec()),
+        DType::Bf16 => Limit::Bf16.per_second(device.exec()),
+        DType::Blocks(_) => Limit::Int8.per_second(device.exec()),
     }
 }

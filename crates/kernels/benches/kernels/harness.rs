@@ -1,6 +1,7 @@
 //! Which lines to measure, on which levels and threads, and the measuring itself.
 
-use kernels::{Buffers, Cpu, Exec, Rng, peak};
+use kernels::peak::Limit;
+use kernels::{Buffers, Cpu, Exec, Rng};
 use std::cell::Cell;
 use std::hint::black_box;
 use std::time::Instant;
@@ -9,6 +10,9 @@ use std::time::Instant;
 const SAMPLE_SECONDS: f64 = 0.005;
 /// Seconds for all samples of a line; but at least 3 and at most 21 samples.
 const LINE_SECONDS: f64 = 0.2;
+
+/// Samples of the limit beside each of a call: a few milliseconds.
+const LIMIT_SAMPLES: usize = 2;
 
 /// What bounds an operation, and how much of it one call needs.
 #[derive(Clone, Copy)]
@@ -33,14 +37,10 @@ pub(crate) struct Harness {
     lines: Cell<usize>,
 }
 
-/// A level and a number of threads, with its limits: flops of f32 and of bf16, operations of int8
-/// and bytes, per second.
+/// A level and a number of threads, with the bytes that are read from memory per second.
 struct Machine {
     name: String,
     exec: Exec,
-    flops: f64,
-    bf16_flops: f64,
-    int8_operations: f64,
     bytes: f64,
 }
 
@@ -65,9 +65,9 @@ impl Harness {
     pub(crate) fn print_limits(&self) {
         for machine in self.machines.iter().filter(|_| !self.once) {
             let name = format!("limit/{}", machine.name);
-            let [flops, bf16, int8, bytes] =
-                [machine.flops, machine.bf16_flops, machine.int8_operations, machine.bytes]
-                    .map(|x| x / 1e9);
+            let limit = |limit: Limit| limit.per_second(&machine.exec) / 1e9;
+            let [flops, bf16, int8] = [Limit::F32, Limit::Bf16, Limit::Int8].map(limit);
+            let bytes = machine.bytes / 1e9;
             println!(
                 "{name:<58} {flops:>8.1} GFLOP/s  {bytes:>6.1} GB/s  {bf16:>8.1} in bf16  \
                  {int8:>8.1} in int8"
@@ -110,15 +110,29 @@ impl Harness {
             println!("{name:<58} runs");
             return;
         }
-        let seconds = median(call);
-        let speed = match work {
-            Work::Flops(flops) => share(flops, seconds, "GFLOP/s", machine.flops),
-            Work::Bf16Flops(flops) => share(flops, seconds, "GFLOP/s", machine.bf16_flops),
-            Work::Int8Operations(n) => share(n, seconds, "GOP/s", machine.int8_operations),
-            Work::Bytes(bytes) => share(bytes, seconds, "GB/s", machine.bytes),
-            Work::Overhead => String::new(),
+        let (amount, unit, limit) = match work {
+            Work::Flops(flops) => (flops, "GFLOP/s", Some(Limit::F32)),
+            Work::Bf16Flops(flops) => (flops, "GFLOP/s", Some(Limit::Bf16)),
+            Work::Int8Operations(operations) => (operations, "GOP/s", Some(Limit::Int8)),
+            Work::Bytes(bytes) => (bytes, "GB/s", None),
+            Work::Overhead => (0, "", None),
         };
-        println!("{name:<58} {:>11.2} µs {speed}", seconds * 1e6);
+        let now = limit.map(|limit| move || limit.per_second_now(&machine.exec, LIMIT_SAMPLES));
+        let samples = samples(call, now);
+        let seconds = median(samples.iter().map(|sample| sample.seconds));
+        let share = match limit {
+            Some(_) => median(samples.iter().map(|s| amount as f64 / s.seconds / s.limit)),
+            None => amount as f64 / seconds / machine.bytes,
+        };
+        let speed = amount as f64 / seconds / 1e9;
+        match work {
+            Work::Overhead => println!("{name:<58} {:>11.2} µs", seconds * 1e6),
+            _ => println!(
+                "{name:<58} {:>11.2} µs {speed:>8.1} {unit:<7} {:>4.0} %",
+                seconds * 1e6,
+                100.0 * share
+            ),
+        }
     }
 }
 
@@ -133,27 +147,25 @@ fn picked<T>(all: Vec<(String, T)>, words: &mut Vec<String>) -> Vec<(String, T)>
 /// The machines of one number of threads. Memory is as fast for all levels: the widest measures it.
 fn machines(levels: &[(String, Cpu)], count: &str, num_threads: usize, once: bool) -> Vec<Machine> {
     let widest = Exec::new(num_threads);
-    let limit = |f: fn(&Exec) -> f64, exec: &Exec| if once { f64::NAN } else { f(exec) };
-    let bytes = limit(peak::read_bytes_per_second, &widest);
+    let bytes = if once { f64::NAN } else { Limit::Memory.per_second(&widest) };
     let machine = |(level, cpu): &(String, Cpu)| {
         let exec = Exec { cpu: *cpu, threads: widest.threads.clone(), buffers: Buffers::default() };
-        let flops = limit(peak::flops_per_second, &exec);
-        let bf16_flops = limit(peak::bf16_flops_per_second, &exec);
-        let int8_operations = limit(peak::int8_operations_per_second, &exec);
         let name = format!("{level}/{count}");
-        Machine { name, exec, flops, bf16_flops, int8_operations, bytes }
+        Machine { name, exec, bytes }
     };
     levels.iter().map(machine).collect()
 }
 
-/// A speed, and what share of the limit it is.
-fn share(amount: usize, seconds: f64, unit: &str, limit: f64) -> String {
-    let speed = amount as f64 / seconds;
-    format!("{:>8.1} {unit:<7} {:>4.0} %", speed / 1e9, 100.0 * speed / limit)
+/// Seconds per call, and what the machine could do at most right before and after.
+struct Sample {
+    seconds: f64,
+    limit: f64,
 }
 
-/// Seconds per call.
-fn median(call: &mut dyn FnMut()) -> f64 {
+/// Samples of a call, each between two of its limit: on a machine that others use too, both slow down
+/// together.
+fn samples(call: &mut dyn FnMut(), limit: Option<impl Fn() -> f64>) -> Vec<Sample> {
+    let limit = || limit.as_ref().map_or(f64::NAN, |limit| limit());
     let mut sample = |calls: usize| {
         let start = Instant::now();
         for _ in 0..calls {
@@ -166,9 +178,19 @@ fn median(call: &mut dyn FnMut()) -> f64 {
     let estimate = sample(1).max(1e-9);
     let calls = (SAMPLE_SECONDS / estimate).ceil().max(1.0);
     let samples = (LINE_SECONDS / (calls * estimate)).clamp(3.0, 21.0) as usize;
-    let mut seconds: Vec<f64> = (0..samples).map(|_| sample(calls as usize)).collect();
-    seconds.sort_by(f64::total_cmp);
-    seconds[samples / 2]
+    let mut before = limit();
+    let one = |_| {
+        let seconds = sample(calls as usize);
+        let after = limit();
+        Sample { seconds, limit: (std::mem::replace(&mut before, after) + after) / 2.0 }
+    };
+    (0..samples).map(one).collect()
+}
+
+fn median(x: impl Iterator<Item = f64>) -> f64 {
+    let mut x: Vec<f64> = x.collect();
+    x.sort_by(f64::total_cmp);
+    x[x.len() / 2]
 }
 
 /// `n` numbers, uniform in `[-1, 1)`, the same in every run.

@@ -1,12 +1,14 @@
 //! The inner loops: blocks of C, tiles in registers, panels of B.
 
+use super::lines::{from_line, with_room};
 use super::{
-    BLOCK_K, BLOCK_ROWS, Halves, Mat, MatMut, PanelElements, PanelsRef, Scratch, TILE_ROWS, bf16,
-    int8,
+    BLOCK_K, BLOCK_ROWS, Halves, Mat, MatMut, PanelElements, PanelsRef, Scratch, TILE_ROWS,
+    WIDE_TILE_ROWS, bf16, int8,
 };
-use crate::lanes::prefetch;
+use crate::lanes::{prefetch, prefetch_to_write};
 use crate::{Arithmetic, Cpu};
 use fearless_simd::{dispatch, prelude::*};
+use std::mem::MaybeUninit;
 
 /// Elements between what is read of a streamed panel and what is asked for: 16 KiB, as measured for
 /// decode over a long KV (docs/perf/LOG.md, 2026-11-26).
@@ -34,6 +36,10 @@ pub(super) unsafe fn block_product(
         simd_block_product(simd, cpu.arithmetic, a, b, cols, c, stride, accumulate);
     });
 }
+
+/// From the start of a line of the cache on.
+#[repr(align(64))]
+struct Aligned<T>(T);
 
 /// An element of a panel in memory.
 pub(super) trait Element: Copy {
@@ -87,7 +93,8 @@ unsafe fn simd_block_product<S: Simd>(
 ) {
     let width = 2 * S::f32s::LEN;
     debug_assert_eq!(b.width, width);
-    let mut widened = [0.0f32; BLOCK_K * 32];
+    let Aligned(widened) = &mut Aligned([0.0f32; BLOCK_K * 32]);
+    let mut packed: PackedRows = [const { MaybeUninit::uninit() }; _];
     if a.cols == 0 && !accumulate {
         for i in 0..a.rows {
             // SAFETY: within the rows that the caller vouches for.
@@ -102,16 +109,28 @@ unsafe fn simd_block_product<S: Simd>(
         && matches!(b.panels, PanelElements::F32(_) | PanelElements::Bf16(_));
     let block_k = if streamed { a.cols.max(1) } else { BLOCK_K };
     for first_row in (0..a.rows).step_by(BLOCK_ROWS) {
-        let rows = BLOCK_ROWS.min(a.rows - first_row);
+        let rows_in_block = BLOCK_ROWS.min(a.rows - first_row);
         for first_k in (0..a.cols).step_by(block_k) {
             let depth = block_k.min(a.cols - first_k);
             let block = Mat {
                 data: &a.data[first_row * a.row_stride + first_k * a.col_stride..],
-                rows,
+                rows: rows_in_block,
                 cols: depth,
                 ..a
             };
+            let worth_packing = !streamed && arithmetic == Arithmetic::F32 && cols.len() > width;
+            let rows = match worth_packing {
+                true => Rows { a: pack_rows(block, &mut packed), packed: true },
+                false => Rows { a: block, packed: false },
+            };
+            let next = match first_k + depth < a.cols {
+                true => (first_row, first_k + depth),
+                false => (first_row + rows_in_block, 0),
+            };
             for col in cols.clone().step_by(width) {
+                if worth_packing {
+                    ask_for(a, next, depth, (col - cols.start) / width, cols.len().div_ceil(width));
+                }
                 let start = col / width * b.k + first_k;
                 let n = width.min(cols.end - col);
                 // SAFETY: rows `first_row..` and columns `col..col + n`, which the caller owns.
@@ -121,25 +140,102 @@ unsafe fn simd_block_product<S: Simd>(
                     match b.panels {
                         PanelElements::F32(x) => {
                             let panel = &x[start * width..][..depth * width];
-                            rows_of(simd, arithmetic, block, panel, to, streamed);
+                            rows_of(simd, arithmetic, rows, panel, to, streamed);
                         }
                         PanelElements::Bf16(x) => {
                             let panel = &x[start * width / 2..][..depth * width / 2];
-                            rows_of(simd, arithmetic, block, panel, to, streamed);
+                            if streamed {
+                                rows_of(simd, arithmetic, rows, panel, to, streamed);
+                            } else {
+                                let wide = &mut widened[..depth * width];
+                                widen(simd, panel, wide);
+                                rows_of(simd, arithmetic, rows, &*wide, to, streamed);
+                            }
                         }
                         PanelElements::Pairs(pairs) => {
                             let wide = &mut widened[..depth * width];
                             bf16::widen(pairs, col / width, first_k, wide);
-                            rows_of(simd, arithmetic, block, &*wide, to, streamed);
+                            rows_of(simd, arithmetic, rows, &*wide, to, streamed);
                         }
                         PanelElements::Blocks(blocks) => {
                             let wide = &mut widened[..depth * width];
                             int8::widen(blocks, col, first_k, wide, width);
-                            rows_of(simd, arithmetic, block, &*wide, to, streamed);
+                            rows_of(simd, arithmetic, rows, &*wide, to, streamed);
                         }
                     }
                 }
             }
+        }
+    }
+}
+
+/// A part of a panel as f32, for many rows.
+#[inline(always)]
+fn widen<S: Simd>(simd: S, panel: &[Halves], out: &mut [f32]) {
+    let lanes = S::f32s::LEN;
+    for (out, row) in out.chunks_exact_mut(2 * lanes).zip(panel.chunks_exact(lanes)) {
+        let [first, second] = Halves::widen(simd, row);
+        first.store_slice(&mut out[..lanes]);
+        second.store_slice(&mut out[lanes..]);
+    }
+}
+
+/// Rows of a block of A next to each other, [`PACKED_STRIDE`] apart: a power of two apart they would
+/// drive each other and the panel out of the first-level cache.
+type PackedRows = [MaybeUninit<f32>; BLOCK_ROWS * PACKED_STRIDE];
+/// The depth of a block and a line.
+const PACKED_STRIDE: usize = BLOCK_K + LINE;
+
+/// A block of A as it is, or as [`PackedRows`].
+#[derive(Clone, Copy)]
+struct Rows<'a> {
+    a: Mat<'a>,
+    packed: bool,
+}
+
+/// Rows of the tile that begins where `left` rows are left: with as many sums as there are
+/// registers, and where fewer are left, with as many as the narrowest level has.
+#[inline(always)]
+fn tile_rows<S: Simd>(_: S, left: usize) -> usize {
+    if S::f32s::LEN == 16 && left >= WIDE_TILE_ROWS { WIDE_TILE_ROWS } else { left.min(TILE_ROWS) }
+}
+
+/// A copy of a block of A.
+#[inline(always)]
+fn pack_rows<'a>(a: Mat<'_>, out: &'a mut PackedRows) -> Mat<'a> {
+    let rows = out.as_chunks_mut::<PACKED_STRIDE>().0;
+    if a.col_stride == 1 {
+        for (i, out) in rows[..a.rows].iter_mut().enumerate() {
+            let (out, rest) = out.split_at_mut(a.cols);
+            out.write_copy_of_slice(&a.data[i * a.row_stride..][..a.cols]);
+            rest.fill(MaybeUninit::new(0.0));
+        }
+    } else {
+        for (i, out) in rows[..a.rows].iter_mut().enumerate() {
+            let row = &a.data[i * a.row_stride..];
+            let (out, rest) = out.split_at_mut(a.cols);
+            for (out, x) in out.iter_mut().zip(row.iter().step_by(a.col_stride)) {
+                out.write(*x);
+            }
+            rest.fill(MaybeUninit::new(0.0));
+        }
+    }
+    // SAFETY: all elements of these rows have been written.
+    let data = unsafe { out[..a.rows * PACKED_STRIDE].assume_init_ref() };
+    Mat { data, row_stride: PACKED_STRIDE, col_stride: 1, ..a }
+}
+
+/// Asks for a share of the block that is packed next, so that it comes while this one is multiplied.
+#[inline(always)]
+fn ask_for(a: Mat<'_>, (first_row, first_k): (usize, usize), depth: usize, part: usize, parts: usize) {
+    if a.col_stride != 1 {
+        return;
+    }
+    let rows = BLOCK_ROWS.min(a.rows.saturating_sub(first_row));
+    for row in rows * part / parts..rows * (part + 1) / parts {
+        let start = a.data.as_ptr().wrapping_add((first_row + row) * a.row_stride + first_k);
+        for x in (0..depth).step_by(LINE) {
+            prefetch(start.wrapping_add(x));
         }
     }
 }
@@ -164,7 +260,7 @@ struct To {
 unsafe fn rows_of<S: Simd, T: Element>(
     simd: S,
     arithmetic: Arithmetic,
-    a: Mat<'_>,
+    rows: Rows<'_>,
     panel: &[T],
     to: To,
     streamed: bool,
@@ -172,8 +268,8 @@ unsafe fn rows_of<S: Simd, T: Element>(
     // SAFETY: the caller's promise, passed on.
     unsafe {
         match arithmetic {
-            Arithmetic::F32 => simd_rows(simd, a, panel, to, streamed),
-            Arithmetic::F64 => wide_rows(simd, a, panel, to),
+            Arithmetic::F32 => simd_rows(simd, rows, panel, to, streamed),
+            Arithmetic::F64 => wide_rows(simd, rows.a, panel, to),
         }
     }
 }
@@ -184,32 +280,57 @@ unsafe fn rows_of<S: Simd, T: Element>(
 ///
 /// As there.
 #[inline(always)]
-unsafe fn simd_rows<S: Simd, T: Element>(simd: S, a: Mat<'_>, panel: &[T], to: To, streamed: bool) {
-    for i in (0..a.rows).step_by(TILE_ROWS) {
-        let tile = a.row_range(i, TILE_ROWS.min(a.rows - i));
-        let to = To { c: to.c.wrapping_add(i * to.stride), ..to };
+unsafe fn simd_rows<S: Simd, T: Element>(
+    simd: S,
+    rows: Rows<'_>,
+    panel: &[T],
+    to: To,
+    streamed: bool,
+) {
+    const WIDE: usize = WIDE_TILE_ROWS;
+    let mut first = 0;
+    while first < rows.a.rows {
+        let tile = rows.a.row_range(first, tile_rows(simd, rows.a.rows - first));
+        let to = To { c: to.c.wrapping_add(first * to.stride), ..to };
+        if !streamed {
+            // The first tile asks for its own lines, too late.
+            let ahead = if first == 0 { 0 } else { tile.rows };
+            for i in ahead..2 * tile.rows {
+                let row = to.c.wrapping_add(i * to.stride);
+                for line in (0..2 * S::f32s::LEN).step_by(LINE) {
+                    prefetch_to_write(row.wrapping_add(line));
+                }
+            }
+        }
         // SAFETY: the tile's rows are among those the caller vouches for.
         unsafe {
             match tile.rows {
-                1 => simd_tile::<S, T, 1>(simd, tile, panel, to, streamed),
-                2 => simd_tile::<S, T, 2>(simd, tile, panel, to, streamed),
-                3 => simd_tile::<S, T, 3>(simd, tile, panel, to, streamed),
-                4 => simd_tile::<S, T, 4>(simd, tile, panel, to, streamed),
-                5 => simd_tile::<S, T, 5>(simd, tile, panel, to, streamed),
-                _ => simd_tile::<S, T, TILE_ROWS>(simd, tile, panel, to, streamed),
+                1 => simd_tile::<S, T, 1, false>(simd, tile, panel, to, streamed),
+                2 => simd_tile::<S, T, 2, false>(simd, tile, panel, to, streamed),
+                3 => simd_tile::<S, T, 3, false>(simd, tile, panel, to, streamed),
+                4 => simd_tile::<S, T, 4, false>(simd, tile, panel, to, streamed),
+                5 => simd_tile::<S, T, 5, false>(simd, tile, panel, to, streamed),
+                TILE_ROWS if rows.packed => simd_tile::<S, T, TILE_ROWS, true>(simd, tile, panel, to, false),
+                TILE_ROWS => simd_tile::<S, T, TILE_ROWS, false>(simd, tile, panel, to, streamed),
+                // Levels with fewer registers have no such tiles.
+                _ if S::f32s::LEN < 16 => unreachable!("tiles of {} rows", tile.rows),
+                _ if rows.packed => simd_tile::<S, T, WIDE, true>(simd, tile, panel, to, false),
+                _ => simd_tile::<S, T, WIDE, false>(simd, tile, panel, to, false),
             }
         }
+        first += tile.rows;
     }
 }
 
 /// `ROWS` rows of A times one panel, the results in registers all along. A panel that is
-/// `streamed` comes from memory, and what lies [`AHEAD`] of it is asked for.
+/// `streamed` comes from memory, and what lies [`AHEAD`] of it is asked for. `PACKED` rows are those
+/// of [`PackedRows`].
 ///
 /// # Safety
 ///
 /// As for [`rows_of`], with `ROWS` rows.
 #[inline(always)]
-unsafe fn simd_tile<S: Simd, T: Element, const ROWS: usize>(
+unsafe fn simd_tile<S: Simd, T: Element, const ROWS: usize, const PACKED: bool>(
     simd: S,
     a: Mat<'_>,
     panel: &[T],
@@ -220,6 +341,9 @@ unsafe fn simd_tile<S: Simd, T: Element, const ROWS: usize>(
     let lanes = S::f32s::LEN;
     let (width, per_row) = (2 * lanes, T::per_row(lanes));
     assert!(a.rows == ROWS && a.cols * per_row == panel.len() && n <= width);
+    let strides = if PACKED { (PACKED_STRIDE, 1) } else { (a.row_stride, a.col_stride) };
+    let (row_stride, col_stride) = strides;
+    assert!(row_stride == a.row_stride && col_stride == a.col_stride, "rows are not packed");
     let mut acc = [[S::f32s::splat(simd, 0.0); 2]; ROWS];
     let mut edge = [0.0f32; 64];
     if accumulate {
@@ -247,7 +371,7 @@ unsafe fn simd_tile<S: Simd, T: Element, const ROWS: usize>(
         for (i, acc) in acc.iter_mut().enumerate() {
             // SAFETY: `Mat` guarantees that element (i, k) exists, and `k < a.cols`, `i < a.rows`
             // by the assertion above.
-            let x = unsafe { *base.add(i * a.row_stride + k * a.col_stride) };
+            let x = unsafe { *base.add(i * row_stride + k * col_stride) };
             let x = S::f32s::splat(simd, x);
             acc[0] = x.mul_add(b0, acc[0]);
             acc[1] = x.mul_add(b1, acc[1]);
@@ -348,10 +472,10 @@ pub(super) fn simd_serial<S: Simd>(
     let width = 2 * S::f32s::LEN;
     let num_panels = b.cols.div_ceil(width);
     let size = num_panels * b.rows * width;
-    if scratch.packed.len() < size {
-        scratch.packed.resize(size, 0.0);
+    if scratch.packed.len() < with_room(size) {
+        scratch.packed.resize(with_room(size), 0.0);
     }
-    let packed = &mut scratch.packed[..size];
+    let packed = from_line(&mut scratch.packed, size);
     if b.rows > 0 {
         for (panel, out) in packed.chunks_exact_mut(b.rows * width).enumerate() {
             pack_panel(simd, b, panel * width, 0, out);

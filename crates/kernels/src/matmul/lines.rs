@@ -27,3 +27,26 @@ pub(super) fn with_lines<T: Lines, R>(
     buffers.give(buffer);
     result
 }
+
+/// Calls `f` with `len` numbers, arbitrary ones, from the start of a line on.
+pub(super) fn with_floats<R>(buffers: &Buffers, len: usize, f: impl FnOnce(&mut [f32]) -> R) -> R {
+    let mut buffer = buffers.take(with_room(len));
+    let result = f(from_line(&mut buffer, len));
+    buffers.give(buffer);
+    result
+}
+
+/// Elements of which `len` begin at a line, wherever the first one is.
+pub(super) fn with_room(len: usize) -> usize {
+    len + 64 / size_of::<f32>() - 1
+}
+
+/// The first `len` numbers from the start of a line on.
+///
+/// # Panics
+///
+/// If there are not so many, which [`with_room`] makes sure of.
+pub(super) fn from_line(x: &mut [f32], len: usize) -> &mut [f32] {
+    let start = x.as_ptr().align_offset(64);
+    &mut x[start..start + len]
+}

@@ -36,16 +36,20 @@ mod tests;
 
 use crate::cpu::Bf16Unit;
 use crate::half::{Bf16, bf16_to_f32};
+use crate::memory::Kept;
 use crate::quant::Format;
-use crate::{Arithmetic, Buffers, Cpu, Exec, memory};
+use crate::{Arithmetic, Buffers, Cpu, Exec};
 use blocks::{block_product, pack_panel, simd_serial};
 use fearless_simd::{dispatch, prelude::*};
+use lines::with_floats;
 use split::{Run, product};
 use std::borrow::Cow;
 use std::ops::Range;
 
 /// Rows of C in registers: 6 x 2 vectors fill 12 of AVX2's 16 registers.
 const TILE_ROWS: usize = 6;
+/// And where there are 32 registers and enough rows: 12 x 2 vectors fill 24 of AVX-512's.
+const WIDE_TILE_ROWS: usize = 2 * TILE_ROWS;
 /// Depth of a block: a panel of 256 x 16 f32 takes half of a 32 KiB L1.
 const BLOCK_K: usize = 256;
 /// Rows of a block: 96 x 256 f32 take a fifth of a 512 KiB L2.
@@ -238,8 +242,8 @@ pub struct Packed {
 
 #[derive(Clone, Debug)]
 enum Panels {
-    F32(Vec<f32>),
-    Bf16(Vec<Halves>),
+    F32(Kept<f32>),
+    Bf16(Kept<Halves>),
     Pairs(Vec<bf16::Line>),
     Blocks(Vec<int8::Line>, Format),
 }
@@ -379,8 +383,8 @@ impl Packed {
 }
 
 /// The transpose of `weight: [n, k]` as panels `[n / width][k][width]`, the last padded with zeros.
-fn pack_weight<T: Copy + Default>(weight: &[T], n: usize, k: usize, width: usize) -> Vec<T> {
-    let mut panels = memory::filled(T::default(), n.div_ceil(width) * k * width);
+fn pack_weight<T: Copy + Default>(weight: &[T], n: usize, k: usize, width: usize) -> Kept<T> {
+    let mut panels = Kept::new(T::default(), n.div_ceil(width) * k * width);
     if k == 0 {
         return panels;
     }
@@ -395,8 +399,8 @@ fn pack_weight<T: Copy + Default>(weight: &[T], n: usize, k: usize, width: usize
 }
 
 /// `b: [k, n]` as panels of the same kind.
-fn pack_rows<T: Copy + Default>(b: &[T], k: usize, n: usize, width: usize) -> Vec<T> {
-    let mut panels = memory::filled(T::default(), n.div_ceil(width) * k * width);
+fn pack_rows<T: Copy + Default>(b: &[T], k: usize, n: usize, width: usize) -> Kept<T> {
+    let mut panels = Kept::new(T::default(), n.div_ceil(width) * k * width);
     if n == 0 {
         return panels;
     }
@@ -409,11 +413,13 @@ fn pack_rows<T: Copy + Default>(b: &[T], k: usize, n: usize, width: usize) -> Ve
 }
 
 /// Rows of panels as pairs of columns.
-fn halves(panels: &[Bf16], width: usize) -> Vec<Halves> {
-    let mut halves = Vec::with_capacity(panels.len() / 2);
-    for row in panels.chunks_exact(width) {
+fn halves(panels: &[Bf16], width: usize) -> Kept<Halves> {
+    let mut halves = Kept::new(0, panels.len() / 2);
+    for (row, out) in panels.chunks_exact(width).zip(halves.chunks_exact_mut(width / 2)) {
         let (low, high) = row.split_at(width / 2);
-        halves.extend(low.iter().zip(high).map(|(&a, &b)| u32::from(a) | u32::from(b) << 16));
+        for ((out, &low), &high) in out.iter_mut().zip(low).zip(high) {
+            *out = u32::from(low) | u32::from(high) << 16;
+        }
     }
     halves
 }
@@ -430,15 +436,15 @@ pub fn matmul(exec: &Exec, a: Mat<'_>, b: Mat<'_>, c: MatMut<'_>, accumulate: bo
     assert_eq!(a.cols, b.rows, "a is [{}, {}], b [{}, {}]", a.rows, a.cols, b.rows, b.cols);
     let width = panel_width(exec.cpu);
     let num_panels = b.cols.div_ceil(width);
-    let mut packed = exec.buffers.take(num_panels * b.rows * width);
-    if b.rows > 0 {
-        exec.threads.for_each_chunk(&mut packed, b.rows * width, |panel, out| {
-            dispatch!(exec.cpu.level, simd => pack_panel(simd, b, panel * width, 0, out));
-        });
-    }
-    let panels = PanelsRef { panels: PanelElements::F32(&packed), k: b.rows, n: b.cols, width };
-    product(exec, a, &[Run { rows: 0..a.rows, b: panels }], c, accumulate);
-    exec.buffers.give(packed);
+    with_floats(&exec.buffers, num_panels * b.rows * width, |packed| {
+        if b.rows > 0 {
+            exec.threads.for_each_chunk(packed, b.rows * width, |panel, out| {
+                dispatch!(exec.cpu.level, simd => pack_panel(simd, b, panel * width, 0, out));
+            });
+        }
+        let panels = PanelsRef { panels: PanelElements::F32(packed), k: b.rows, n: b.cols, width };
+        product(exec, a, &[Run { rows: 0..a.rows, b: panels }], c, accumulate);
+    });
 }
 
 /// C = A^T B with A: `[depth, m]`, B: `[depth, n]`, both row-major: the gradient of a weight. Rounds both to

@@ -93,30 +93,6 @@ pub(super) unsafe fn add_rows(_: Avx512Bf16, _: &Pending) {
     unreachable!("a unit of x86")
 }
 
-/// Asks for a line that will be read; it may lie anywhere, also where nothing is.
-pub(super) fn prefetch<T>(line: *const T) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a prefetch may be of any address, and SSE is part of the architecture.
-    unsafe {
-        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T1>(line.cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = line;
-}
-
-/// Asks for a line that will be written; it may lie anywhere.
-pub(super) fn prefetch_to_write(line: *const f32) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: as for `prefetch`.
-    unsafe {
-        use std::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_ET0>(line.cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = line;
-}
-
 /// See [`Task`].
 ///
 /// # Safety

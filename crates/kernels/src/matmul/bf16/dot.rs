@@ -2,6 +2,7 @@
 //! panels pass by, and a part of a panel in the first while the rows do.
 
 use super::{Line, Pairs, Rounded, STEP, Sums, TILE_ROWS, To, WIDTH, avx512, steps};
+use crate::lanes::{prefetch, prefetch_to_write};
 use crate::Buffers;
 use crate::cpu::Avx512Bf16;
 use crate::matmul::lines::with_lines;
@@ -93,11 +94,11 @@ pub(super) unsafe fn block(
                         let next = b[part.end * STEP..].as_ptr();
                         let lines = BLOCK_STEPS * STEP;
                         let share = first * lines / a.rows..(first + rows) * lines / a.rows;
-                        share.for_each(|line| avx512::prefetch(next.wrapping_add(line)));
+                        share.for_each(|line| prefetch(next.wrapping_add(line)));
                         if i + 1 == blocks && columns == WIDTH {
                             for row in 0..rows {
-                                avx512::prefetch_to_write(at.wrapping_add(row * stride + WIDTH));
-                                avx512::prefetch_to_write(at.wrapping_add(row * stride + 48));
+                                prefetch_to_write(at.wrapping_add(row * stride + WIDTH));
+                                prefetch_to_write(at.wrapping_add(row * stride + 48));
                             }
                         }
                     }
