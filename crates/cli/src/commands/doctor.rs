@@ -6,8 +6,7 @@ use tensor::peak::Limit;
 use tensor::{Cuda, Device, Precision, Tensor, Weight};
 
 pub(crate) fn run(device: &Device) -> anyhow::Result<()> {
-    let limits =
-        [Limit::F32.per_second(device.exec()), Limit::Bf16.per_second(device.exec())];
+    let limits = [Limit::F32.per_second(device.exec()), Limit::Bf16.per_second(device.exec())];
     let products = [Precision::F32, Precision::Bf16].map(|weights| product(device, weights));
     let memory = Limit::Memory.per_second(device.exec()) / 1e9;
     let mut out = std::io::stdout().lock();

@@ -1,5 +1,6 @@
 //! `fulgurite plan`: what a model will cost, known from its config alone.
 
+use crate::commands::bench::limit_of;
 use crate::fit::{self, DoesNotFit, Need};
 use crate::model::{Kv, Place, Weights, config_of, read_to_string};
 use crate::senses::{Hearing, Parts, Sight};
@@ -239,7 +240,7 @@ impl<'a> Plan<'a> {
                 + sequences as f64 * cache as f64,
             flops_per_second: match arguments.tflops {
                 Some(tflops) => tflops * 1e12,
-                None => flops_per_second(device, model.dtype),
+                None => limit_of(model.dtype).per_second(device.exec()),
             },
             bytes_per_second: match arguments.bandwidth {
                 Some(gigabytes) => gigabytes * 1e9,
@@ -402,13 +403,4 @@ fn experts_read(config: &Config, sequences: usize) -> f64 {
     }
     // An expert that the first token leaves is left by all others with this chance.
     1.0 - left.powf(sequences as f64 - 1.0)
-}
-
-/// What the unit for `dtype` reaches here.
-fn flops_per_second(device: &Device, dtype: DType) -> f64 {
-    match dtype {
-        DType::F32 | DType::F16 => Limit::F32.per_second(device.exec()),
-        DType::Bf16 => Limit::Bf16.per_second(device.exec()),
-        DType::Blocks(_) => Limit::Int8.per_second(device.exec()),
-    }
 }

@@ -227,7 +227,13 @@ fn pack_rows<'a>(a: Mat<'_>, out: &'a mut PackedRows) -> Mat<'a> {
 
 /// Asks for a share of the block that is packed next, so that it comes while this one is multiplied.
 #[inline(always)]
-fn ask_for(a: Mat<'_>, (first_row, first_k): (usize, usize), depth: usize, part: usize, parts: usize) {
+fn ask_for(
+    a: Mat<'_>,
+    (first_row, first_k): (usize, usize),
+    depth: usize,
+    part: usize,
+    parts: usize,
+) {
     if a.col_stride != 1 {
         return;
     }
@@ -310,7 +316,9 @@ unsafe fn simd_rows<S: Simd, T: Element>(
                 3 => simd_tile::<S, T, 3, false>(simd, tile, panel, to, streamed),
                 4 => simd_tile::<S, T, 4, false>(simd, tile, panel, to, streamed),
                 5 => simd_tile::<S, T, 5, false>(simd, tile, panel, to, streamed),
-                TILE_ROWS if rows.packed => simd_tile::<S, T, TILE_ROWS, true>(simd, tile, panel, to, false),
+                TILE_ROWS if rows.packed => {
+                    simd_tile::<S, T, TILE_ROWS, true>(simd, tile, panel, to, false)
+                }
                 TILE_ROWS => simd_tile::<S, T, TILE_ROWS, false>(simd, tile, panel, to, streamed),
                 // Levels with fewer registers have no such tiles.
                 _ if S::f32s::LEN < 16 => unreachable!("tiles of {} rows", tile.rows),

@@ -5,8 +5,9 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use models::{Batch, Cache, CausalLm as _, MiniMaxText01, Work};
 use std::time::{Duration, Instant};
 use tensor::gguf::DType;
+use tensor::peak::Limit;
 use tensor::profile::Class;
-use tensor::{Device, KvType, Profile, Rng, peak};
+use tensor::{Device, KvType, Profile, Rng};
 
 /// Tokens read before the first one of a decode test.
 pub(super) const SHORT_PROMPT: usize = 8;
@@ -47,21 +48,12 @@ impl Test {
     }
 }
 
-/// What multiplies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Unit {
-    F32,
-    Bf16,
-    Int8,
-}
-
-impl Unit {
-    fn of(dtype: DType) -> Self {
-        match dtype {
-            DType::F32 | DType::F16 => Self::F32,
-            DType::Bf16 => Self::Bf16,
-            DType::Blocks(_) => Self::Int8,
-        }
+/// What bounds products with matrices of `dtype`.
+pub(crate) fn limit_of(dtype: DType) -> Limit {
+    match dtype {
+        DType::F32 | DType::F16 => Limit::F32,
+        DType::Bf16 => Limit::Bf16,
+        DType::Blocks(_) => Limit::Int8,
     }
 }
 
@@ -71,7 +63,7 @@ impl Unit {
 pub(super) struct Limits<'a> {
     device: &'a Device,
     bytes_per_second: f64,
-    flops_per_second: Vec<(Unit, f64)>,
+    flops_per_second: Vec<(Limit, f64)>,
 }
 
 impl<'a> Limits<'a> {
@@ -85,13 +77,9 @@ impl<'a> Limits<'a> {
         // Room for the array that is read.
         self.device.release_memory();
         let exec = self.device.exec();
-        self.bytes_per_second = self.bytes_per_second.max(peak::read_bytes_per_second(exec));
-        let limit = match Unit::of(dtype) {
-            Unit::F32 => peak::flops_per_second(exec),
-            Unit::Bf16 => peak::bf16_flops_per_second(exec),
-            Unit::Int8 => peak::int8_operations_per_second(exec),
-        };
-        let unit = Unit::of(dtype);
+        let unit = limit_of(dtype);
+        self.bytes_per_second = self.bytes_per_second.max(Limit::Memory.per_second(exec));
+        let limit = unit.per_second(exec);
         match self.flops_per_second.iter_mut().find(|(of, _)| *of == unit) {
             Some((_, best)) => *best = best.max(limit),
             None => self.flops_per_second.push((unit, limit)),
@@ -99,7 +87,7 @@ impl<'a> Limits<'a> {
     }
 
     fn flops(&self, dtype: DType) -> Option<f64> {
-        let measured = self.flops_per_second.iter().find(|(unit, _)| *unit == Unit::of(dtype));
+        let measured = self.flops_per_second.iter().find(|(unit, _)| *unit == limit_of(dtype));
         measured.map(|(_, limit)| *limit)
     }
 

@@ -12,6 +12,7 @@ use crate::fit::Need;
 use crate::model::{Kv, Place, Weights};
 use clap::ValueEnum as _;
 use engine::Refused;
+pub(crate) use measure::limit_of;
 use measure::{Limits, Measured, SHORT_PROMPT, Setup, Test};
 use models::Config;
 use models::weights::Policy;

@@ -2,9 +2,9 @@
 //! panels pass by, and a part of a panel in the first while the rows do.
 
 use super::{Line, Pairs, Rounded, STEP, Sums, TILE_ROWS, To, WIDTH, avx512, steps};
-use crate::lanes::{prefetch, prefetch_to_write};
 use crate::Buffers;
 use crate::cpu::Avx512Bf16;
+use crate::lanes::{prefetch, prefetch_to_write};
 use crate::matmul::lines::with_lines;
 use std::ops::Range;
 
