@@ -317,7 +317,7 @@ unsafe fn simd_rows<S: Simd, T: Element>(
                 4 => simd_tile::<S, T, 4, false>(simd, tile, panel, to, streamed),
                 5 => simd_tile::<S, T, 5, false>(simd, tile, panel, to, streamed),
                 TILE_ROWS if rows.packed => {
-                    simd_tile::<S, T, TILE_ROWS, true>(simd, tile, panel, to, false)
+                    simd_tile::<S, T, TILE_ROWS, true>(simd, tile, panel, to, false);
                 }
                 TILE_ROWS => simd_tile::<S, T, TILE_ROWS, false>(simd, tile, panel, to, streamed),
                 // Levels with fewer registers have no such tiles.

@@ -26,6 +26,8 @@ mod activations;
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod few;
 mod pack;
 mod portable;
 #[cfg(test)]
@@ -261,6 +263,14 @@ unsafe fn block(
     (c, stride): (*mut f32, usize),
     accumulate: bool,
 ) {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(Int8Unit::Vnni(token)) = unit
+        && rows <= few::MAX_ROWS
+    {
+        // SAFETY: the caller's promise, passed on.
+        unsafe { few::multiply(token, (tiles, rows), w, panels, (c, stride), accumulate) };
+        return;
+    }
     let blocks = w.k / BLOCK;
     let mut edge = [[0.0f32; WIDTH]; TILE_ROWS];
     let bias = bias(unit, w.format) as u8;

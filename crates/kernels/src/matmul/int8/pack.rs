@@ -16,7 +16,7 @@ use std::ops::Range;
 
 /// How far ahead of its use the weight is asked for, in lines: 16 KiB, as for a long KV
 /// (docs/perf/LOG.md, 2026-11-26).
-const AHEAD: usize = 256;
+pub(super) const AHEAD: usize = 256;
 
 /// Blocks of 32 that have something in common, and the lines of that.
 fn group(format: Format) -> (usize, usize) {
@@ -27,7 +27,7 @@ fn group(format: Format) -> (usize, usize) {
 }
 
 /// Lines of one block: scales and quads.
-fn block_lines(format: Format) -> usize {
+pub(super) fn block_lines(format: Format) -> usize {
     match format {
         Format::Q8_0 => 17,
         Format::Q4_0 | Format::Q4K => 9,
@@ -47,7 +47,7 @@ pub(in super::super) fn bytes(format: Format, n: usize, k: usize) -> usize {
 }
 
 /// Where block `b` of a panel begins, and what it has in common with others.
-fn places(format: Format, b: usize) -> (usize, usize) {
+pub(super) fn places(format: Format, b: usize) -> (usize, usize) {
     let (blocks, common) = group(format);
     let start = b / blocks * (blocks * block_lines(format) + common);
     (start + common + b % blocks * block_lines(format), start)
@@ -126,6 +126,12 @@ fn pack_block(format: Format, block: &[u8], b: usize, j: usize, panel: &mut [Lin
     }
 }
 
+/// The lines of a panel.
+pub(super) fn panel<'a>(w: Blocks<'a>, panel: usize) -> &'a [Line] {
+    let per_panel = panel_lines(w.format, w.k);
+    &w.lines[panel * per_panel..(panel + 1) * per_panel]
+}
+
 /// Blocks `part` of a panel as f32 scales and minima and as bytes, each more by `bias`.
 pub(super) fn unpack(
     cpu: Cpu,
@@ -135,8 +141,7 @@ pub(super) fn unpack(
     bias: u8,
     out: &mut [[Line; UNPACKED]],
 ) {
-    let per_panel = panel_lines(w.format, w.k);
-    let panel = &w.lines[panel * per_panel..(panel + 1) * per_panel];
+    let panel = self::panel(w, panel);
     dispatch!(cpu.level, simd => simd_unpack(simd, w.format, panel, part, bias, out));
 }
 
@@ -254,8 +259,7 @@ pub(in super::super) fn widen(
 
 /// Element `(j, k)` of the weight.
 pub(super) fn value(w: Blocks<'_>, j: usize, k: usize) -> f32 {
-    let per_panel = panel_lines(w.format, w.k);
-    let panel = &w.lines[j / WIDTH * per_panel..(j / WIDTH + 1) * per_panel];
+    let panel = panel(w, j / WIDTH);
     let (start, common) = places(w.format, k / BLOCK);
     let (j, k) = (j % WIDTH, k % BLOCK);
     let f16 = |line: usize| {
