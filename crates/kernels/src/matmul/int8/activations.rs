@@ -1,17 +1,13 @@
 //! Rows of A as blocks of 8 bits.
 
 use super::super::Mat;
-use super::{BLOCK, Line, SCALES, STARTS, TILE_LINES, TILE_ROWS};
+use super::{BLOCK, INTEGERS, Line, SCALES, STARTS, TILE_LINES, TILE_ROWS};
 use crate::Cpu;
 use fearless_simd::{dispatch, prelude::*};
 
-/// Adding it rounds an f32 below 2^22 to an integer, to nearest, ties to even, which is then in the
-/// low bits.
-const ROUND: f32 = 12_582_912.0;
-
 /// Up to 16 rows of A into a tile, `[k / 32]`; rows that are missing are zeros. The last line of a
-/// block has what the unit begins with in each row: `-bias` times the sum of the row's integers, or
-/// minus the sum of its numbers where the weight has minima.
+/// block has what AVX-512 begins with in each row: [`INTEGERS`] and `-bias` times the sum of the row's
+/// integers; or, where the weight has minima, minus the sum of its numbers.
 pub(super) fn quantize(
     cpu: Cpu,
     a: Mat<'_>,
@@ -47,7 +43,7 @@ fn simd_row<S: Simd>(
         let (scale, sum) = simd_block(simd, x, q);
         let start = match minima {
             true => (-(scale * sum as f32)).to_bits(),
-            false => (-bias * sum).cast_unsigned(),
+            false => INTEGERS.to_bits().wrapping_add_signed(-bias * sum),
         };
         lines[SCALES].0.as_chunks_mut::<4>().0[row] = scale.to_le_bytes();
         lines[STARTS].0.as_chunks_mut::<4>().0[row] = start.to_le_bytes();
@@ -68,7 +64,8 @@ fn simd_block<S: Simd>(_: S, x: &[f32; BLOCK], q: &mut [u8; BLOCK]) -> (f32, i32
     }
     let mut sum = 0;
     for (q, x) in q.iter_mut().zip(x) {
-        let rounded = (x * inverse + ROUND).to_bits() as u8;
+        // An f32 below 2^22 is rounded to an integer, to nearest, ties to even, in the low bits.
+        let rounded = (x * inverse + INTEGERS).to_bits() as u8;
         *q = rounded;
         sum += i32::from(rounded.cast_signed());
     }

@@ -101,8 +101,8 @@ unsafe fn block<const N: usize, const MINIMA: bool>(
         let s = _mm256_castsi256_ps(half(0));
         let m = _mm256_castsi256_ps(half(1));
         for (i, (sums, dots)) in sums.iter_mut().zip(&dots).enumerate() {
-            let scale = _mm256_mul_ps(s, _mm256_set1_ps(*t.add(i)));
-            *sums = _mm256_fmadd_ps(_mm256_cvtepi32_ps(*dots), scale, *sums);
+            let scaled = _mm256_mul_ps(_mm256_cvtepi32_ps(*dots), s);
+            *sums = _mm256_fmadd_ps(scaled, _mm256_set1_ps(*t.add(i)), *sums);
             if MINIMA {
                 *sums = _mm256_fmadd_ps(m, _mm256_set1_ps(*u.add(i)), *sums);
             }

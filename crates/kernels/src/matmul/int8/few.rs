@@ -4,7 +4,8 @@
 //! unpacked in memory first, two threads multiplied no more than 28 GB of Q4_0 per second, less than
 //! some memories give. Here 24 instructions of the two busy ports meet a block of 32 x 32, in Q4_0.
 
-use super::{BLOCK, Blocks, Line, TILE_LINES, WIDTH, pack};
+use super::avx512::{offsets, scaled};
+use super::{BLOCK, Blocks, INTEGERS, Line, TILE_LINES, WIDTH, pack};
 use crate::cpu::Avx512Vnni;
 use crate::lanes::prefetch;
 use crate::quant::Format;
@@ -173,8 +174,9 @@ unsafe fn q4_k<const N: usize>(
     sums: &mut [[__m512; 2]; N],
 ) {
     let a = Rows { a, first };
+    let integers = _mm512_castps_si512(_mm512_set1_ps(INTEGERS));
     // SAFETY: the caller's promise, passed on.
-    let dots = unsafe { nibbles(a, [[_mm512_setzero_si512(); 2]; N], &block[1..]) };
+    let dots = unsafe { nibbles(a, [[integers; 2]; N], &block[1..]) };
     let [s, m] = [0, 1].map(|i| {
         let d = halves(&common[i]);
         let factors = bytes(&block[0], 32 * i);
@@ -260,11 +262,10 @@ impl Rows<'_> {
         s: [__m512; 2],
         sums: &mut [[__m512; 2]; N],
     ) {
+        let off = offsets(s);
         for (i, (sums, dots)) in sums.iter_mut().zip(&dots).enumerate() {
             let t = _mm512_set1_ps(self.number(8, i));
-            *sums = [0, 1].map(|h| {
-                _mm512_fmadd_ps(_mm512_cvtepi32_ps(dots[h]), _mm512_mul_ps(s[h], t), sums[h])
-            });
+            *sums = [0, 1].map(|h| _mm512_fmadd_ps(scaled(dots[h], s[h], off[h]), t, sums[h]));
         }
     }
 }

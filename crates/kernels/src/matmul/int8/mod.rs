@@ -1,16 +1,16 @@
 //! Products with weights in blocks of 8 or 4 bits: integers within a block, f32 from block to block.
 //!
 //! ```text
-//! C[i][j] (+)= sum over blocks b of 32 k:  f(dot_b) (s_b t_b) - m_b u_b
+//! C[i][j] (+)= sum over blocks b of 32 k:  f(dot_b s_b) t_b - m_b u_b
 //!   dot_b = sum_k p[i][k] q[j][k]             i32, exact
 //!   t_b, p: A[i] in block b as t p, t = max |A[i]| / 127, p rounded to nearest, ties to even
 //!   s_b, q, m_b: W[j] in block b as s q - m   (crate::quant); m is 0 but for Q4_K
 //!   u_b = t_b sum_k p[i][k]
 //! ```
 //!
-//! From block to block it is one chain of fused multiply-adds in the order of `k`, with `s t` and `u`
-//! rounded to f32 before. All else is exact, so **every level gives the same bits**, for any number
-//! of rows and threads.
+//! From block to block it is one chain of fused multiply-adds in the order of `k`, with `f(dot s)` and
+//! `u` rounded to f32 before. All else is exact, so **every level gives the same bits**, for any number
+//! of rows and threads, as long as scales are finite.
 //!
 //! ```text
 //! W  [n / 32][k / 32][lines]      a panel of 32 columns, block by block, as `pack` has it: 17 lines
@@ -49,6 +49,9 @@ pub(super) use pack::{bytes, pack, widen};
 pub(crate) const BLOCK: usize = 32;
 /// Columns of a panel.
 pub(super) const WIDTH: usize = 32;
+/// 1.5 x 2^23, and what it is as bits: an integer below 2^22 added to these bits gives the f32 that is
+/// as much larger, which saves AVX-512 a conversion ([`avx512`]).
+const INTEGERS: f32 = 12_582_912.0;
 /// Rows of a tile of A.
 const TILE_ROWS: usize = 16;
 /// Fewer rows than this are faster as vectors than as tiles of AMX.

@@ -41,7 +41,7 @@ fn simd_row<S: Simd>(_: S, task: Task<'_>, row: usize, sums: &mut [f32]) {
         let (t, u) = (number(&a[8].0, row), number(&a[9].0, row));
         for (j, (sum, dot)) in sums.iter_mut().zip(dots).enumerate() {
             let s = number(&b[j / 16].0, j % 16);
-            *sum = (dot as f32).mul_add(s * t, *sum);
+            *sum = (dot as f32 * s).mul_add(t, *sum);
             if task.minima {
                 let m = number(&b[2 + j / 16].0, j % 16);
                 *sum = m.mul_add(u, *sum);

@@ -40,7 +40,7 @@ fn reference(a: Mat<'_>, format: Format, bytes: &[u8], n: usize, c: &mut [f32]) 
                 let (s, m, q) = split(format, block, b % (format.block_len() / BLOCK));
                 let dot: i32 = (0..BLOCK).map(|l| p(l) * q[l]).sum();
                 let t = most / 127.0;
-                *c = (dot as f32).mul_add(s * t, *c);
+                *c = (dot as f32 * s).mul_add(t, *c);
                 if has_minima(format) {
                     let sum: i32 = (0..BLOCK).map(p).sum();
                     *c = (-m).mul_add(t * sum as f32, *c);

@@ -145,9 +145,9 @@ fn scale<const MINIMA: bool>(
         let (s, m) = (line(half), line(2 + half));
         let (t, u) = (a[8].0.as_ptr().cast::<f32>(), a[9].0.as_ptr().cast::<f32>());
         for (i, (sum, dots)) in sums.iter_mut().zip(dots).enumerate() {
-            let scale = _mm512_mul_ps(s, _mm512_set1_ps(*t.add(i)));
             let dots = _mm512_cvtepi32_ps(_mm512_loadu_si512(dots.as_ptr().cast()));
-            *sum = _mm512_fmadd_ps(dots, scale, *sum);
+            let scaled = _mm512_mul_ps(dots, s);
+            *sum = _mm512_fmadd_ps(scaled, _mm512_set1_ps(*t.add(i)), *sum);
             if MINIMA {
                 *sum = _mm512_fmadd_ps(m, _mm512_set1_ps(*u.add(i)), *sum);
             }
