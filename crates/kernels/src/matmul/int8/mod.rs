@@ -61,8 +61,8 @@ const TILE_LINES: usize = TILE_ROWS * BLOCK / 64 + 2;
 /// The line of scales, and the one of what sums begin with.
 const SCALES: usize = TILE_LINES - 2;
 const STARTS: usize = TILE_LINES - 1;
-/// Blocks that are unpacked at once: 10 KiB, which stay in the first-level cache while rows pass by.
-const PART: usize = 8;
+/// Blocks that are unpacked at once: 20 KiB, which stay in the first-level cache while rows pass by.
+const PART: usize = 16;
 /// Lines of a block once unpacked: f32 scales, f32 minima, quads of bytes.
 const UNPACKED: usize = 2 + 2 + 16;
 /// Bytes of A in a block of rows: what stays in the second-level cache while panels pass by.
