@@ -1,13 +1,14 @@
 //! Products split over threads: once per call, whatever the number of matrices.
 
 use super::blocks::block_product;
-use super::{Mat, MatMut, PanelsRef, TILE_ROWS, bf16, int8};
+use super::{BLOCK_ROWS, Mat, MatMut, PanelsRef, TILE_ROWS, bf16, int8};
 use crate::Exec;
 use crate::threads::SharedMut;
 use std::ops::Range;
 
-/// Fewer rows per thread than this are split by columns.
-const MIN_ROWS_PER_TASK: usize = 4 * TILE_ROWS;
+/// Fewer rows per thread than a block are split by columns: each task with all rows reads its share of B
+/// once, each with a few of them all of B.
+const MIN_ROWS_PER_TASK: usize = BLOCK_ROWS;
 /// Tasks for each thread: a few, so that a slow one does not hold up the others.
 const TASKS_PER_THREAD: usize = 4;
 
