@@ -108,6 +108,9 @@ unsafe fn simd_block_product<S: Simd>(
         && arithmetic == Arithmetic::F32
         && matches!(b.panels, PanelElements::F32(_) | PanelElements::Bf16(_));
     let block_k = if streamed { a.cols.max(1) } else { BLOCK_K };
+    // Where one block is all, a copy costs more than it gains (docs/perf/LOG.md, 2026-11-27).
+    let packs =
+        !streamed && arithmetic == Arithmetic::F32 && a.cols > BLOCK_K && cols.len() > width;
     for first_row in (0..a.rows).step_by(BLOCK_ROWS) {
         let rows_in_block = BLOCK_ROWS.min(a.rows - first_row);
         for first_k in (0..a.cols).step_by(block_k) {
@@ -118,8 +121,7 @@ unsafe fn simd_block_product<S: Simd>(
                 cols: depth,
                 ..a
             };
-            let worth_packing = !streamed && arithmetic == Arithmetic::F32 && cols.len() > width;
-            let rows = match worth_packing {
+            let rows = match packs {
                 true => Rows { a: pack_rows(block, &mut packed), packed: true },
                 false => Rows { a: block, packed: false },
             };
@@ -128,7 +130,7 @@ unsafe fn simd_block_product<S: Simd>(
                 false => (first_row + rows_in_block, 0),
             };
             for col in cols.clone().step_by(width) {
-                if worth_packing {
+                if packs {
                     ask_for(a, next, depth, (col - cols.start) / width, cols.len().div_ceil(width));
                 }
                 let start = col / width * b.k + first_k;
@@ -193,11 +195,12 @@ struct Rows<'a> {
     packed: bool,
 }
 
-/// Rows of the tile that begins where `left` rows are left: with as many sums as there are
-/// registers, and where fewer are left, with as many as the narrowest level has.
+/// Rows of the tile that begins where `left` rows are left: of packed ones with as many sums as there
+/// are registers, and where fewer are left, with as many as the narrowest level has.
 #[inline(always)]
-fn tile_rows<S: Simd>(_: S, left: usize) -> usize {
-    if S::f32s::LEN == 16 && left >= WIDE_TILE_ROWS { WIDE_TILE_ROWS } else { left.min(TILE_ROWS) }
+fn tile_rows<S: Simd>(_: S, left: usize, packed: bool) -> usize {
+    let wide = packed && S::f32s::LEN == 16 && left >= WIDE_TILE_ROWS;
+    if wide { WIDE_TILE_ROWS } else { left.min(TILE_ROWS) }
 }
 
 /// A copy of a block of A.
@@ -293,12 +296,11 @@ unsafe fn simd_rows<S: Simd, T: Element>(
     to: To,
     streamed: bool,
 ) {
-    const WIDE: usize = WIDE_TILE_ROWS;
     let mut first = 0;
     while first < rows.a.rows {
-        let tile = rows.a.row_range(first, tile_rows(simd, rows.a.rows - first));
+        let tile = rows.a.row_range(first, tile_rows(simd, rows.a.rows - first, rows.packed));
         let to = To { c: to.c.wrapping_add(first * to.stride), ..to };
-        if !streamed {
+        if rows.packed {
             // The first tile asks for its own lines, too late.
             let ahead = if first == 0 { 0 } else { tile.rows };
             for i in ahead..2 * tile.rows {
@@ -322,8 +324,7 @@ unsafe fn simd_rows<S: Simd, T: Element>(
                 TILE_ROWS => simd_tile::<S, T, TILE_ROWS, false>(simd, tile, panel, to, streamed),
                 // Levels with fewer registers have no such tiles.
                 _ if S::f32s::LEN < 16 => unreachable!("tiles of {} rows", tile.rows),
-                _ if rows.packed => simd_tile::<S, T, WIDE, true>(simd, tile, panel, to, false),
-                _ => simd_tile::<S, T, WIDE, false>(simd, tile, panel, to, false),
+                _ => simd_tile::<S, T, WIDE_TILE_ROWS, true>(simd, tile, panel, to, false),
             }
         }
         first += tile.rows;
