@@ -325,8 +325,9 @@ impl Cpu {
     }
 }
 
-/// Whether `vdpbf16ps` does more flops than f32 does with the weights widened. AMD's CPUs start it as
-/// often as a multiply-add of f32, Intel's a quarter as often (docs/perf/LOG.md, 2026-11-27).
+/// Whether `vdpbf16ps` does more flops than f32 does with the weights widened. Intel's CPUs
+/// start it a quarter as often as a multiply-add of f32, AMD's Zen 5 as often (docs/perf/LOG.md,
+/// 2026-11-27); others are taken to be as the latter.
 fn dots_are_fast() -> bool {
     #[cfg(target_arch = "x86_64")]
     {

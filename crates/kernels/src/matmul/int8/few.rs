@@ -2,17 +2,18 @@
 //!
 //! With one row a weight is worth two operations, so anything that is done to it beside them shows:
 //! unpacked in memory first, two threads multiplied no more than 28 GB of Q4_0 per second, less than
-//! some memories give. Here 24 instructions of the two busy ports meet a block of 32 x 32, in Q4_0.
+//! some memories give. Here a block of 32 x 32 in Q4_0 takes one row 44 instructions of the two ports that
+//! vectors have, of which 16 are products.
 
 use super::avx512::{offsets, scaled};
-use super::{BLOCK, Blocks, INTEGERS, Line, TILE_LINES, WIDTH, pack};
+use super::{BLOCK, Blocks, INTEGERS, Line, SCALES, STARTS, TILE_LINES, WIDTH, pack};
 use crate::cpu::Avx512Vnni;
 use crate::lanes::prefetch;
 use crate::quant::Format;
 use std::arch::x86_64::*;
 use std::ops::Range;
 
-/// Rows from which on a weight is better unpacked once for all of them.
+/// Rows at most: for more of them a weight is better unpacked once for all.
 pub(super) const MAX_ROWS: usize = 8;
 /// Rows in registers: with two kinds of sums for each half of the columns they are 16 chains, and
 /// eight sums of f32.
@@ -184,7 +185,7 @@ unsafe fn q4_k<const N: usize>(
     });
     a.add(dots, s, sums);
     for (i, sums) in sums.iter_mut().enumerate() {
-        let u = _mm512_set1_ps(a.number(9, i));
+        let u = _mm512_set1_ps(a.number(STARTS, i));
         *sums = [0, 1].map(|h| _mm512_fmadd_ps(m[h], u, sums[h]));
     }
 }
@@ -251,7 +252,9 @@ impl Rows<'_> {
     /// What the products of each row begin with.
     #[target_feature(enable = "avx512f")]
     fn starts<const N: usize>(self) -> [[__m512i; 2]; N] {
-        std::array::from_fn(|i| [_mm512_set1_epi32(self.number(9, i).to_bits().cast_signed()); 2])
+        std::array::from_fn(|i| {
+            [_mm512_set1_epi32(self.number(STARTS, i).to_bits().cast_signed()); 2]
+        })
     }
 
     /// Adds a block's products to the sums.
@@ -264,7 +267,7 @@ impl Rows<'_> {
     ) {
         let off = offsets(s);
         for (i, (sums, dots)) in sums.iter_mut().zip(&dots).enumerate() {
-            let t = _mm512_set1_ps(self.number(8, i));
+            let t = _mm512_set1_ps(self.number(SCALES, i));
             *sums = [0, 1].map(|h| _mm512_fmadd_ps(scaled(dots[h], s[h], off[h]), t, sums[h]));
         }
     }
