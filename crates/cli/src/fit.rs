@@ -121,11 +121,19 @@ const PROGRAM: u64 = 4 << 20;
 /// gives whole pages of memory.
 const BESIDE_PAGE: u64 = 4096;
 
-/// What `sequences` of `tokens` each take beside what they hold.
+/// What `sequences` of `tokens` each take beside what they hold: among that the ids that an answer is
+/// written behind.
 pub(crate) fn slack(config: &Config, tokens: usize, sequences: usize) -> u64 {
-    let pages = [tokens.div_ceil(PAGE_TOKENS), sequences].map(|n| n as u64);
-    let beside = pages.into_iter().fold(BESIDE_PAGE, u64::saturating_mul);
-    PROGRAM.saturating_add(beside.saturating_mul(config.count(LayerType::FullAttention)))
+    let each = |bytes: u64| bytes.saturating_mul(sequences as u64);
+    let pages = tokens.div_ceil(PAGE_TOKENS) as u64;
+    let beside = pages.saturating_mul(BESIDE_PAGE);
+    let beside = each(beside.saturating_mul(config.count(LayerType::FullAttention)));
+    PROGRAM.saturating_add(beside).saturating_add(each(ids_bytes(tokens)))
+}
+
+/// Ids of tokens, once.
+pub(crate) fn ids_bytes(tokens: usize) -> u64 {
+    (tokens as u64).saturating_mul(size_of::<u32>() as u64)
 }
 
 /// Most bytes of files that can fit in the context: no known token is longer on average.

@@ -23,7 +23,8 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
 use std::time::{SystemTime, UNIX_EPOCH};
 use tensor::{Checkpoint, sealed};
 
@@ -42,6 +43,26 @@ pub(crate) struct FileSessions {
     folder: PathBuf,
     /// The model that they are of; without one they can be looked at and copied.
     config: Option<Config>,
+    /// One of them that is read while the model is.
+    ahead: Mutex<Option<Ahead>>,
+}
+
+/// A session of the user's that is being read before it is asked for.
+#[derive(Debug)]
+struct Ahead {
+    name: String,
+    /// When the file was written, and its length.
+    stamp: (SystemTime, u64),
+    session: JoinHandle<Result<Whole, SessionError>>,
+}
+
+/// All of a session.
+#[derive(Debug)]
+struct Whole {
+    about: About,
+    bytes: u64,
+    /// What the model says of it.
+    saved: Result<sequence::SavedSequence, SessionError>,
 }
 
 /// What a file says of its session.
@@ -75,7 +96,33 @@ pub(crate) fn home() -> PathBuf {
 impl FileSessions {
     /// The user's sessions, of the model of `config` if any is gone on with.
     pub(crate) fn new(config: Option<Config>) -> Self {
-        Self { folder: home().join("sessions"), config }
+        Self { folder: home().join("sessions"), config, ahead: Mutex::new(None) }
+    }
+
+    /// Begins to read session `name` of this machine's user: who has a model to load meanwhile need not
+    /// wait for it afterwards.
+    pub(crate) fn read_ahead(self: &Arc<Self>, name: &str) {
+        let Ok(stamp) = stamp(&self.path(LOCAL, name)) else { return };
+        let (sessions, name) = (Arc::clone(self), name.to_owned());
+        let session = {
+            let name = name.clone();
+            thread::spawn(move || sessions.whole(LOCAL, &name))
+        };
+        *lock(&self.ahead) = Some(Ahead { name, stamp, session });
+    }
+
+    /// What was [read ahead](Self::read_ahead), once, if the file is still the same.
+    fn take_ahead(&self, client: Client, name: &str) -> Option<Result<Whole, SessionError>> {
+        let Ahead { stamp: then, session, .. } =
+            lock(&self.ahead).take_if(|ahead| client == LOCAL && ahead.name == name)?;
+        let session = session.join().ok()?;
+        (stamp(&self.path(client, name)).ok()? == then).then_some(session)
+    }
+
+    /// All of a session, from its file.
+    fn whole(&self, client: Client, name: &str) -> Result<Whole, SessionError> {
+        let (file, about) = self.look(client, name)?;
+        Ok(Whole { about, bytes: file.file_bytes(), saved: self.read(&file, name) })
     }
 
     fn folder(&self, Client(client): Client) -> PathBuf {
@@ -225,21 +272,25 @@ impl Sessions for FileSessions {
     }
 
     fn load(&self, client: Client, name: &str, fingerprint: &str) -> Result<Saved, SessionError> {
-        let (file, about) = self.look(client, name)?;
+        let whole = match self.take_ahead(client, name) {
+            Some(whole) => whole?,
+            None => self.whole(client, name)?,
+        };
+        let Whole { about, bytes, saved } = whole;
         if about.fingerprint != fingerprint {
             return Err(SessionError::OtherModel {
                 found: about.model,
                 expected: "the one that is loaded, with the same weights and keys".to_owned(),
             });
         }
-        let saved = self.read(&file, name)?;
+        let saved = saved?;
         let tokens: Arc<[u32]> = saved.tokens.into();
         let point = |cache: Cache| Point {
             tokens: tokens[..cache.tokens()].into(),
             memory: Arc::new(cache),
         };
         let points = saved.points.into_iter().map(point).collect();
-        let info = info(name, &about, file.file_bytes());
+        let info = info(name, &about, bytes);
         Ok(Saved { tokens, points, content: saved.content, notes: notes(about), info })
     }
 
@@ -367,6 +418,16 @@ impl About {
     fn has_expired(&self) -> bool {
         self.expires.is_some_and(|expires| expires <= now())
     }
+}
+
+/// When a file was written, and its length: another one in its place has others.
+fn stamp(path: &Path) -> io::Result<(SystemTime, u64)> {
+    let found = fs::metadata(path)?;
+    Ok((found.modified()?, found.len()))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Whether there is a session at `path`, and its time is over.

@@ -69,11 +69,19 @@ pub(crate) struct Question {
 }
 
 impl Talk {
-    /// Loads the model that the options mean.
-    pub(crate) fn new(options: &Options, device: &Device) -> anyhow::Result<Self> {
+    /// Loads the model that the options mean, and meanwhile the session that is gone on with, if there is
+    /// one.
+    pub(crate) fn new(
+        options: &Options,
+        session: Option<&str>,
+        device: &Device,
+    ) -> anyhow::Result<Self> {
         let plan = Plan::new(options, device)?;
         let facts = plan.facts();
         let sessions = Arc::new(FileSessions::new(Some(facts.config.clone())));
+        if let Some(name) = session {
+            sessions.read_ahead(name);
+        }
         // Files may be as large as the model's context.
         let settings = Settings { max_body_bytes: usize::MAX, ..Settings::default() };
         let app = App::new(settings, Arc::clone(&sessions) as _);

@@ -168,6 +168,96 @@ fn what_was_spilled_is_known_again() {
     assert_eq!(files(), 0);
 }
 
+/// What a client leaves before: its answer's first bytes, an answer's end, or in the middle of reading.
+#[derive(Clone, Copy, Debug)]
+enum Leaves {
+    AtOnce,
+    AfterEvents(usize),
+    WhileItReads,
+}
+
+/// A client that asks and does not wait for all of it; no text was asked about before.
+fn leave(address: &str, number: usize, leaves: Leaves) {
+    let packages = if matches!(leaves, Leaves::WhileItReads) { 300 } else { 5 };
+    let package =
+        |i: usize| format!("[[package]]\nname = \"crate-{number}-{i}\"\nversion = \"1.2.{i}\"\n");
+    let text: String = (0..packages).map(package).collect();
+    let content = format!("{text}\nwhich version of crate-{number}-3?");
+    let messages = serde_json::json!([{"role": "user", "content": content}]);
+    let body = serde_json::json!({"messages": messages, "stream": true}).to_string();
+    let mut connection = TcpStream::connect(address).unwrap();
+    connection.set_read_timeout(Some(Duration::from_secs(120))).unwrap();
+    let head =
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json";
+    write!(connection, "{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len()).unwrap();
+    match leaves {
+        Leaves::AtOnce => {}
+        Leaves::WhileItReads => std::thread::sleep(Duration::from_millis(20)),
+        Leaves::AfterEvents(events) => {
+            let lines = BufReader::new(&connection).lines().map_while(Result::ok);
+            // An answer may be over sooner.
+            let seen = lines.take_while(|line| line != "data: [DONE]");
+            seen.filter(|line| line.starts_with("data: ")).take(events).for_each(drop);
+        }
+    }
+}
+
+/// The number behind `name` in the metrics.
+fn metric(address: &str, name: &str) -> f64 {
+    let metrics = get(address, "/metrics");
+    let lines = metrics.lines().filter(|line| !line.starts_with('#') && line.contains(name));
+    lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+}
+
+/// Case 11, of the whole process: nothing of clients that leave stays, whenever they do.
+#[test]
+fn clients_that_leave_leave_no_memory() {
+    // Few times tell of what is large only; the case's own measure is for many.
+    let (times, drift) =
+        if std::env::var_os("RUN_SLOW_TESTS").is_some() { (1000, 0.01) } else { (60, 0.1) };
+    // Room for what is kept of a few texts, which is used up before anything is measured.
+    let (mut child, address) = start(&["--memory", "0.02"]);
+    ready(&address);
+    let ways = [
+        Leaves::AtOnce,
+        Leaves::AfterEvents(1),
+        Leaves::AfterEvents(2),
+        Leaves::AfterEvents(10),
+        Leaves::WhileItReads,
+    ];
+    let memory = || {
+        let end = Instant::now() + Duration::from_secs(60);
+        while metric(&address, "num_requests_running") + metric(&address, "num_requests_waiting")
+            > 0.0
+        {
+            assert!(Instant::now() < end, "who left is still answered");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+        line.trim().strip_suffix(" kB")?.parse::<f64>().ok()
+    };
+    let round = |first: usize, count: usize| {
+        (first..first + count).for_each(|i| leave(&address, i, ways[i % ways.len()]));
+    };
+    let warm = 150;
+    round(0, warm);
+    let before = memory();
+    round(warm, times);
+    let after = memory();
+    let (Some(before), Some(after)) = (before, after) else {
+        eprintln!("skipped: the system does not tell a process's memory");
+        return child.kill().unwrap();
+    };
+    println!("{times} clients left: {before} kB before, {after} kB after");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(
+        after <= before * (1.0 + drift),
+        "{before} kB before, {after} kB after {times} clients"
+    );
+}
+
 #[test]
 fn a_folder_that_cannot_be_spilled_to_is_named() {
     let folder = tempfile::tempdir().unwrap();

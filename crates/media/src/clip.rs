@@ -7,9 +7,13 @@
 //! | `.y4m` | Y'CbCr as it is, for other programs | as they are | within 3 |
 //! | `/` | a folder of PNG files | as they are | exactly |
 //!
+//! With the feature `av1` an MP4 may also be of AV1 (`Format::Av1`), which is small and lossy.
+//!
 //! A file is written beside its name and renamed when it is on the disk, so under its name is never a
 //! part of it.
 
+#[cfg(feature = "av1")]
+mod av1;
 mod bits;
 mod boxes;
 mod color;
@@ -30,7 +34,7 @@ pub use color::Chroma;
 pub use format::Format;
 pub use limits::Limits;
 pub use read::{Recording, decode, read};
-pub use write::{Options, Written, check, encode, encode_to, write};
+pub use write::{Options, Written, check, encode, encode_to, write, write_as};
 
 /// Frames of one size, one after another.
 #[derive(Clone, Debug, PartialEq)]

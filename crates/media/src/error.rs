@@ -180,6 +180,24 @@ pub enum Error {
         /// In pixels, enlarged.
         height: usize,
     },
+    /// Frames that are too small for AV1.
+    #[error(
+        "AV1 of {width} x {height} pixels is too small, expected sides of 16 pixels or more: enlarge the frames"
+    )]
+    #[cfg(feature = "av1")]
+    Av1TooSmall {
+        /// In pixels, enlarged.
+        width: usize,
+        /// In pixels, enlarged.
+        height: usize,
+    },
+    /// What the encoder of AV1 says.
+    #[error("cannot make AV1: {cause}")]
+    #[cfg(feature = "av1")]
+    Av1 {
+        /// In its words.
+        cause: String,
+    },
     /// Frames whose pixels cannot share colors in pairs.
     #[error(
         "an MP4 of {width} x {height} pixels has an odd side, expected even ones: enlarge the frames by an even number"

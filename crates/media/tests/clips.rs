@@ -391,6 +391,8 @@ fn fixtures_are_what_is_written() {
         ("stripes.mp4", Format::Mp4),
         ("stripes.gif", Format::Gif),
         ("stripes.y4m", Format::Y4m(Chroma::Quarter)),
+        #[cfg(feature = "av1")]
+        ("stripes-av1.mp4", Format::Av1),
     ] {
         let (bytes, _) = encode(&clip, format, &options).unwrap();
         let path = folder.join(name);
@@ -400,4 +402,10 @@ fn fixtures_are_what_is_written() {
         }
         assert!(std::fs::read(&path).unwrap() == bytes, "{name} is another one: UPDATE_FIXTURES=1");
     }
+    if !cfg!(feature = "av1") {
+        eprintln!("skipped: stripes-av1.mp4 is not made anew without the feature `av1`");
+    }
+    // AV1 is written only.
+    let error = read(&folder.join("stripes-av1.mp4"), &Limits::default()).unwrap_err();
+    assert_eq!(error, Error::ForeignMp4);
 }

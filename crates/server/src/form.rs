@@ -322,9 +322,13 @@ impl Form {
         if !matches!(self, Self::Lookup { .. }) {
             return Ok(None);
         }
-        let text = prompt.readable();
-        let absent = tokenizer.encode_bytes(ABSENT.as_bytes())?;
-        Ok(Some(Box::new(PieceOfText(Extract::new(text, absent, end.to_vec())))))
+        let (absent, end) = (tokenizer.encode_bytes(ABSENT.as_bytes())?, end.to_vec());
+        let text = &prompt.ids[prompt.text.clone()];
+        let extract = match prompt.seen.is_empty() && !text.iter().any(|&id| is_content(id)) {
+            true => Extract::within(prompt.ids.clone(), prompt.text.clone(), absent, end),
+            false => Extract::new(prompt.readable(), absent, end),
+        };
+        Ok(Some(Box::new(PieceOfText(extract))))
     }
 }
 

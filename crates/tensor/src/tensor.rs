@@ -140,15 +140,24 @@ impl Tensor {
     #[track_caller]
     pub fn concat(parts: &[(&Self, Range<usize>)], shape: &[usize]) -> Self {
         let device = parts[0].0.device();
+        let len = parts.iter().map(|(_, run)| run.len()).sum();
         if parts.iter().all(|(tensor, _)| tensor.is_bf16()) {
-            let run = |(tensor, run): &(&Self, Range<usize>)| match tensor.elements() {
-                Elements::Bf16(data) => data[run.clone()].to_vec(),
-                Elements::F32(_) => Vec::new(),
-            };
-            return Self::from_bf16(device, shape, parts.iter().flat_map(run).collect());
+            let mut data = Vec::with_capacity(len);
+            for (tensor, run) in parts {
+                if let Elements::Bf16(elements) = tensor.elements() {
+                    data.extend_from_slice(&elements[run.clone()]);
+                }
+            }
+            return Self::from_bf16(device, shape, data);
         }
-        let run = |(tensor, run): &(&Self, Range<usize>)| tensor.to_vec()[run.clone()].to_vec();
-        Self::new(device, shape, parts.iter().flat_map(run).collect())
+        let mut data = Vec::with_capacity(len);
+        for (tensor, run) in parts {
+            match &tensor.0.storage {
+                Storage::F32(pooled) => data.extend_from_slice(&pooled.data[run.clone()]),
+                _ => data.extend_from_slice(&tensor.to_vec()[run.clone()]),
+            }
+        }
+        Self::new(device, shape, data)
     }
 
     fn from_storage(device: &Device, shape: &[usize], storage: Storage) -> Self {

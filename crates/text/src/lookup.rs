@@ -4,6 +4,7 @@
 //! nano copies values. What it has written so far occurs somewhere in the text, and the next token
 //! is one that follows at one of these places, or the end; or it says [`ABSENT`].
 
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Names of the marks before a text, a question and an answer, and after an answer.
@@ -15,7 +16,9 @@ pub const ABSENT: &str = "not in the text";
 /// What of an answer is written, and where in the text that occurs.
 #[derive(Clone, Debug)]
 pub struct Extract {
-    text: Arc<[u32]>,
+    ids: Arc<[u32]>,
+    /// Where in `ids` the text is.
+    text: Range<usize>,
     absent: Vec<u32>,
     end: Vec<u32>,
     written: Vec<u32>,
@@ -26,8 +29,23 @@ pub struct Extract {
 impl Extract {
     /// Answers from `text`, or `absent`, ended by one of `end`; all as token ids.
     pub fn new(text: impl Into<Arc<[u32]>>, absent: Vec<u32>, end: Vec<u32>) -> Self {
-        let text = text.into();
-        Self { text, absent, end, written: Vec::new(), places: Vec::new() }
+        let ids = text.into();
+        let text = 0..ids.len();
+        Self::within(ids, text, absent, end)
+    }
+
+    /// The same from the part `text` of `ids`, which are shared.
+    ///
+    /// # Panics
+    ///
+    /// If they have no such part.
+    pub fn within(ids: Arc<[u32]>, text: Range<usize>, absent: Vec<u32>, end: Vec<u32>) -> Self {
+        assert!(text.start <= text.end && text.end <= ids.len(), "{text:?} of {}", ids.len());
+        Self { ids, text, absent, end, written: Vec::new(), places: Vec::new() }
+    }
+
+    fn text(&self) -> &[u32] {
+        &self.ids[self.text.clone()]
     }
 
     /// Sets the logits, `[vocab_size]`, of all tokens that may not come next to minus infinity.
@@ -39,9 +57,9 @@ impl Extract {
             }
         };
         if self.written.is_empty() {
-            self.text.iter().for_each(|&id| allow(id));
+            self.text().iter().for_each(|&id| allow(id));
         }
-        self.places.iter().filter_map(|&place| self.text.get(place)).for_each(|&id| allow(id));
+        self.places.iter().filter_map(|&place| self.text().get(place)).for_each(|&id| allow(id));
         let denies = self.absent.starts_with(&self.written);
         if let Some(&next) = self.absent.get(self.written.len()).filter(|_| denies) {
             allow(next);
@@ -58,7 +76,7 @@ impl Extract {
 
     /// Takes note of the token that was chosen.
     pub fn push(&mut self, id: u32) {
-        let text = &self.text;
+        let text = &self.ids[self.text.clone()];
         if self.written.is_empty() {
             self.places = (0..text.len()).filter(|&i| text[i] == id).map(|i| i + 1).collect();
         } else {
@@ -78,7 +96,10 @@ mod tests {
     /// What may follow `written` in `text`, the end as `$`.
     fn next(text: &str, written: &str) -> String {
         let ids = |text: &str| text.bytes().map(u32::from).collect::<Vec<_>>();
-        let mut extract = Extract::new(ids(text), ids("no"), vec![END]);
+        // Of more than the text, which has none of what is around it.
+        let shared = [&[u32::from(b'n')], &ids(text)[..], &[u32::from(b'n')]].concat();
+        let range = 1..shared.len() - 1;
+        let mut extract = Extract::within(shared.into(), range, ids("no"), vec![END]);
         ids(written).into_iter().for_each(|id| extract.push(id));
         let mut logits = vec![0.0; 257];
         extract.mask(&mut logits);

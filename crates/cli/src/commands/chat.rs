@@ -105,7 +105,8 @@ pub(crate) fn run(arguments: &Arguments, device: &Device) -> anyhow::Result<()> 
         checked(name)?;
     }
     let Arguments { model, weights, kv, chunk, .. } = arguments;
-    let talk = Talk::new(&Options::of_one(model.as_deref(), *weights, *kv, *chunk), device)?;
+    let options = Options::of_one(model.as_deref(), *weights, *kv, *chunk);
+    let talk = Talk::new(&options, arguments.session.as_deref(), device)?;
     if interactive() {
         let stop = Arc::clone(&talk.stop);
         ctrlc::set_handler(move || stop.store(true, Ordering::Relaxed))?;

@@ -212,7 +212,9 @@ impl<'a> Plan<'a> {
             kv: each(config.kv_bytes(context, model.kv)),
             state: each(config.state_bytes()),
             chunk: config.chunk_bytes(arguments.chunk.get().min(context)),
-            slack: fit::slack(config, context, sequences).saturating_add(each(ids_bytes(context))),
+            // With the ids of the prompt, which are not there yet.
+            slack: fit::slack(config, context, sequences)
+                .saturating_add(each(fit::ids_bytes(context))),
             mapped: model.mapped.0,
             stays: model.mapped.1,
         };
@@ -376,11 +378,6 @@ impl<'a> Plan<'a> {
             })
             .collect()
     }
-}
-
-/// The ids of a prompt, as they come from the tokenizer and as the engine keeps them.
-fn ids_bytes(tokens: usize) -> u64 {
-    (tokens as u64).saturating_mul(8)
 }
 
 /// Seconds as people say them.

@@ -97,7 +97,8 @@ fn in_session(arguments: &Arguments, name: &str, device: &Device) -> anyhow::Res
         );
     }
     let Arguments { model, weights, kv, chunk, .. } = arguments;
-    let talk = Talk::new(&Options::of_one(model.as_deref(), *weights, *kv, *chunk), device)?;
+    let options = Options::of_one(model.as_deref(), *weights, *kv, *chunk);
+    let talk = Talk::new(&options, Some(name), device)?;
     let Facts { config, kv, most_bytes, .. } = &talk.facts;
     let bytes = read_files(&arguments.file, *most_bytes)?;
     let mut shown = Vec::new();
@@ -170,7 +171,10 @@ fn once(arguments: &Arguments, device: &Device) -> anyhow::Result<()> {
         let turn = Turn::about(&arguments.prompt, files, seen);
         form.ask_about(&tokenizer, turn, parts.placeholders())
     };
-    let blind = ask(Vec::new(), files.clone())?;
+    // A long text is not held a second time for nothing.
+    let (files, again) =
+        if shown.is_empty() { (files, None) } else { (files.clone(), Some(files)) };
+    let blind = ask(Vec::new(), files)?;
     let seen_tokens = shown.iter().map(|(_, shown)| parts.tokens(shown));
     let prompt_tokens = seen_tokens.fold(blind.ids.len(), usize::saturating_add);
     let stop_ids = config.eos_token_ids.clone();
@@ -187,9 +191,9 @@ fn once(arguments: &Arguments, device: &Device) -> anyhow::Result<()> {
     need.check(tokens)?;
     let expected_peak = fit::rss_bytes().map(|held| need.peak(held));
     let model = place.load_from(&checkpoint, device, arguments.weights)?;
-    let prompt = match shown.is_empty() {
-        true => blind,
-        false => {
+    let prompt = match again {
+        None => blind,
+        Some(files) => {
             let nearest = matches!(form, Form::Lookup { .. });
             let nearest = nearest.then(|| senses::readable(&tokenizer, &model));
             let context = config.max_position_embeddings;

@@ -9,7 +9,8 @@ fn in_folder(folder: &tempfile::TempDir) -> FileSessions {
         "num_experts_per_tok": 1, "attn_type_list": [0], "rotary_dim": 4,
         "rope_theta": 10000, "postnorm": true, "max_position_embeddings": 8192}"#;
     let config = Config::from_json(text.as_bytes(), Path::new("config.json")).unwrap();
-    FileSessions { folder: folder.path().to_owned(), config: Some(config) }
+    let ahead = Mutex::new(None);
+    FileSessions { folder: folder.path().to_owned(), config: Some(config), ahead }
 }
 
 fn talk(label: Option<&str>) -> NewSession {
@@ -128,4 +129,30 @@ fn a_session_that_is_replaced_is_loaded_as_one_or_the_other() {
         assert_eq!(looks, Ok(()));
         assert!(loaded > 0);
     });
+}
+
+/// What was read ahead is used once, and only if nothing else took its place meanwhile.
+#[test]
+fn a_session_is_read_ahead() {
+    let folder = tempfile::tempdir().unwrap();
+    let sessions = Arc::new(in_folder(&folder));
+    sessions.read_ahead("talk");
+    let label = |name: &str| Ok(sessions.load(LOCAL, name, "fp")?.info.label);
+    assert!(matches!(label("talk"), Err::<_, SessionError>(SessionError::NotFound(_))));
+    for text in ["first", "second"] {
+        let new = |tokens: &[u32]| NewSession { tokens: tokens.into(), ..talk(Some(text)) };
+        sessions.save(LOCAL, "talk", new(&[1, 2])).unwrap();
+        sessions.read_ahead("talk");
+        // Of another one nothing was read.
+        assert!(sessions.load(LOCAL, "other", "fp").is_err());
+        assert!(lock(&sessions.ahead).is_some());
+        assert_eq!(label("talk").unwrap().as_deref(), Some(text));
+        assert!(lock(&sessions.ahead).is_none());
+        sessions.read_ahead("talk");
+        sessions.save(LOCAL, "talk", new(&[1, 2, 3])).unwrap();
+        assert_eq!(sessions.load(LOCAL, "talk", "fp").unwrap().tokens.len(), 3);
+    }
+    sessions.read_ahead("talk");
+    let other = sessions.load(LOCAL, "talk", "of another model");
+    assert!(matches!(other, Err(SessionError::OtherModel { .. })));
 }

@@ -219,6 +219,24 @@ fn places_that_cannot_be_written_are_refused_at_once() {
 }
 
 #[test]
+fn av1_is_for_mp4_and_in_builds_that_have_it() {
+    let folder = folder();
+    let model = folder.0.path().display().to_string();
+    let (gif, mp4) = (folder.path("clip.gif"), folder.path("clip.mp4"));
+    let to = |path| ["video", "a", "--model", &model, "--codec", "av1", "-o", path];
+    let words = "--codec av1 is for MP4, expected --output with the ending `.mp4`";
+    super::fails(&to(&gif), 2, &[words]);
+    if cfg!(feature = "av1") {
+        super::succeeds(&to(&mp4));
+        let bytes = std::fs::read(&mp4).unwrap();
+        assert!(bytes.windows(4).any(|word| word == b"av1C"));
+    } else {
+        super::fails(&to(&mp4), 2, &["--codec av1 is not in this build, expected one"]);
+        assert!(!Path::new(&mp4).exists());
+    }
+}
+
+#[test]
 fn a_clip_that_does_not_fit_is_refused() {
     let more = ["--frames", "16384", "--size", "32768x32768"];
     folder().fails(&more, 4, &["the clip needs ", " beside the weights ", " are free: expected "]);

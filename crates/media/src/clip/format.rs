@@ -9,6 +9,9 @@ use std::path::Path;
 pub enum Format {
     /// H.264 of I-PCM macroblocks in MP4.
     Mp4,
+    /// AV1 in MP4: small and lossy, and not read back here.
+    #[cfg(feature = "av1")]
+    Av1,
     /// Frames of up to 256 colors each.
     Gif,
     /// Y'CbCr without compression.
@@ -40,16 +43,14 @@ impl Format {
     /// of 256 pixels or more, by an even number, so that no two pixels share a color; else not.
     pub(super) fn scale(self, width: usize, height: usize) -> usize {
         let (short, long) = (width.min(height).max(1), width.max(height).max(1));
-        match self {
-            Self::Mp4 if short >= VIEWED && width.is_multiple_of(2) && height.is_multiple_of(2) => {
-                1
-            }
-            Self::Mp4 => {
-                let largest = (LONG_SIDE / long).max(2);
-                VIEWED.div_ceil(short).next_multiple_of(2).min(largest / 2 * 2)
-            }
-            _ => 1,
+        if matches!(self, Self::Gif | Self::Y4m(_) | Self::Frames) {
+            return 1;
         }
+        if short >= VIEWED && width.is_multiple_of(2) && height.is_multiple_of(2) {
+            return 1;
+        }
+        let largest = (LONG_SIDE / long).max(2);
+        VIEWED.div_ceil(short).next_multiple_of(2).min(largest / 2 * 2)
     }
 }
 

@@ -1,9 +1,10 @@
-//! MP4 with one track of H.264, what is needed to play it in front (ISO/IEC 14496-12 and -15).
+//! MP4 with one track, what is needed to play it in front (ISO/IEC 14496-12 and -15); of H.264 here, of
+//! AV1 in `av1`.
 //!
 //! Beside the track is a list of items as players show them: a comment, the program, and how much the
 //! frames are enlarged.
 
-use super::boxes::{shorts, words, write, write_full};
+use super::boxes::{Kind, shorts, words, write, write_full};
 use super::color::{Chroma, Planes};
 use super::h264::{COLORS, LONGEST_SIDE, MOST_PIXELS, Stream};
 use super::write::Failed;
@@ -18,7 +19,7 @@ pub(super) const OWNER: &str = "fulgurite";
 /// Ticks per second are at least this many, as players like it.
 const TICKS: u32 = 600;
 /// Frames, so that times stay below 2^32.
-const FRAMES: usize = 10_000;
+pub(super) const FRAMES: usize = 10_000;
 /// Bytes of the file, whose places are 32 bits.
 const BYTES: usize = u32::MAX as usize - (1 << 20);
 /// The unit matrix in numbers of 16.16 bits, and 2.30 in its last column.
@@ -52,8 +53,10 @@ pub(super) fn encode<W: Write + Seek + ?Sized>(
     let (width, height) = (clip.width * scale, clip.height * scale);
     let rate = rate::fraction(clip.rate).ok_or(Error::Rate { rate: clip.rate })?;
     let stream = Stream { width, height, rate };
+    let track = track(stream);
     let mut sizes = vec![0; clip.frames];
-    let place = head(&Movie { stream, sizes: &sizes, scale, about }, 0).len() as u32;
+    let movie = Movie { track: &track, sizes: &sizes, scale, about };
+    let place = movie.head(0).len() as u32;
     out.seek(SeekFrom::Start(place.into()))?;
     for (i, size) in sizes.iter_mut().enumerate() {
         let rgb = clip.enlarged(i, scale);
@@ -63,33 +66,70 @@ pub(super) fn encode<W: Write + Seek + ?Sized>(
         out.write_all(&unit)?;
     }
     out.seek(SeekFrom::Start(0))?;
-    out.write_all(&head(&Movie { stream, sizes: &sizes, scale, about }, place))?;
+    out.write_all(&Movie { track: &track, sizes: &sizes, scale, about }.head(place))?;
     Ok(())
 }
 
-/// All of the file that is in front of its frames, which begin at byte `place`.
-fn head(movie: &Movie<'_>, place: u32) -> Vec<u8> {
-    let mut out = Vec::new();
-    write(&mut out, b"ftyp", |out| {
-        out.extend_from_slice(b"isom\0\0\x02\0isomiso2avc1mp41");
-    });
-    movie.write(&mut out, place);
-    words(&mut out, &[movie.sizes.iter().sum::<u32>() + 8]);
-    out.extend_from_slice(b"mdat");
-    out
+/// What players are told of a track.
+pub(super) struct Track {
+    /// In pixels.
+    pub(super) width: usize,
+    pub(super) height: usize,
+    /// Frames per second as a fraction.
+    pub(super) rate: (u32, u32),
+    /// What its frames are, among the file's brands too.
+    pub(super) kind: &'static Kind,
+    /// The box with what a decoder needs before the first of them.
+    pub(super) parameters: Vec<u8>,
+    /// The frames that playing can start at, from 1; `None` for all.
+    pub(super) starts: Option<Vec<u32>>,
 }
 
-struct Movie<'a> {
-    stream: Stream,
-    sizes: &'a [u32],
-    scale: usize,
-    about: &'a str,
+/// Of H.264.
+fn track(stream: Stream) -> Track {
+    let (sequence, picture) = (stream.sequence_set(), Stream::picture_set());
+    let mut parameters = Vec::new();
+    write(&mut parameters, b"avcC", |out| {
+        out.push(1);
+        out.extend_from_slice(&sequence[1..4]);
+        // Lengths of four bytes, one set of each kind.
+        out.extend_from_slice(&[0xff, 0xe1]);
+        shorts(out, &[sequence.len() as u16]);
+        out.extend_from_slice(&sequence);
+        out.push(1);
+        shorts(out, &[picture.len() as u16]);
+        out.extend_from_slice(&picture);
+    });
+    let Stream { width, height, rate } = stream;
+    Track { width, height, rate, kind: b"avc1", parameters, starts: None }
+}
+
+pub(super) struct Movie<'a> {
+    pub(super) track: &'a Track,
+    /// Bytes of each frame.
+    pub(super) sizes: &'a [u32],
+    pub(super) scale: usize,
+    pub(super) about: &'a str,
 }
 
 impl Movie<'_> {
+    /// All of the file that is in front of its frames, which begin at byte `place`; as long for any place.
+    pub(super) fn head(&self, place: u32) -> Vec<u8> {
+        let mut out = Vec::new();
+        write(&mut out, b"ftyp", |out| {
+            out.extend_from_slice(b"isom\0\0\x02\0isomiso2");
+            out.extend_from_slice(self.track.kind);
+            out.extend_from_slice(b"mp41");
+        });
+        self.write(&mut out, place);
+        words(&mut out, &[self.sizes.iter().sum::<u32>() + 8]);
+        out.extend_from_slice(b"mdat");
+        out
+    }
+
     /// Ticks per second, of a frame, and of all of them.
     fn ticks(&self) -> (u32, u32, u32) {
-        let (frames, seconds) = self.stream.rate;
+        let (frames, seconds) = self.track.rate;
         let factor = if frames < TICKS { 100 } else { 1 };
         (frames * factor, seconds * factor, seconds * factor * self.sizes.len() as u32)
     }
@@ -97,7 +137,7 @@ impl Movie<'_> {
     /// The box `moov`; the frames begin at byte `place` of the file.
     fn write(&self, out: &mut Vec<u8>, place: u32) {
         let (a_second, _, all) = self.ticks();
-        let Stream { width, height, .. } = self.stream;
+        let &Track { width, height, .. } = self.track;
         write(out, b"moov", |out| {
             write_full(out, b"mvhd", 0, |out| {
                 // Created, changed, ticks per second and in all, speed, loudness, reserved.
@@ -141,9 +181,15 @@ impl Movie<'_> {
         write(out, b"stbl", |out| {
             write_full(out, b"stsd", 0, |out| {
                 words(out, &[1]);
-                write(out, b"avc1", |out| self.write_entry(out));
+                write(out, self.track.kind, |out| self.write_entry(out));
             });
             write_full(out, b"stts", 0, |out| words(out, &[1, count, self.ticks().1]));
+            if let Some(starts) = &self.track.starts {
+                write_full(out, b"stss", 0, |out| {
+                    words(out, &[starts.len() as u32]);
+                    words(out, starts);
+                });
+            }
             // All frames in one piece.
             write_full(out, b"stsc", 0, |out| words(out, &[1, 1, count, 1]));
             write_full(out, b"stsz", 0, |out| {
@@ -156,26 +202,15 @@ impl Movie<'_> {
 
     /// What the frames are, and the parameters that a decoder needs before them.
     fn write_entry(&self, out: &mut Vec<u8>) {
-        let (sequence, picture) = (self.stream.sequence_set(), Stream::picture_set());
         shorts(out, &[0, 0, 0, 1]);
         words(out, &[0, 0, 0, 0]);
-        shorts(out, &[self.stream.width as u16, self.stream.height as u16]);
+        shorts(out, &[self.track.width as u16, self.track.height as u16]);
         words(out, &[DENSITY, DENSITY, 0]);
         shorts(out, &[1]);
         out.extend_from_slice(&[0; 32]);
         // Depth of 24 bits, no table of colors.
         shorts(out, &[24, u16::MAX]);
-        write(out, b"avcC", |out| {
-            out.push(1);
-            out.extend_from_slice(&sequence[1..4]);
-            // Lengths of four bytes, one set of each kind.
-            out.extend_from_slice(&[0xff, 0xe1]);
-            shorts(out, &[sequence.len() as u16]);
-            out.extend_from_slice(&sequence);
-            out.push(1);
-            shorts(out, &[picture.len() as u16]);
-            out.extend_from_slice(&picture);
-        });
+        out.extend_from_slice(&self.track.parameters);
         write(out, b"colr", |out| {
             out.extend_from_slice(b"nclx");
             shorts(out, &COLORS.map(u16::from));

@@ -1,5 +1,7 @@
 //! Clips to files.
 
+#[cfg(feature = "av1")]
+use super::av1;
 use super::{Clip, Format, frames, gif, mp4, rate, store, y4m};
 use crate::Error;
 use std::io::{self, Cursor, Seek, Write};
@@ -90,6 +92,8 @@ fn encode_checked<W: Write + Seek + ?Sized>(
     let about = options.about;
     let with_about = match format {
         Format::Mp4 => mp4::encode(clip, scale, about, out).map(|()| true)?,
+        #[cfg(feature = "av1")]
+        Format::Av1 => av1::encode(clip, scale, about, out).map(|()| true)?,
         Format::Gif => gif::encode(clip, scale, about, out).map(|()| true)?,
         Format::Y4m(chroma) => y4m::encode(clip, scale, chroma, about, out)?,
         Format::Frames => panic!("a folder is no file"),
@@ -109,7 +113,24 @@ fn encode_checked<W: Write + Seek + ?Sized>(
 ///
 /// If `clip.rgb` has another length than its sizes say.
 pub fn write(path: &Path, clip: &Clip, options: &Options<'_>) -> Result<Written, Error> {
-    let format = Format::of(path)?;
+    write_as(path, Format::of(path)?, clip, options)
+}
+
+/// [`write`] in a format that the ending does not tell.
+///
+/// # Errors
+///
+/// As [`write`].
+///
+/// # Panics
+///
+/// As [`write`].
+pub fn write_as(
+    path: &Path,
+    format: Format,
+    clip: &Clip,
+    options: &Options<'_>,
+) -> Result<Written, Error> {
     let written = match format {
         Format::Frames => {
             scale_of(clip, format, options).map_err(Failed::Encoding).and_then(|scale| {
@@ -187,6 +208,8 @@ fn checked_scale(
     let [height, width] = [height * scale, width * scale];
     let held = match format {
         Format::Mp4 => mp4::check([frames, height, width], rate),
+        #[cfg(feature = "av1")]
+        Format::Av1 => av1::check([frames, height, width], rate),
         Format::Gif => gif::check([height, width], rate),
         Format::Y4m(_) | Format::Frames => {
             rate::fraction(rate).map(|_| ()).ok_or(Error::Rate { rate })

@@ -95,6 +95,9 @@ pub(crate) struct Arguments {
     /// prompt and the seed unless set
     #[arg(short, long, env = "FULGURITE_OUTPUT")]
     output: Option<PathBuf>,
+    /// How an MP4 is compressed
+    #[arg(long, env = "FULGURITE_CODEC", default_value = "h264")]
+    codec: output::Codec,
     /// Draw the frames in a row with their scores and faults, as SVG, into this file
     #[arg(long, env = "FULGURITE_TIMELINE")]
     timeline: Option<PathBuf>,
@@ -113,7 +116,7 @@ fn size(text: &str) -> Result<[usize; 2], String> {
 }
 
 pub(crate) fn run(arguments: &Arguments, device: &Device) -> anyhow::Result<()> {
-    let place = output::Place::of(arguments.output.as_deref())?;
+    let place = output::Place::of(arguments.output.as_deref(), arguments.codec)?;
     if arguments.timeline.is_some() && arguments.consistency == Some(Mode::Off) {
         let message =
             "--timeline shows what was found in frames, which --consistency off does not look for";

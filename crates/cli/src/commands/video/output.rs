@@ -7,18 +7,34 @@ use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use video::{Candidate, Outcome, Request, Sampler, Shape};
 
-/// Where the clip goes.
-pub(super) struct Place(Option<PathBuf>);
+/// How pictures of an MP4 are compressed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Codec {
+    /// Nothing but the colors is lost
+    #[default]
+    H264,
+    /// Small, in builds with `--features av1`
+    Av1,
+}
+
+/// Where the clip goes, and as what.
+pub(super) struct Place {
+    path: Option<PathBuf>,
+    format: Format,
+}
 
 impl Place {
-    /// What `--output` means, checked before any work is done.
+    /// What `--output` and `--codec` mean, checked before any work is done.
     ///
     /// # Errors
     ///
-    /// If the ending is of no format or there is no such folder.
-    pub(super) fn of(path: Option<&Path>) -> anyhow::Result<Self> {
-        let Some(path) = path else { return Ok(Self(None)) };
-        Format::of(path).map_err(|error| Misuse(format!("--output: {error}")))?;
+    /// If the ending is of no format or not of the codec's, the codec is not in this build, or there is no
+    /// such folder.
+    pub(super) fn of(path: Option<&Path>, codec: Codec) -> anyhow::Result<Self> {
+        let format = path.map_or(Ok(Format::Mp4), Format::of);
+        let format = format.map_err(|error| Misuse(format!("--output: {error}")))?;
+        let format = coded(format, codec)?;
+        let Some(path) = path else { return Ok(Self { path: None, format }) };
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
         if let Some(parent) = parent
             && !parent.is_dir()
@@ -26,7 +42,7 @@ impl Place {
             let message = format!("--output: there is no folder `{}`", parent.display());
             return Err(Misuse(message).into());
         }
-        Ok(Self(Some(path.to_owned())))
+        Ok(Self { path: Some(path.to_owned()), format })
     }
 
     /// Whether the format holds the clip of `request`, before it is made.
@@ -35,9 +51,8 @@ impl Place {
     ///
     /// If it does not.
     pub(super) fn check(&self, request: &Request, shape: &Shape) -> anyhow::Result<()> {
-        let format = self.0.as_deref().map_or(Ok(Format::Mp4), Format::of)?;
         let [height, width] = request.size;
-        let held = clip::check(format, [request.frames, height, width], shape.rate, None);
+        let held = clip::check(self.format, [request.frames, height, width], shape.rate, None);
         Ok(held.map_err(|error| Misuse(format!("--output: {error}")))?)
     }
 
@@ -47,14 +62,32 @@ impl Place {
     ///
     /// If the format does not hold it or the file cannot be written.
     pub(super) fn write(&self, facts: &Facts<'_>) -> anyhow::Result<(PathBuf, Written)> {
-        let path = match &self.0 {
+        let path = match &self.path {
             Some(path) => path.clone(),
             None => facts.free_name(),
         };
         let about = facts.about().to_string();
-        let written =
-            clip::write(&path, &facts.made.clip, &Options { scale: None, about: &about })?;
+        let options = Options { scale: None, about: &about };
+        let written = clip::write_as(&path, self.format, &facts.made.clip, &options)?;
         Ok((path, written))
+    }
+}
+
+/// `format` with another codec.
+fn coded(format: Format, codec: Codec) -> Result<Format, Misuse> {
+    match (codec, format) {
+        (Codec::H264, format) => Ok(format),
+        #[cfg(feature = "av1")]
+        (Codec::Av1, Format::Mp4) => Ok(Format::Av1),
+        #[cfg(not(feature = "av1"))]
+        (Codec::Av1, Format::Mp4) => Err(Misuse(
+            "--codec av1 is not in this build, expected one with it: `cargo build --release \
+             --features av1`"
+                .into(),
+        )),
+        (Codec::Av1, _) => {
+            Err(Misuse("--codec av1 is for MP4, expected --output with the ending `.mp4`".into()))
+        }
     }
 }
 
