@@ -95,7 +95,7 @@ impl<M: Model> Engine<M> {
             waiting: Vec::new(),
             running: Vec::new(),
             clients: Clients::default(),
-            store: Store::new(),
+            store: Store::new(limits.memory_bytes),
             tier: None,
             ledger: Ledger::default(),
             ended: Vec::new(),

@@ -17,9 +17,12 @@ use crate::ledger::{Ledger, Owner};
 use crate::model::{Memory, Model};
 use crate::request::Namespace;
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::ops::RangeInclusive;
 
-/// Tokens that trees may hold until those of snapshots let go of are forgotten: 16 MiB.
-const MAX_KNOWN: usize = 4 << 20;
+/// Tokens that trees may hold until those of snapshots let go of are forgotten: a small share of what
+/// there is for all memories, between 256 KiB and 16 MiB.
+const KNOWN: RangeInclusive<u64> = 1 << 16..=4 << 20;
+const KNOWN_SHARE: u64 = 64;
 
 /// All snapshots of an engine.
 #[derive(Debug)]
@@ -30,6 +33,8 @@ pub(crate) struct Store<M> {
     ghosts: VecDeque<(Namespace, NodeId)>,
     next: u64,
     clock: f64,
+    /// Within [`KNOWN`].
+    max_known: usize,
 }
 
 #[derive(Debug)]
@@ -78,10 +83,12 @@ impl Found {
 }
 
 impl<M: Memory> Store<M> {
-    /// None.
-    pub(crate) fn new() -> Self {
+    /// None, of an engine that has `memory_bytes` for all memories.
+    pub(crate) fn new(memory_bytes: u64) -> Self {
         let (trees, entries, ghosts) = (HashMap::new(), BTreeMap::new(), VecDeque::new());
-        Self { trees, entries, ghosts, next: 0, clock: 0.0 }
+        let share = memory_bytes / KNOWN_SHARE / size_of::<u32>() as u64;
+        let max_known = share.clamp(*KNOWN.start(), *KNOWN.end()) as usize;
+        Self { trees, entries, ghosts, next: 0, clock: 0.0, max_known }
     }
 
     /// How many.
@@ -212,7 +219,7 @@ impl<M: Memory> Store<M> {
         let tokens = tree.tokens(node);
         tree.remove(node);
         self.ghosts.push_back((namespace, node));
-        while self.trees.values().map(Tree::num_tokens).sum::<usize>() > MAX_KNOWN {
+        while self.trees.values().map(Tree::num_tokens).sum::<usize>() > self.max_known {
             let Some((namespace, node)) = self.ghosts.pop_front() else { break };
             self.forget_node(namespace, node);
         }
