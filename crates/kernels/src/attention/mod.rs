@@ -53,8 +53,9 @@ const RUN_KEYS: usize = 1024;
 const _: () = assert!(RUN_KEYS.is_multiple_of(TILE_KEYS), "a run is whole tiles");
 /// Rows and heads make so many tasks per thread, or runs are tasks of their own.
 const TASKS_PER_THREAD: usize = 4;
-/// Elements of partial results, at most.
-const MAX_PARTIAL: usize = 16 << 20;
+/// Elements of partial results, about: runs of keys go by in waves of as many as these have room for, so
+/// that their memory (4 MiB) does not grow with the context.
+const PARTIAL: usize = if cfg!(test) { 1 << 10 } else { 1 << 20 };
 /// Fewer multiply-adds than this are done by the caller alone: other threads would come too late.
 const MIN_SHARED: usize = 128 << 10;
 
@@ -213,8 +214,9 @@ impl Call<'_> {
             dim,
         };
         let (runs, partial_len) = (keys.div_ceil(RUN_KEYS), num_rows * heads * (dim + 2));
-        let few = pieces < TASKS_PER_THREAD * exec.threads.num_threads();
-        if small || runs == 1 || !few || runs * partial_len > MAX_PARTIAL {
+        let wave = (PARTIAL / partial_len).clamp(1, runs);
+        let tasks = TASKS_PER_THREAD * exec.threads.num_threads();
+        if small || runs == 1 || pieces >= tasks || wave * pieces < tasks.min(runs * pieces) {
             return run_tasks(pieces, &|i| {
                 let part = piece(i, 0..runs);
                 let n = part.rows.len() * self.shape.group();
@@ -233,36 +235,52 @@ impl Call<'_> {
                 exec.buffers.give(o);
             });
         }
-        let mut partial = exec.buffers.take(runs * partial_len);
+        let mut partial = exec.buffers.take(wave * partial_len);
         let shared = SharedMut(partial.as_mut_ptr());
-        run_tasks(pieces * runs, &|task| {
-            let run = task / pieces;
-            let part = piece(task % pieces, run..run + 1);
-            self.do_part(exec, &part, |results| {
-                for (i, (max, sum), o) in results.each(dim) {
-                    let at = run * partial_len + self.place(&part, i) * (dim + 2);
-                    // SAFETY: `partial` has a place for each run, row and head, and each of them
-                    // belongs to one task.
-                    let result = unsafe { std::slice::from_raw_parts_mut(shared.at(at), dim + 2) };
-                    (result[0], result[1]) = (max, sum);
-                    result[2..].copy_from_slice(o);
+        let places = num_rows * heads;
+        let (mut stats, mut o) = (vec![NOTHING; places], exec.buffers.take(places * dim));
+        o.fill(0.0);
+        let (stats, values) = (SharedMut(stats.as_mut_ptr()), SharedMut(o.as_mut_ptr()));
+        let places_at_once = exec.threads.rows_per_task(places, 1);
+        for start in (0..runs).step_by(wave) {
+            let count = wave.min(runs - start);
+            run_tasks(pieces * count, &|task| {
+                let run = task / pieces;
+                let part = piece(task % pieces, start + run..start + run + 1);
+                self.do_part(exec, &part, |results| {
+                    for (i, (max, sum), o) in results.each(dim) {
+                        let at = run * partial_len + self.place(&part, i) * (dim + 2);
+                        // SAFETY: `partial` has a place for each run of the wave, row and head, and
+                        // each of them belongs to one task.
+                        let result =
+                            unsafe { std::slice::from_raw_parts_mut(shared.at(at), dim + 2) };
+                        (result[0], result[1]) = (max, sum);
+                        result[2..].copy_from_slice(o);
+                    }
+                });
+            });
+            run_tasks(places.div_ceil(places_at_once), &|task| {
+                let first = task * places_at_once;
+                for place in first..places.min(first + places_at_once) {
+                    // SAFETY: each row and head belongs to one task, and has its place in both.
+                    let (stats, o) = unsafe {
+                        let o = std::slice::from_raw_parts_mut(values.at(place * dim), dim);
+                        (&mut *stats.at(place), o)
+                    };
+                    let mut folded = Folded { stats, o };
+                    for run in partial.chunks_exact(partial_len).take(count) {
+                        let result = &run[place * (dim + 2)..][..dim + 2];
+                        folded.add(cpu, (result[0], result[1]), &result[2..]);
+                    }
+                    if start + count == runs {
+                        // SAFETY: as above.
+                        unsafe { output.write(place, &folded) };
+                    }
                 }
             });
-        });
-        let rows = exec.threads.rows_per_task(num_rows * heads, 1);
-        run_tasks((num_rows * heads).div_ceil(rows), &|task| {
-            for place in task * rows..(num_rows * heads).min((task + 1) * rows) {
-                let (mut stats, mut o) = (NOTHING, vec![0.0; dim]);
-                let mut folded = Folded { stats: &mut stats, o: &mut o };
-                for run in partial.chunks_exact(partial_len) {
-                    let result = &run[place * (dim + 2)..][..dim + 2];
-                    folded.add(cpu, (result[0], result[1]), &result[2..]);
-                }
-                // SAFETY: each row and head belongs to one task.
-                unsafe { output.write(place, &folded) };
-            }
-        });
+        }
         exec.buffers.give(partial);
+        exec.buffers.give(o);
     }
 
     /// Number of query row `i` of `part` among all rows and heads.
