@@ -94,6 +94,10 @@ impl Spill {
         most_bytes: u64,
         config: Config,
     ) -> anyhow::Result<(Self, Ended)> {
+        if folder.exists() && !folder.is_dir() {
+            let path = folder.display();
+            return Err(Misuse(format!("--spill `{path}` is a file, expected a folder")).into());
+        }
         let cannot = || format!("cannot spill to `{}`", folder.display());
         // What was said is nobody else's.
         let mut builder = fs::DirBuilder::new();

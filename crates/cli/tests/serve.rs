@@ -268,5 +268,9 @@ fn a_folder_that_cannot_be_spilled_to_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("file");
     std::fs::write(&file, "").unwrap();
-    fails(&["--memory", "0.1", "--spill", file.to_str().unwrap()], 1, &["cannot spill", "file"]);
+    let spill = ["--memory", "0.1", "--spill", file.to_str().unwrap()];
+    fails(&spill, 2, &["--spill", "is a file, expected a folder"]);
+    // Nor one below it.
+    let below = file.join("folder");
+    fails(&["--memory", "0.1", "--spill", below.to_str().unwrap()], 1, &["cannot spill", "folder"]);
 }
