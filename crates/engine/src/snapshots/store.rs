@@ -22,7 +22,7 @@ use std::ops::RangeInclusive;
 /// Tokens that trees may hold until those of snapshots let go of are forgotten: a small share of what
 /// there is for all memories, between 256 KiB and 16 MiB.
 const KNOWN: RangeInclusive<u64> = 1 << 16..=4 << 20;
-const KNOWN_SHARE: u64 = 64;
+const KNOWN_SHARE: u64 = 256;
 
 /// All snapshots of an engine.
 #[derive(Debug)]
