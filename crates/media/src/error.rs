@@ -172,7 +172,7 @@ pub enum Error {
     },
     /// Frames that H.264 does not have.
     #[error(
-        "an MP4 of {width} x {height} pixels is too large for H.264, expected at most 16880 a side and 35651584 pixels"
+        "an MP4 of {width} x {height} pixels is too large, expected at most 16880 a side and 35651584 pixels"
     )]
     Mp4TooLarge {
         /// In pixels, enlarged.

@@ -116,15 +116,15 @@ pub fn write(path: &Path, clip: &Clip, options: &Options<'_>) -> Result<Written,
     write_as(path, Format::of(path)?, clip, options)
 }
 
-/// [`write`] in a format that the ending does not tell.
+/// [`write()`] in a format that the ending does not tell.
 ///
 /// # Errors
 ///
-/// As [`write`].
+/// As [`write()`].
 ///
 /// # Panics
 ///
-/// As [`write`].
+/// As [`write()`].
 pub fn write_as(
     path: &Path,
     format: Format,
