@@ -53,8 +53,8 @@ const RUN_KEYS: usize = 1024;
 const _: () = assert!(RUN_KEYS.is_multiple_of(TILE_KEYS), "a run is whole tiles");
 /// Rows and heads make so many tasks per thread, or runs are tasks of their own.
 const TASKS_PER_THREAD: usize = 4;
-/// Elements of partial results, about: runs of keys go by in waves of as many as these have room for, so
-/// that their memory (4 MiB) does not grow with the context.
+/// Elements of partial results: runs of keys go by in waves of as many as these have room for, or as many
+/// as all threads need, so that their memory (4 MiB, or what that takes) does not grow with the context.
 const PARTIAL: usize = if cfg!(test) { 1 << 10 } else { 1 << 20 };
 /// Fewer multiply-adds than this are done by the caller alone: other threads would come too late.
 const MIN_SHARED: usize = 128 << 10;
@@ -214,9 +214,8 @@ impl Call<'_> {
             dim,
         };
         let (runs, partial_len) = (keys.div_ceil(RUN_KEYS), num_rows * heads * (dim + 2));
-        let wave = (PARTIAL / partial_len).clamp(1, runs);
         let tasks = TASKS_PER_THREAD * exec.threads.num_threads();
-        if small || runs == 1 || pieces >= tasks || wave * pieces < tasks.min(runs * pieces) {
+        if small || runs == 1 || pieces >= tasks {
             return run_tasks(pieces, &|i| {
                 let part = piece(i, 0..runs);
                 let n = part.rows.len() * self.shape.group();
@@ -235,6 +234,7 @@ impl Call<'_> {
                 exec.buffers.give(o);
             });
         }
+        let wave = (PARTIAL / partial_len).max(tasks.div_ceil(pieces)).min(runs);
         let mut partial = exec.buffers.take(wave * partial_len);
         let shared = SharedMut(partial.as_mut_ptr());
         let places = num_rows * heads;

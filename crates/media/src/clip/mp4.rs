@@ -19,7 +19,7 @@ pub(super) const OWNER: &str = "fulgurite";
 /// Ticks per second are at least this many, as players like it.
 const TICKS: u32 = 600;
 /// Frames, so that times stay below 2^32.
-pub(super) const FRAMES: usize = 10_000;
+const FRAMES: usize = 10_000;
 /// Bytes of the file, whose places are 32 bits.
 const BYTES: usize = u32::MAX as usize - (1 << 20);
 /// The unit matrix in numbers of 16.16 bits, and 2.30 in its last column.
