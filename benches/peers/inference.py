@@ -123,11 +123,11 @@ def cpu():
     return next(names, "a CPU")
 
 
-def measure(args, todo):
+def measure(args, todo, unit="tokens"):
     """Medians of all rounds, which go one after the other so that a disturbance meets all; and the
     programs that failed, which are left out."""
     env = {**os.environ, "OMP_NUM_THREADS": str(args.threads)}
-    samples, failed = {}, []
+    samples, failed, rate = {}, [], f"{unit}_per_second"
     for i in range(args.rounds):
         for program, weights, command in todo:
             if (program, weights) in failed:
@@ -141,15 +141,15 @@ def measure(args, todo):
                 continue
             for row in json.loads(done.stdout):
                 samples.setdefault((program, weights, row["test"]), []).append(row)
-                say(f"  {row['test']}: {row['tokens_per_second']:.1f} tokens/s", row.get("how", ""))
+                say(f"  {row['test']}: {row[rate]:.4g} {unit}/s", row.get("how", ""))
     rows = [
         {
             "program": program,
             "weights": weights,
             "test": test,
             "threads": args.threads,
-            "tokens_per_second": statistics.median(row["tokens_per_second"] for row in rows),
-            "tokens_per_second_of_each": [row["tokens_per_second"] for row in rows],
+            rate: statistics.median(row[rate] for row in rows),
+            f"{rate}_of_each": [row[rate] for row in rows],
             "peak_rss_bytes": max(row["peak_rss_bytes"] or 0 for row in rows),
             **({"share_of_peak": statistics.median(row["share_of_peak"] for row in rows)}
                if program == "fulgurite" else {}),
@@ -160,11 +160,12 @@ def measure(args, todo):
     return rows, failed
 
 
-def table(rows, ours):
+def table(rows, ours, unit="tokens"):
     """A line for each program and its weights; how many times as fast each of ours is."""
     tests = list(dict.fromkeys(row["test"] for row in rows))
     by_key = {(row["program"], row["weights"], row["test"]): row for row in rows}
-    head = ["program", "weights", *(f"{test} t/s" for test in tests), "peak memory"]
+    rate = f"{unit}_per_second"
+    head = ["program", "weights", *(f"{test} {unit}/s" for test in tests), "peak memory"]
     head += [f"our {weights}: {', '.join(tests)}" for weights in ours]
     lines = [head, ["---", "---"] + ["---:"] * (len(head) - 2)]
     for program, weights in dict.fromkeys((row["program"], row["weights"]) for row in rows):
@@ -172,17 +173,22 @@ def table(rows, ours):
         line = [program, weights]
         for row in mine:
             share = f" ({100 * row['share_of_peak']:.0f} %)" if "share_of_peak" in row else ""
-            line.append(f"{row['tokens_per_second']:.1f}{share}")
+            line.append(f"{row[rate]:.4g}{share}")
         line.append(f"{max(row['peak_rss_bytes'] for row in mine) / 2**30:.1f} GiB")
         for other in ours:
             times = (
-                by_key["fulgurite", other, row["test"]]["tokens_per_second"]
-                / row["tokens_per_second"]
-                for row in mine
+                by_key["fulgurite", other, row["test"]][rate] / row[rate] for row in mine
             )
             line.append(" / ".join(f"{ratio:.2f}" for ratio in times))
         lines.append(line)
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def conditions(args):
+    """What is said below a table."""
+    peers = (HERE / "requirements.txt").read_text().replace("[server]", "").replace("==", " ")
+    rounds = f"{args.threads} threads of {cpu()}; median of {args.rounds} rounds"
+    return f"{rounds}; {', '.join(filter(None, peers.splitlines()))}."
 
 
 def main():
@@ -196,10 +202,7 @@ def main():
         print(json.dumps(rows, indent=2))
     else:
         print(table(rows, [w for w in args.weights if ("fulgurite", w) not in failed]))
-        peers = (HERE / "requirements.txt").read_text().replace("[server]", "")
-        peers = peers.replace("==", " ").split("\n")
-        print(f"\n{args.threads} threads of {cpu()}; median of {args.rounds} rounds;", end=" ")
-        print(f"{', '.join(filter(None, peers))}.")
+        print(f"\n{conditions(args)}")
     sys.exit(1 if failed else 0)
 
 

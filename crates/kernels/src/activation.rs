@@ -57,6 +57,38 @@ pub fn activation(exec: &Exec, kind: Activation, x: &[f32], out: &mut [f32]) {
     });
 }
 
+/// `x = f(x + bias)` for each row of `x: [rows, dim]`, `bias: [dim]`, the same bits as
+/// [`add_row`](crate::elementwise::add_row) and then [`activation`]; without an activation, `x + bias`.
+///
+/// # Panics
+///
+/// If lengths disagree.
+#[track_caller]
+pub fn add_bias(exec: &Exec, kind: Option<Activation>, bias: &[f32], x: &mut [f32]) {
+    let dim = bias.len();
+    assert!(dim > 0 && x.len().is_multiple_of(dim), "x must be [rows, {dim}]");
+    let rows = exec.threads.rows_per_task(x.len() / dim, 8);
+    exec.threads.for_each_chunk(x, rows * dim, |_, x| {
+        let mut sums = [0.0; PIECE];
+        for row in x.chunks_exact_mut(dim) {
+            for (x, bias) in row.chunks_mut(PIECE).zip(bias.chunks(PIECE)) {
+                let Some(kind) = kind else {
+                    x.iter_mut().zip(bias).for_each(|(x, bias)| *x += bias);
+                    continue;
+                };
+                let sums = &mut sums[..x.len()];
+                sums.iter_mut().zip(&*x).zip(bias).for_each(|((sum, x), bias)| *sum = x + bias);
+                match exec.cpu.arithmetic {
+                    Arithmetic::F64 => reference(kind, sums, x),
+                    Arithmetic::F32 => {
+                        dispatch!(exec.cpu.level, simd => simd_activation(simd, kind, sums, x));
+                    }
+                }
+            }
+        }
+    });
+}
+
 /// `grad_x = f'(x) grad`.
 ///
 /// # Panics
@@ -313,6 +345,27 @@ mod tests {
                     reference(kind, &x, &mut want);
                     activation(&exec, kind, &x, &mut got);
                     assert_close("activation", &want, &got, 1e-6);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_bias_before_it_changes_no_bits() {
+        for dim in [1, 5, 64, PIECE + 7] {
+            let x = random(&mut Rng(8), 3 * dim);
+            let bias = random(&mut Rng(9), dim);
+            for exec in execs() {
+                let mut sums = vec![f32::NAN; x.len()];
+                crate::elementwise::add_row(&exec, &x, &bias, &mut sums);
+                let mut got = x.clone();
+                add_bias(&exec, None, &bias, &mut got);
+                assert_eq!(got, sums);
+                for kind in KINDS {
+                    let (mut want, mut got) = (vec![f32::NAN; x.len()], x.clone());
+                    activation(&exec, kind, &sums, &mut want);
+                    add_bias(&exec, Some(kind), &bias, &mut got);
+                    assert_eq!(got, want, "{kind:?} of rows of {dim}");
                 }
             }
         }

@@ -10,7 +10,7 @@ pub(crate) use gguf::check;
 pub use gguf::{quantized, to_gguf, to_released};
 pub use part::Part;
 pub use policy::Policy;
-pub use sizes::{audio_bytes, image_bytes, loaded_bytes, planned_bytes};
+pub use sizes::{audio_bytes, image_bytes, loaded_bytes, planned_bytes, tower_bytes};
 
 use crate::{Error, MiniMaxText01};
 use std::borrow::Cow;

@@ -6,7 +6,7 @@ mod transcribe;
 
 pub use autoencoder::{Autoencoder, ClipBatch, ClipsOf};
 pub use flow::Flow;
-pub use transcribe::{Sense, Transcribe};
+pub use transcribe::{Marked, Sense, Transcribe};
 
 use crate::Error;
 use models::Config;

@@ -1,12 +1,14 @@
-//! `fulgurite init`: a random checkpoint.
+//! `fulgurite init`: a random checkpoint of a language model, of MiniMax-VL-01, or of a vision tower.
 
 use crate::model::Weights;
 use anyhow::Context as _;
+use models::vision::clip::{self, ClipVision, ClipVisionConfig};
+use models::vision::minimax_vl_01::{self, ImageEncoder};
 use models::weights::{Policy, Random, saved};
 use models::{Config, MiniMaxText01};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
-use tensor::{Device, Precision, atomic, safetensors};
+use std::path::{Path, PathBuf};
+use tensor::{Device, Precision, Saved, atomic, safetensors};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -34,15 +36,46 @@ pub(crate) fn run(arguments: &Arguments, device: &Device) -> anyhow::Result<()> 
     let path = &arguments.config;
     let text =
         std::fs::read(path).map_err(|source| models::Error::Io { path: path.clone(), source })?;
-    let config = Config::from_json(&text, path)?;
-    let layers = config.num_hidden_layers;
-    let mut random = Random::new(device, Precision::F32, layers, arguments.seed);
-    let mut model = MiniMaxText01::new(config.clone(), &mut random)?;
-    let tensors = saved(&mut model, precision);
+    let (tensors, parameters) = random(&text, path, device, arguments.seed, precision)?;
     std::fs::create_dir_all(&arguments.folder)
         .with_context(|| format!("cannot make `{}`", arguments.folder.display()))?;
     safetensors::save(&arguments.folder.join(safetensors::WEIGHTS), tensors, &BTreeMap::new())?;
     atomic::atomic_write_bytes(&arguments.folder.join("config.json"), &text)?;
-    eprintln!("made {} with {} parameters", arguments.folder.display(), config.num_parameters());
+    eprintln!("made {} with {} parameters", arguments.folder.display(), parameters);
     Ok(())
+}
+
+/// The tensors of a random model of a config's kind and how many parameters it has.
+fn random(
+    text: &[u8],
+    path: &Path,
+    device: &Device,
+    seed: u64,
+    precision: Precision,
+) -> anyhow::Result<(BTreeMap<String, Saved>, u128)> {
+    let source = |layers, seed| Random::new(device, Precision::F32, layers, seed);
+    let language = |config: Config| {
+        let mut random = source(config.num_hidden_layers, seed);
+        MiniMaxText01::new(config, &mut random).map(|mut model| saved(&mut model, precision))
+    };
+    if clip::is_named_in(text) {
+        let config = ClipVisionConfig::from_json(text, path)?;
+        let parameters = config.num_parameters();
+        let mut random = source(config.num_hidden_layers, seed);
+        let mut tower = ClipVision::new(config, &mut random)?;
+        return Ok((tower.saved(precision), parameters));
+    }
+    if !minimax_vl_01::is_named_in(text) {
+        let config = Config::from_json(text, path)?;
+        let parameters = config.num_parameters();
+        return Ok((language(config)?, parameters));
+    }
+    let (images, config) = minimax_vl_01::configs(text, path)?;
+    let parameters = images.num_parameters() + config.num_parameters();
+    // Another seed: its numbers are none of the language model's.
+    let mut random = source(images.vision.num_hidden_layers, !seed);
+    let mut tensors = ImageEncoder::whole(images, &mut random)?.saved(precision);
+    let named = |(name, tensor)| (format!("{}{name}", minimax_vl_01::LANGUAGE_MODEL), tensor);
+    tensors.extend(language(config)?.into_iter().map(named));
+    Ok((tensors, parameters))
 }

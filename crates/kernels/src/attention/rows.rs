@@ -11,7 +11,7 @@ use std::ops::Range;
 
 /// Query rows of a task: if keys are widened for each task, that should cost little beside what is
 /// done with them; all that is kept of the rows should stay in the second-level cache.
-pub(super) const QUERY_ROWS: Range<usize> = 48..96;
+pub(super) const QUERY_ROWS: Range<usize> = 48..192;
 /// With so few query rows, keys and values arrive from memory more slowly than they are used.
 const STREAMED_ROWS: usize = 16;
 

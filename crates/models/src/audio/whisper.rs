@@ -213,9 +213,9 @@ impl WhisperEncoder {
         let len = frames.div_ceil(STRIDE);
         assert!(len <= self.config.max_source_positions, "{frames} frames of features");
         let x = under_taps(&frames_outermost(features), [batch, frames], 1);
-        let x = self.conv1.forward(&x).activation(Activation::Gelu); // [batch * frames, d_model]
+        let x = self.conv1.forward_activated(&x, Activation::Gelu); // [batch * frames, d_model]
         let x = under_taps(&x, [batch, frames], STRIDE);
-        let x = self.conv2.forward(&x).activation(Activation::Gelu); // [batch * len, d_model]
+        let x = self.conv2.forward_activated(&x, Activation::Gelu); // [batch * len, d_model]
         let positions: Arc<[usize]> = (0..batch * len).map(|i| i % len).collect();
         let mut x = x.add_scaled(1.0, &self.embed_positions.take_rows(&positions), 1.0);
         let rows = all_see_all(batch, len, d / heads);

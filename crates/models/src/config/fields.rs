@@ -157,3 +157,10 @@ impl<'a> Fields<'a> {
         self.one_of(&[name], Value::as_bool, "true or false")
     }
 }
+
+/// Whether the `model_type` of a `config.json` is one of `names`; a text that is no JSON is of none.
+pub(crate) fn is_of_type(config: &[u8], names: &[&str]) -> bool {
+    let config = serde_json::from_slice::<Value>(config).ok();
+    let kind = config.as_ref().and_then(|config| config.get("model_type")?.as_str());
+    kind.is_some_and(|kind| names.contains(&kind))
+}

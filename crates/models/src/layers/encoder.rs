@@ -10,6 +10,7 @@ use crate::Error;
 use crate::config::fields::Fields;
 use crate::weights::{Role, Source};
 use std::sync::Arc;
+use tensor::gguf::DType;
 use tensor::{Activation, Attention, AttentionRows, AttentionSpan, Tensor};
 
 /// Sizes and choices of all layers of an encoder.
@@ -87,8 +88,13 @@ impl EncoderLayer {
         drop((q, k, v));
         let y = x.add_scaled(1.0, &self.out_proj.forward(&o), 1.0);
         drop(o);
-        let inner = self.fc1.forward(&self.mlp_norm.forward(&y)).activation(self.activation);
+        let inner = self.fc1.forward_activated(&self.mlp_norm.forward(&y), self.activation);
         y.add_scaled(1.0, &self.fc2.forward(&inner), 1.0)
+    }
+
+    /// The type of its largest matrices.
+    pub(crate) fn dtype(&self) -> DType {
+        self.fc1.weight.dtype()
     }
 
     /// Calls `visit` with every parameter and its name.

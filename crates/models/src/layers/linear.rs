@@ -2,7 +2,7 @@
 
 use crate::Error;
 use crate::weights::{Role, Source};
-use tensor::{Tensor, Weight};
+use tensor::{Activation, Tensor, Weight};
 
 /// `x W^T + b`.
 #[derive(Debug)]
@@ -55,10 +55,17 @@ impl Linear {
 
     /// From `[rows, k]` to `[rows, n]`.
     pub(crate) fn forward(&self, x: &Tensor) -> Tensor {
-        let y = x.linear(&self.weight);
         match &self.bias {
-            Some(bias) => y.add_row(bias),
-            None => y,
+            Some(bias) => x.linear_with_bias(&self.weight, bias, None),
+            None => x.linear(&self.weight),
+        }
+    }
+
+    /// The same and an activation.
+    pub(crate) fn forward_activated(&self, x: &Tensor, kind: Activation) -> Tensor {
+        match &self.bias {
+            Some(bias) => x.linear_with_bias(&self.weight, bias, Some(kind)),
+            None => x.linear(&self.weight).activation(kind),
         }
     }
 

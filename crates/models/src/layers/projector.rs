@@ -30,7 +30,7 @@ impl Projector {
 
     /// From `[rows, from]` to `[rows, to]`.
     pub(crate) fn forward(&self, x: &Tensor) -> Tensor {
-        self.linear_2.forward(&self.linear_1.forward(x).activation(self.activation))
+        self.linear_2.forward(&self.linear_1.forward_activated(x, self.activation))
     }
 
     /// Calls `visit` with every parameter and its name.

@@ -10,14 +10,16 @@
 //! with is not part of it.
 
 use crate::Error;
-use crate::config::fields::Fields;
+use crate::config::fields::{self, Fields};
 use crate::layers::encoder::{EncoderLayer, Names, Shape, activation_of, all_see_all, check_heads};
 use crate::layers::linear::{Bias, LayerNorm, Linear};
-use crate::weights::{Part, Policy, Role, Source};
+use crate::weights::{Part, Policy, Role, Source, save};
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
-use tensor::{Activation, Checkpoint, Device, Tensor};
+use tensor::gguf::DType;
+use tensor::{Activation, Checkpoint, Device, Precision, Saved, Tensor};
 
 /// The shape of a tower; fields are named as in the files.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,6 +51,11 @@ const NAMES: Names = Names {
     fc1: "mlp.fc1",
     fc2: "mlp.fc2",
 };
+
+/// Whether a `config.json` says that it is of a tower alone.
+pub fn is_named_in(config: &[u8]) -> bool {
+    fields::is_of_type(config, &["clip_vision_model"])
+}
 
 /// Where a tower is in the checkpoints that have one.
 const PREFIXES: [&str; 6] = [
@@ -115,6 +122,29 @@ impl ClipVisionConfig {
     /// Rows of one image: its patches and the class token.
     pub fn num_positions(&self) -> usize {
         self.grid() * self.grid() + 1
+    }
+
+    /// Number of parameters.
+    pub fn num_parameters(&self) -> u128 {
+        let [h, ffn] = [self.hidden_size, self.intermediate_size].map(|n| n as u128);
+        let rows = self.num_positions() as u128 + 1;
+        let layer = 4 * h * (h + 1) + ffn * (h + 1) + h * (ffn + 1) + 4 * h;
+        h * self.patch_len() as u128 + rows * h + 2 * h + self.num_hidden_layers as u128 * layer
+    }
+
+    /// Floating-point operations for one image, multiplications and additions apart: products with
+    /// weights and those of attention, in which every row sees all rows.
+    pub fn flops(&self) -> f64 {
+        let [h, ffn] = [self.hidden_size, self.intermediate_size].map(|n| n as f64);
+        let rows = self.num_positions() as f64;
+        let layer = 2.0 * rows * (4.0 * h * h + 2.0 * h * ffn) + 4.0 * rows * rows * h;
+        let patches = 2.0 * (rows - 1.0) * h * self.patch_len() as f64;
+        patches + self.num_hidden_layers as f64 * layer
+    }
+
+    /// Numbers under a patch.
+    fn patch_len(&self) -> usize {
+        self.patch_size * self.patch_size * self.num_channels
     }
 }
 
@@ -199,6 +229,32 @@ impl ClipVision {
     /// Its shape.
     pub fn config(&self) -> &ClipVisionConfig {
         &self.config
+    }
+
+    /// The type of the layers' matrices.
+    pub fn dtype(&self) -> DType {
+        self.layers.first().map_or(DType::F32, EncoderLayer::dtype)
+    }
+
+    /// The tensors of a checkpoint of the tower alone, as transformers writes it.
+    pub fn saved(&mut self, precision: Precision) -> BTreeMap<String, Saved> {
+        let mut saved = BTreeMap::new();
+        self.save(PREFIXES[1], precision, &mut saved);
+        saved
+    }
+
+    /// Adds its tensors, under `prefix`, to those of a checkpoint.
+    pub(crate) fn save(
+        &mut self,
+        prefix: &str,
+        precision: Precision,
+        saved: &mut BTreeMap<String, Saved>,
+    ) {
+        let taps = [self.config.patch_size; 2];
+        self.for_each_parameter(&mut |name, tensor| {
+            let taps = name.starts_with("embeddings.patch_embedding.").then_some(&taps[..]);
+            save(saved, precision, &format!("{prefix}{name}"), tensor, taps);
+        });
     }
 
     /// All hidden states of images `[batch, num_channels, image_size, image_size]`: what enters the
@@ -296,7 +352,7 @@ impl ClipVision {
                 }
             }
         }
-        let dim = patch_size * patch_size * num_channels;
+        let dim = self.config.patch_len();
         Tensor::new(images.device(), &[rows.len() / dim, dim], rows)
     }
 

@@ -8,7 +8,7 @@
 
 use super::clip::{self, ClipVision, ClipVisionConfig};
 use super::tiles::{Plan, Tiling};
-use crate::config::fields::Fields;
+use crate::config::fields::{self, Fields};
 use crate::layers::encoder::activation_of;
 use crate::layers::linear::Bias;
 use crate::layers::projector::Projector;
@@ -86,6 +86,20 @@ impl ImageConfig {
             vision,
         };
         Ok(config)
+    }
+
+    /// Number of parameters.
+    pub fn num_parameters(&self) -> u128 {
+        let [from, to] = [self.vision.hidden_size, self.hidden_size].map(|n| n as u128);
+        let biases = if self.multimodal_projector_bias { 2 * to } else { 0 };
+        let newline = if self.image_newline { to } else { 0 };
+        self.vision.num_parameters() + to * (from + to) + biases + newline
+    }
+
+    /// Floating-point operations for one tile: those of the whole tower, and of the projector.
+    pub fn flops(&self) -> f64 {
+        let [from, to] = [self.vision.hidden_size, self.hidden_size].map(|n| n as f64);
+        self.vision.flops() + 2.0 * self.vision.grid().pow(2) as f64 * to * (from + to)
     }
 
     /// How pictures are cut; without newlines they are not.
@@ -246,6 +260,11 @@ impl ImageEncoder {
     /// Calls `visit` with every parameter and its name in the released layout.
     pub fn for_each_parameter(&mut self, visit: &mut dyn FnMut(&str, &mut Tensor)) {
         self.tower.for_each_parameter(&mut |name, tensor| visit(&format!("{TOWER}{name}"), tensor));
+        self.visit_the_rest(visit);
+    }
+
+    /// [`for_each_parameter`](Self::for_each_parameter) beside the tower.
+    fn visit_the_rest(&mut self, visit: &mut dyn FnMut(&str, &mut Tensor)) {
         self.projector.for_each_parameter(PROJECTORS[0], visit);
         if let Some(newline) = &mut self.image_newline {
             visit("image_newline", newline);
@@ -254,12 +273,9 @@ impl ImageEncoder {
 
     /// The tensors of a checkpoint in the released layout.
     pub fn saved(&mut self, precision: Precision) -> BTreeMap<String, Saved> {
-        let taps = [self.config.vision.patch_size; 2];
         let mut saved = BTreeMap::new();
-        self.for_each_parameter(&mut |name, tensor| {
-            let is_conv = name.ends_with("embeddings.patch_embedding.weight");
-            save(&mut saved, precision, name, tensor, is_conv.then_some(&taps[..]));
-        });
+        self.tower.save(TOWER, precision, &mut saved);
+        self.visit_the_rest(&mut |name, tensor| save(&mut saved, precision, name, tensor, None));
         saved
     }
 
@@ -283,7 +299,7 @@ fn newline_of(config: &ImageConfig, source: &mut dyn Source) -> Result<Option<Te
 }
 
 /// Where the language model is in the released layout.
-pub(crate) const LANGUAGE_MODEL: &str = "language_model.";
+pub const LANGUAGE_MODEL: &str = "language_model.";
 
 /// Reads the text of a `config.json` of MiniMax-VL-01: what sees, and what reads and writes.
 ///
@@ -309,9 +325,7 @@ pub fn configs(text: &[u8], path: &Path) -> Result<(ImageConfig, Config), Error>
 
 /// Whether a `config.json` says that it is of MiniMax-VL-01.
 pub fn is_named_in(config: &[u8]) -> bool {
-    let kind = serde_json::from_slice::<Value>(config).ok();
-    let kind = kind.as_ref().and_then(|config| config.get("model_type")?.as_str());
-    matches!(kind, Some("minimax_vl_01" | "MiniMaxVL01"))
+    fields::is_of_type(config, &["minimax_vl_01", "MiniMaxVL01"])
 }
 
 /// Loads the part of MiniMax-VL-01 that reads and writes, ready for inference; what sees is not looked at.

@@ -48,14 +48,22 @@ impl Plane {
 }
 
 impl Rgb {
-    /// The picture without what is plain around it, but for a small margin; as it is if nothing stands out.
+    /// The picture without what is plain around it, [`subject`](Self::subject).
+    pub fn trimmed(&self) -> Self {
+        let [at, size] = self.subject();
+        self.crop(at, size)
+    }
+
+    /// Upper left corner and size, height or rows first, of what is not plain around the picture, with a
+    /// small margin; of the whole if nothing stands out.
     ///
     /// The background is what the picture's edge looks like: a colour, or one that runs evenly into
     /// another.
-    pub fn trimmed(&self) -> Self {
+    pub fn subject(&self) -> [[usize; 2]; 2] {
         let (height, width) = (self.height, self.width);
+        let whole = [[0, 0], [height, width]];
         if height < 3 || width < 3 {
-            return self.clone();
+            return whole;
         }
         let planes = [0, 1, 2].map(|channel| self.background(channel));
         let is_something = |y: usize, x: usize| {
@@ -75,12 +83,12 @@ impl Rgb {
             Some((first, last + 1))
         };
         let (Some((top, bottom)), Some((left, right))) = (ends(&rows), ends(&columns)) else {
-            return self.clone();
+            return whole;
         };
         let margin = ((bottom - top).max(right - left) as f64 * MARGIN).ceil() as usize;
         let (top, left) = (top.saturating_sub(margin), left.saturating_sub(margin));
         let (bottom, right) = ((bottom + margin).min(height), (right + margin).min(width));
-        self.crop([top, left], [bottom - top, right - left])
+        [[top, left], [bottom - top, right - left]]
     }
 
     /// What a channel of the picture's edge looks like.

@@ -2,6 +2,7 @@
 
 use super::{FromCheckpoint, Policy, Role, Source, policy};
 use crate::audio::voxtral::{AudioConfig, AudioEncoder};
+use crate::vision::clip::{ClipVision, ClipVisionConfig};
 use crate::vision::minimax_vl_01::{ImageConfig, ImageEncoder, LANGUAGE_MODEL};
 use crate::{Config, Error, MiniMaxText01, WeightBytes};
 use tensor::gguf::DType;
@@ -39,10 +40,20 @@ pub fn image_bytes(
     stored: DType,
     policy: Option<Policy>,
 ) -> Result<u64, Error> {
-    let (device, own) = (&Device::cpu(1), &|_: &str| stored);
-    let mut sizes = Sizes { device, policy, own, chosen: 1, bytes: WeightBytes::default() };
-    ImageEncoder::whole(config.clone(), &mut sizes)?;
-    Ok(sizes.bytes.total)
+    part_bytes(stored, policy, |sizes| ImageEncoder::whole(config.clone(), sizes))
+}
+
+/// The same of a tower without a projector.
+///
+/// # Errors
+///
+/// If there is no tower of `config`.
+pub fn tower_bytes(
+    config: &ClipVisionConfig,
+    stored: DType,
+    policy: Option<Policy>,
+) -> Result<u64, Error> {
+    part_bytes(stored, policy, |sizes| ClipVision::new(config.clone(), sizes))
 }
 
 /// The same of a part that hears.
@@ -55,9 +66,17 @@ pub fn audio_bytes(
     stored: DType,
     policy: Option<Policy>,
 ) -> Result<u64, Error> {
+    part_bytes(stored, policy, |sizes| AudioEncoder::whole(config.clone(), sizes))
+}
+
+fn part_bytes<T>(
+    stored: DType,
+    policy: Option<Policy>,
+    make: impl FnOnce(&mut dyn Source) -> Result<T, Error>,
+) -> Result<u64, Error> {
     let (device, own) = (&Device::cpu(1), &|_: &str| stored);
     let mut sizes = Sizes { device, policy, own, chosen: 1, bytes: WeightBytes::default() };
-    AudioEncoder::whole(config.clone(), &mut sizes)?;
+    make(&mut sizes)?;
     Ok(sizes.bytes.total)
 }
 

@@ -3,6 +3,7 @@
 use crate::profile::Class;
 use crate::tensor::Data;
 use crate::{Groups, Tensor, Weight};
+use kernels::activation::{Activation, add_bias};
 use kernels::cuda::{self, DeviceVec};
 use kernels::matmul::{self, Elements, Mat, MatMut, Packed, matmul_packed};
 use std::ops::Range;
@@ -27,6 +28,41 @@ impl Tensor {
             None => Runs::Ranges(vec![0..rows]),
         };
         grouped(self, weight, runs).reshape(&shape)
+    }
+
+    /// `f(self W^T + bias)`, or without an activation the sum: the bits of
+    /// [`linear`](Self::linear), [`add_row`](Self::add_row) and [`activation`](Self::activation), in one
+    /// pass over the product where no gradient is wanted.
+    ///
+    /// # Panics
+    ///
+    /// If the shapes do not fit.
+    #[track_caller]
+    pub fn linear_with_bias(&self, weight: &Weight, bias: &Self, kind: Option<Activation>) -> Self {
+        let tracked = self.tracked() || weight.tracked() || bias.tracked();
+        if tracked || self.device().cuda().is_some() {
+            let sum = self.linear(weight).add_row(bias);
+            return match kind {
+                Some(kind) => sum.activation(kind),
+                None => sum,
+            };
+        }
+        let n = weight.n();
+        assert_eq!(
+            (self.last_dim(), bias.shape()),
+            (weight.k(), &[n][..]),
+            "{self:?} times {weight:?}"
+        );
+        let mut out = {
+            let _timed = self.device().timed(Class::OtherProducts);
+            product(self, weight, &[0..self.rows()])
+        };
+        add_bias(self.device().exec(), kind, bias.data(), &mut out);
+        let mut shape = self.shape().to_vec();
+        if let Some(last) = shape.last_mut() {
+            *last = n;
+        }
+        Self::from_data(self.device(), &shape, out)
     }
 
     /// `self W_e^T` for the run of rows of each expert `e`: from `[rows, k]` to `[rows, n]`, for

@@ -26,8 +26,20 @@ pub struct Transcribe {
     pub questions: usize,
     /// Weight of a byte of an answer; that of a byte of a transcript is 1 in the mean.
     pub answer_weight: f32,
+    /// What the places of pictures show, which the tower says on the way; it does not if not set.
+    pub marks: Option<Marked>,
     /// Pictures or sounds that are measured, held out from training.
     pub held_out: usize,
+}
+
+/// How a tower learns what the places of pictures show.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Marked {
+    /// The hidden state of which it can be said by one product, 0 before the first layer.
+    pub state: usize,
+    /// Weight of a patch's loss; that of a byte of a transcript is 1 in the mean.
+    pub weight: f32,
 }
 
 /// What is seen or heard.
@@ -54,7 +66,15 @@ impl Transcribe {
                 return Err(format!("`transcribe.{field}` is {found}, expected {least} to {most}"));
             }
         }
-        for (field, found) in [("distance", self.distance), ("answer_weight", self.answer_weight)] {
+        if self.marks.is_some() && self.of != Sense::Pictures {
+            return Err("`transcribe.marks` is of pictures, and `transcribe.of` is not".to_owned());
+        }
+        let marks = self.marks.map_or(0.0, |marks| marks.weight);
+        for (field, found) in [
+            ("distance", self.distance),
+            ("answer_weight", self.answer_weight),
+            ("marks.weight", marks),
+        ] {
             if !(0.0..=1e3).contains(&found) {
                 return Err(format!("`transcribe.{field}` is {found}, expected 0 to 1000"));
             }

@@ -1,5 +1,6 @@
 //! One test at a time: the clock, the limits of the machine, the memory.
 
+use super::report::{Timed, Unit};
 use crate::fit;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use models::{Batch, Cache, CausalLm as _, MiniMaxText01, Work};
@@ -86,9 +87,10 @@ impl<'a> Limits<'a> {
         }
     }
 
-    fn flops(&self, dtype: DType) -> Option<f64> {
+    /// Share of the limit of products with matrices of `dtype`.
+    pub(super) fn share_of_flops(&self, dtype: DType, flops_per_second: f64) -> Option<f64> {
         let measured = self.flops_per_second.iter().find(|(unit, _)| *unit == limit_of(dtype));
-        measured.map(|(_, limit)| *limit)
+        measured.map(|(_, limit)| flops_per_second / limit)
     }
 
     /// Share of the limit that a test of `model` reached in `seconds`: arithmetic for a prompt,
@@ -98,7 +100,7 @@ impl<'a> Limits<'a> {
         match test {
             Test::Prompt { tokens } => {
                 let flops = config.flops(Work { past: 0, tokens, outputs: 1 });
-                Some(flops / seconds / self.flops(model.dtype())?)
+                self.share_of_flops(model.dtype(), flops / seconds)
             }
             Test::Decode { tokens } => {
                 // The mean over the tokens: keys and values grow evenly.
@@ -113,18 +115,6 @@ impl<'a> Limits<'a> {
 /// How keys and values are kept: what goes with the weights, as `run` does it.
 fn kv(model: &MiniMaxText01) -> KvType {
     if model.dtype() == DType::F32 { KvType::F32 } else { KvType::Bf16 }
-}
-
-/// What came of a test.
-#[derive(Debug)]
-pub(super) struct Measured {
-    pub(super) test: Test,
-    /// Of each repetition.
-    pub(super) seconds: Vec<f64>,
-    /// The most memory that was held during the test, weights included.
-    pub(super) peak_rss_bytes: Option<u64>,
-    /// If it was asked for.
-    pub(super) split: Option<Split>,
 }
 
 /// What the time of all repetitions went to, in seconds.
@@ -144,7 +134,7 @@ pub(super) struct Setup<'a> {
 }
 
 impl Setup<'_> {
-    pub(super) fn measure(&self, model: &MiniMaxText01, test: Test, weights: &str) -> Measured {
+    pub(super) fn measure(&self, model: &MiniMaxText01, test: Test, weights: &str) -> Timed {
         self.bar.begin(format!("{weights} {}", test.name()));
         self.device.release_memory();
         fit::forget_peak_rss();
@@ -162,7 +152,14 @@ impl Setup<'_> {
         let seconds: Vec<f64> = (0..self.repeat).map(once).collect();
         let rest = seconds.iter().sum::<f64>() - classes.iter().sum::<f64>();
         let split = self.profile.map(|_| Split { classes, rest });
-        Measured { test, seconds, peak_rss_bytes: fit::peak_rss_bytes(), split }
+        Timed {
+            test: test.name(),
+            unit: Unit::Tokens,
+            count: test.tokens(),
+            seconds,
+            peak_rss_bytes: fit::peak_rss_bytes(),
+            split,
+        }
     }
 
     /// What only the first run would pay: weights and buffers that no cache has seen.
@@ -235,25 +232,24 @@ pub(super) struct Bar {
 }
 
 impl Bar {
-    /// Of `tokens` tokens in all tests together.
-    pub(super) fn new(tokens: u64) -> anyhow::Result<Self> {
-        let bar = ProgressBar::with_draw_target(Some(tokens), ProgressDrawTarget::hidden());
-        bar.set_style(ProgressStyle::with_template(
-            "{msg} {wide_bar} {human_pos}/{human_len} tokens",
-        )?);
+    /// Of so many of `unit` in all tests together.
+    pub(super) fn new(count: u64, unit: Unit) -> anyhow::Result<Self> {
+        let bar = ProgressBar::with_draw_target(Some(count), ProgressDrawTarget::hidden());
+        let template = format!("{{msg}} {{wide_bar}} {{human_pos}}/{{human_len}} {}", unit.name());
+        bar.set_style(ProgressStyle::with_template(&template)?);
         Ok(Self { bar, start: Instant::now() })
     }
 
-    fn begin(&self, message: String) {
+    pub(super) fn begin(&self, message: String) {
         self.bar.set_message(message);
         self.add(0);
     }
 
-    fn add(&self, tokens: usize) {
+    pub(super) fn add(&self, count: usize) {
         if self.bar.is_hidden() && self.start.elapsed() > BAR_AFTER {
             self.bar.set_draw_target(ProgressDrawTarget::stderr());
         }
-        self.bar.inc(tokens as u64);
+        self.bar.inc(count as u64);
     }
 
     pub(super) fn clear(&self) {

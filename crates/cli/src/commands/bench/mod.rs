@@ -1,11 +1,12 @@
 //! `fulgurite bench`: how fast a model reads and writes here, beside what the machine can do.
 //!
 //! `ppN` reads a prompt of N random tokens in the engine's chunks, up to the logits of the last one;
-//! `tgN` reads N tokens one by one after a short prompt, with the logits of each. Nothing is sampled.
+//! `tgN` reads N tokens one by one after a short prompt, with the logits of each. Nothing is sampled. `imN` shows N tiles of pictures to a tower.
 
 mod measure;
 mod report;
 mod serve;
+mod tiles;
 
 use crate::failure::Misuse;
 use crate::fit::Need;
@@ -13,13 +14,15 @@ use crate::model::{Kv, Place, Weights};
 use clap::ValueEnum as _;
 use engine::Refused;
 pub(crate) use measure::limit_of;
-use measure::{Limits, Measured, SHORT_PROMPT, Setup, Test};
-use models::Config;
+use measure::{Limits, SHORT_PROMPT, Setup, Test};
 use models::weights::Policy;
+use models::{CausalLm as _, Config};
+use report::{About, Row, Unit};
 use std::io::Write as _;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
+use tensor::gguf::DType;
 use tensor::{Device, Profile};
 
 #[derive(clap::Args)]
@@ -45,6 +48,9 @@ pub(crate) struct Arguments {
         default_value = "64"
     )]
     decode_tokens: Vec<usize>,
+    /// Numbers of tiles of pictures to look at at once, with commas between, in place of tokens
+    #[arg(long, env = "FULGURITE_TILES", value_delimiter = ',')]
+    tiles: Vec<NonZeroUsize>,
     /// Precisions of products, with commas between; that of the file unless set
     #[arg(long, env = "FULGURITE_WEIGHTS", value_delimiter = ',')]
     weights: Vec<Weights>,
@@ -90,6 +96,24 @@ pub(crate) fn run(arguments: &Arguments, device: &Device) -> anyhow::Result<()> 
     if arguments.load.0.is_asked_for() {
         return serve::run(arguments, device);
     }
+    let rows = match arguments.tiles.is_empty() {
+        true => tokens(arguments, device)?,
+        false => tiles::run(arguments, device)?,
+    };
+    let text = if arguments.json { report::json(&rows) } else { report::tables(&rows) };
+    Ok(write!(std::io::stdout().lock(), "{text}")?)
+}
+
+/// What a precision of products is called; that of the file is the matrices' own.
+fn name_of(weights: Option<Weights>, dtype: DType) -> String {
+    match weights.and_then(|weights| weights.to_possible_value()) {
+        Some(value) => value.get_name().to_owned(),
+        None => dtype.name().to_ascii_lowercase(),
+    }
+}
+
+/// Measures reading and writing.
+fn tokens(arguments: &Arguments, device: &Device) -> anyhow::Result<Vec<Row>> {
     let tests = arguments.tests()?;
     check_fits(arguments, &tests, device)?;
     let profile = arguments.profile.then(|| Arc::new(Profile::default()));
@@ -106,7 +130,7 @@ pub(crate) fn run(arguments: &Arguments, device: &Device) -> anyhow::Result<()> 
         chunk: arguments.chunk.get(),
         repeat,
         profile: profile.as_deref(),
-        bar: &measure::Bar::new(tokens.saturating_mul(runs))?,
+        bar: &measure::Bar::new(tokens.saturating_mul(runs), Unit::Tokens)?,
     };
     let mut limits = Limits::new(&device);
     let mut rows = Vec::new();
@@ -117,20 +141,23 @@ pub(crate) fn run(arguments: &Arguments, device: &Device) -> anyhow::Result<()> 
             (place.load(&device, weights)?, place.name())
         };
         let dtype = model.dtype();
-        let name = match weights.and_then(|weights| weights.to_possible_value()) {
-            Some(value) => value.get_name().to_owned(),
-            None => dtype.name().to_ascii_lowercase(),
+        let about = About {
+            name: place,
+            bytes: model.weight_bytes().total,
+            parameters: model.config().num_parameters(),
+            weights: name_of(weights, dtype),
         };
         limits.measure(dtype);
-        let measured: Vec<Measured> =
-            tests.iter().map(|test| setup.measure(&model, *test, &name)).collect();
+        let measure = |test: &Test| (*test, setup.measure(&model, *test, &about.weights));
+        let timed: Vec<_> = tests.iter().map(measure).collect();
         limits.measure(dtype);
-        let row = |measured| report::Row::new(&place, &model, &name, &device, measured, &limits);
-        rows.extend(measured.into_iter().map(row));
+        rows.extend(timed.into_iter().map(|(test, timed)| {
+            let share = |seconds| limits.share(&model, test, seconds);
+            Row::new(about.clone(), &device, timed, share)
+        }));
     }
     setup.bar.clear();
-    let text = if arguments.json { report::json(&rows) } else { report::tables(&rows) };
-    Ok(write!(std::io::stdout().lock(), "{text}")?)
+    Ok(rows)
 }
 
 /// Checks all tests before the first one is run: what does not fit is refused at the start.

@@ -1,23 +1,72 @@
 //! What was measured, as tables and as JSON.
 
-use super::measure::{Limits, Measured, Split};
+use super::measure::Split;
 use crate::table;
 use indicatif::HumanBytes;
-use models::{CausalLm as _, MiniMaxText01};
 use serde_json::{Value, json};
 use tensor::Device;
+
+/// The model that is measured.
+#[derive(Clone, Debug)]
+pub(super) struct About {
+    /// Its place.
+    pub(super) name: String,
+    /// Of its weights in memory.
+    pub(super) bytes: u64,
+    pub(super) parameters: u128,
+    /// Precision of its products.
+    pub(super) weights: String,
+}
+
+/// What is counted per second.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unit {
+    Tokens,
+    Tiles,
+}
+
+impl Unit {
+    /// In sentences and in fields of JSON.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Tokens => "tokens",
+            Self::Tiles => "tiles",
+        }
+    }
+
+    /// The head of a column.
+    fn per_second(self) -> &'static str {
+        match self {
+            Self::Tokens => "t/s",
+            Self::Tiles => "tiles/s",
+        }
+    }
+}
+
+/// What came of a test.
+#[derive(Debug)]
+pub(super) struct Timed {
+    pub(super) test: String,
+    pub(super) unit: Unit,
+    /// How many of them there were.
+    pub(super) count: usize,
+    /// Of each repetition.
+    pub(super) seconds: Vec<f64>,
+    /// The most memory that was held during the test, weights included.
+    pub(super) peak_rss_bytes: Option<u64>,
+    /// If it was asked for.
+    pub(super) split: Option<Split>,
+}
 
 /// One test of one model with one kind of weights.
 #[derive(Debug)]
 pub(super) struct Row {
-    model: String,
-    model_bytes: u64,
-    parameters: u128,
-    weights: String,
+    about: About,
     threads: usize,
     kernels: &'static str,
     test: String,
-    tokens: usize,
+    unit: Unit,
+    count: usize,
     /// Of each repetition.
     rates: Vec<f64>,
     share_of_peak: Option<f64>,
@@ -26,26 +75,24 @@ pub(super) struct Row {
 }
 
 impl Row {
+    /// `share` is that of the machine's peak at so many seconds.
     pub(super) fn new(
-        place: &str,
-        model: &MiniMaxText01,
-        weights: &str,
+        about: About,
         device: &Device,
-        measured: Measured,
-        limits: &Limits<'_>,
+        timed: Timed,
+        share: impl FnOnce(f64) -> Option<f64>,
     ) -> Self {
-        let Measured { test, seconds, peak_rss_bytes, split } = measured;
-        let rates: Vec<f64> = seconds.iter().map(|s| test.tokens() as f64 / s).collect();
-        let share_of_peak = limits.share(model, test, test.tokens() as f64 / median(&rates));
+        let Timed { test, unit, count, seconds, peak_rss_bytes, split } = timed;
+        let rates: Vec<f64> = seconds.iter().map(|s| count as f64 / s).collect();
+        let share_of_peak = share(count as f64 / median(&rates));
+        let (threads, kernels) = (device.num_threads(), device.level());
         Self {
-            model: place.to_owned(),
-            model_bytes: model.weight_bytes().total,
-            parameters: model.config().num_parameters(),
-            weights: weights.to_owned(),
-            threads: device.num_threads(),
-            kernels: device.level(),
-            test: test.name(),
-            tokens: test.tokens(),
+            about,
+            threads,
+            kernels,
+            test,
+            unit,
+            count,
             rates,
             share_of_peak,
             peak_rss_bytes,
@@ -55,18 +102,19 @@ impl Row {
 
     fn json(&self) -> Value {
         let mut value = json!({
-            "model": self.model,
-            "weights": self.weights,
+            "model": self.about.name,
+            "weights": self.about.weights,
             "threads": self.threads,
             "test": self.test,
-            "tokens_per_second": median(&self.rates),
             "peak_rss_bytes": self.peak_rss_bytes,
             "share_of_peak": self.share_of_peak,
-            "model_bytes": self.model_bytes,
-            "parameters": self.parameters as f64,
+            "model_bytes": self.about.bytes,
+            "parameters": self.about.parameters as f64,
             "kernels": self.kernels,
-            "tokens_per_second_of_each": self.rates,
         });
+        let unit = self.unit.name();
+        value[format!("{unit}_per_second")] = json!(median(&self.rates));
+        value[format!("{unit}_per_second_of_each")] = json!(self.rates);
         if let Some(times) = self.microseconds_per_token() {
             let names = TIMES.map(|(field, _)| field);
             value["microseconds_per_token"] =
@@ -76,15 +124,16 @@ impl Row {
     }
 
     fn cells(&self) -> Vec<String> {
-        let name = self.model.rsplit(['/', '\\']).find(|part| !part.is_empty());
+        let About { name: model, bytes: model_bytes, parameters, weights } = &self.about;
+        let name = model.rsplit(['/', '\\']).find(|part| !part.is_empty());
         let percent = |share| format!("{:.0} %", 100.0 * share);
         let bytes = |bytes| HumanBytes(bytes).to_string();
         let unknown = || "?".to_owned();
         vec![
-            name.unwrap_or(&self.model).to_owned(),
-            bytes(self.model_bytes),
-            table::count(self.parameters as f64),
-            self.weights.clone(),
+            name.unwrap_or(model).to_owned(),
+            bytes(*model_bytes),
+            table::count(*parameters as f64),
+            weights.clone(),
             self.threads.to_string(),
             self.test.clone(),
             format!("{:.2} ± {:.2}", median(&self.rates), deviation(&self.rates)),
@@ -96,7 +145,7 @@ impl Row {
     /// In the order of [`TIMES`].
     fn microseconds_per_token(&self) -> Option<[f64; TIMES.len()]> {
         let Split { classes: [lightning, softmax, experts, products], rest } = self.split?;
-        let tokens = (self.tokens * self.rates.len()) as f64;
+        let tokens = (self.count * self.rates.len()) as f64;
         let times = [lightning, softmax, experts, products, rest];
         Some(times.map(|seconds| 1e6 * seconds / tokens))
     }
@@ -105,7 +154,7 @@ impl Row {
         let times = self.microseconds_per_token()?;
         let total: f64 = times.iter().sum();
         let cell = |time: f64| format!("{time:.2} ({:.1} %)", 100.0 * time / total);
-        let head = [self.weights.clone(), self.test.clone()];
+        let head = [self.about.weights.clone(), self.test.clone()];
         let times = times.into_iter().map(cell);
         Some(head.into_iter().chain(times).chain([format!("{total:.2}")]).collect())
     }
@@ -120,10 +169,12 @@ const TIMES: [(&str, &str); 5] = [
     ("rest", "rest"),
 ];
 
-/// The table of llama-bench with shares of the peak and memory, and that of the profile, if any.
+/// The table of llama-bench with shares of the peak and memory, and that of the profile, if any; all
+/// rows count the same.
 pub(super) fn tables(rows: &[Row]) -> String {
+    let rate = rows.first().map_or(Unit::Tokens, |row| row.unit).per_second();
     let columns =
-        ["model", "size", "params", "weights", "threads", "test", "t/s", "of peak", "peak memory"];
+        ["model", "size", "params", "weights", "threads", "test", rate, "of peak", "peak memory"];
     let right = [false, true, true, false, true, false, true, true, true];
     let mut text = table::markdown(&columns, &right, rows.iter().map(Row::cells).collect());
     let profiles: Vec<_> = rows.iter().filter_map(Row::profile_cells).collect();
@@ -168,14 +219,17 @@ mod tests {
     #[test]
     fn what_users_of_llama_bench_know() {
         let row = Row {
-            model: "target/shape-1b/".to_owned(),
-            model_bytes: 2_700_000_000,
-            parameters: 1_350_000_000,
-            weights: "bf16".to_owned(),
+            about: About {
+                name: "target/shape-1b/".to_owned(),
+                bytes: 2_700_000_000,
+                parameters: 1_350_000_000,
+                weights: "bf16".to_owned(),
+            },
             threads: 2,
             kernels: "avx512",
             test: "pp512".to_owned(),
-            tokens: 512,
+            unit: Unit::Tokens,
+            count: 512,
             rates: vec![810.0, 790.0, 800.0],
             share_of_peak: Some(0.71),
             peak_rss_bytes: Some(3 << 30),

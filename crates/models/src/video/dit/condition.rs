@@ -32,7 +32,7 @@ impl Mlp {
     }
 
     fn forward(&self, x: &Tensor) -> Tensor {
-        self.linear_2.forward(&self.linear_1.forward(x).activation(self.activation))
+        self.linear_2.forward(&self.linear_1.forward_activated(x, self.activation))
     }
 
     fn walk(&mut self, name: &str, visit: Visit<'_>) {
@@ -209,7 +209,7 @@ impl Image {
                 )
             }
         };
-        let inner = self.up.forward(&self.norm1.forward(&x)).activation(Activation::Gelu);
+        let inner = self.up.forward_activated(&self.norm1.forward(&x), Activation::Gelu);
         self.norm2.forward(&self.down.forward(&inner))
     }
 

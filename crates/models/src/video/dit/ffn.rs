@@ -74,9 +74,7 @@ impl Ffn {
     /// rows only.
     pub(crate) fn forward(&self, x: &Tensor, batch: usize, grid: [usize; 3]) -> Tensor {
         match self {
-            Self::Gelu { up, down } => {
-                down.forward(&up.forward(x).activation(Activation::GeluTanh))
-            }
+            Self::Gelu { up, down } => down.forward(&up.forward_activated(x, Activation::GeluTanh)),
             Self::SwiGlu { gate, up, down } => {
                 down.forward(&gate.forward(x).swiglu(&up.forward(x)))
             }

@@ -11,6 +11,7 @@
 //! language model, which has read the rows as it reads a text and stays as it is; gradients come
 //! through it.
 
+mod marks;
 mod target;
 mod tower;
 
@@ -21,6 +22,7 @@ use crate::recipe::{Sense, Transcribe as Section};
 use crate::senses::Question;
 use crate::tokens::{END, Example};
 use crate::{Error, Recipe};
+use marks::Heads;
 use models::weights::ToTrain;
 use models::{Batch, CausalLm as _, Config, Inserted, MiniMaxText01};
 use std::collections::BTreeMap;
@@ -32,11 +34,13 @@ use tower::{Drawn, Tower};
 /// Streams of examples that are no step's.
 const OTHER: u64 = 1 << 60;
 
-const METRICS: [Metric; 5] = [
+const METRICS: [Metric; 6] = [
     // Weighted mean loss of a transcript's bytes in nats.
     Metric { name: "loss", curve: Some(Curve { label: "loss, nats per byte", height: |x| x }) },
     // Mean loss of the answers' bytes.
     Metric { name: "answer", curve: None },
+    // Share of patches with something that say what it is.
+    Metric { name: "seen", curve: None },
     // Shares of held-out bytes, lines and answers that are right.
     Metric { name: "bytes", curve: None },
     Metric {
@@ -54,6 +58,7 @@ pub(super) struct Transcribe {
     tower: Tower,
     language: MiniMaxText01,
     target: Target,
+    heads: Option<Heads>,
     batches: Batches<Vec<Drawn>>,
     section: Section,
     /// The text of `config.json`: the recipe's `model`.
@@ -69,6 +74,8 @@ struct Sums {
     weight: f64,
     answer_loss: f64,
     answer_bytes: f64,
+    /// Right and all of patches with something.
+    seen: [u64; 2],
     /// Right and all of bytes, lines and answers.
     bytes: [u64; 2],
     lines: [u64; 2],
@@ -92,6 +99,7 @@ impl Transcribe {
             );
             return Err(wrong(reason));
         }
+        let heads = heads(&section, &tower, device, recipe.seed).map_err(wrong)?;
         let target = Target::new(device, language.embeddings());
         let drawn = (section.clone(), tower.front());
         let seed = recipe.seed;
@@ -108,6 +116,7 @@ impl Transcribe {
             tower,
             language,
             target,
+            heads,
             batches,
             section,
             config: config + "\n",
@@ -118,11 +127,20 @@ impl Transcribe {
 
     /// The loss of what was drawn; counts are added to `sums`.
     fn loss(&self, drawn: Drawn, sums: &mut Sums) -> Tensor {
-        let Drawn { input, transcripts, questions } = drawn;
-        let (n, batch) = (self.tower.num_rows(), transcripts.len());
+        let (n, batch) = (self.tower.num_rows(), drawn.transcripts.len());
+        let input = drawn.input.clone();
         let input = Tensor::new(&self.device, &self.tower.input_shape(batch), input);
-        let rows = self.tower.rows(&input); // [batch, n, hidden]
-        let hidden = rows.last_dim();
+        let (rows, marks) = match &self.heads {
+            Some(heads) => {
+                let (rows, state) = self.tower.rows_and_state(&input, heads.state());
+                let (loss, seen) = heads.loss(&state, &drawn);
+                sums.seen = [sums.seen[0] + seen[0], sums.seen[1] + seen[1]];
+                (rows, Some(loss))
+            }
+            None => (self.tower.rows(&input), None),
+        };
+        let Drawn { transcripts, questions, .. } = drawn;
+        let hidden = rows.last_dim(); // of [batch, n, hidden]
         let rows = rows.reshape(&[batch * n, hidden]);
         let targets: Vec<u32> = transcripts.iter().flat_map(|t| target::bytes(t, n)).collect();
         let weights: Vec<f32> = transcripts.iter().flat_map(|t| target::weights(t, n)).collect();
@@ -137,6 +155,9 @@ impl Transcribe {
         let scales: Vec<f32> =
             weights.iter().flat_map(|w| std::iter::repeat_n(w * scale, hidden)).collect();
         let mut total = read.total.add_scaled(1.0, &rows.squared_error(&places, &scales), 1.0);
+        if let Some(marks) = marks {
+            total = total.add_scaled(1.0, &marks, 1.0);
+        }
         if self.section.questions > 0 {
             let answers = self.answers(&questions, &rows, sums);
             total = total.add_scaled(1.0, &answers, self.section.answer_weight);
@@ -223,6 +244,9 @@ impl Objective for Transcribe {
             let is_matrix = tensor.shape().len() == 2 && !is_rows;
             visit(name, if is_matrix { Role::Hidden } else { Role::Free }, tensor);
         });
+        if let Some(heads) = &mut self.heads {
+            heads.for_each_parameter(&mut |name, tensor| visit(name, Role::Free, tensor));
+        }
     }
 
     fn accumulate(&mut self, step: u64, gradients: &mut Gradients) -> Accumulated {
@@ -233,6 +257,9 @@ impl Objective for Transcribe {
             self.loss(drawn, &mut sums).backward(gradients);
         }
         let mut metrics = vec![("loss", sums.loss / sums.weight.max(1.0))];
+        if sums.seen[1] > 0 {
+            metrics.push(("seen", share(sums.seen)));
+        }
         if sums.answer_bytes > 0.0 {
             metrics.push(("answer", sums.answer_loss / sums.answer_bytes));
         }
@@ -248,7 +275,6 @@ impl Objective for Transcribe {
             let size = examples_at_once.min(held_out - first);
             self.loss(front.draw(size, Split::HeldOut, &mut rng), &mut sums);
         }
-        let share = |[right, all]: [u64; 2]| right as f64 / all.max(1) as f64;
         let mut measured = vec![("bytes", share(sums.bytes)), ("lines", share(sums.lines))];
         if sums.answers[1] > 0 {
             measured.push(("answers", share(sums.answers)));
@@ -267,6 +293,28 @@ impl Objective for Transcribe {
         }
         files
     }
+}
+
+/// `right` of `all`.
+fn share([right, all]: [u64; 2]) -> f64 {
+    right as f64 / all.max(1) as f64
+}
+
+/// Heads for what patches show, if the recipe has them.
+fn heads(
+    section: &Section,
+    tower: &Tower,
+    device: &Device,
+    seed: u64,
+) -> Result<Option<Heads>, String> {
+    let (Some(marks), Some([layers, width])) = (section.marks, tower.states()) else {
+        return Ok(None);
+    };
+    if marks.state > layers {
+        let found = marks.state;
+        return Err(format!("`transcribe.marks.state` is {found}, expected 0 to {layers}"));
+    }
+    Ok(Some(Heads::new(marks, width, device, seed)))
 }
 
 /// The language model of a folder, on a tape but with nothing to be trained.

@@ -4,7 +4,7 @@ use crate::clips::Split;
 use crate::objective::model;
 use crate::recipe::Sense;
 use crate::senses::Question;
-use crate::senses::pictures::{self, Picture};
+use crate::senses::pictures::{self, Label, Picture};
 use crate::senses::sounds::{self, Sound};
 use crate::{Error, Recipe};
 use models::audio::log_mel::LogMel;
@@ -12,6 +12,7 @@ use models::audio::voxtral::{AudioConfig, AudioEncoder};
 use models::audio::whisper::sinusoids;
 use models::vision::minimax_vl_01::{ImageConfig, ImageEncoder};
 use models::vision::processor::ImageProcessor;
+use models::vision::tiles::Plan;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -25,6 +26,7 @@ pub(super) enum Tower {
 }
 
 /// Pictures or sounds that are computed at once.
+#[derive(Default)]
 pub(super) struct Drawn {
     /// What the tower reads, `[batch, …]`.
     pub(super) input: Vec<f32>,
@@ -32,6 +34,8 @@ pub(super) struct Drawn {
     pub(super) transcripts: Vec<String>,
     /// Of each its questions.
     pub(super) questions: Vec<Vec<Question>>,
+    /// What the patches of pictures show, one picture after the other.
+    pub(super) labels: Vec<Label>,
 }
 
 impl Tower {
@@ -122,6 +126,21 @@ impl Tower {
         }
     }
 
+    /// Rows `[batch, rows, hidden]` of inputs, and hidden state `index` on the way to them,
+    /// `[batch, 1 + patches, width]`, of eyes.
+    pub(super) fn rows_and_state(&self, input: &Tensor, index: usize) -> (Tensor, Tensor) {
+        let Self::Eyes(encoder, _) = self else { panic!("only eyes have patches") };
+        let states = encoder.tower().hidden_states(input);
+        (encoder.project(&states[encoder.config().vision_feature_layer]), states[index].clone())
+    }
+
+    /// Layers and width of its hidden states, of eyes.
+    pub(super) fn states(&self) -> Option<[usize; 2]> {
+        let Self::Eyes(encoder, _) = self else { return None };
+        let vision = &encoder.config().vision;
+        Some([vision.num_hidden_layers, vision.hidden_size])
+    }
+
     /// Calls `visit` with every parameter and its name.
     pub(super) fn for_each_parameter(&mut self, visit: &mut dyn FnMut(&str, &mut Tensor)) {
         match self {
@@ -161,12 +180,14 @@ impl Front {
     /// Draws so many pictures or sounds.
     pub(super) fn draw(&self, count: usize, split: Split, rng: &mut Rng) -> Drawn {
         let host = Device::cpu(1);
-        let mut drawn = Drawn { input: Vec::new(), transcripts: Vec::new(), questions: Vec::new() };
+        let mut drawn = Drawn::default();
         for _ in 0..count {
             let (transcript, questions) = match self {
                 Self::Eyes(processor) => {
                     let picture = Picture::draw(rng, split);
-                    drawn.input.extend(processor.tiles(&host, &picture.pixels).0.to_vec());
+                    let (tiles, plan) = processor.tiles(&host, &picture.pixels);
+                    drawn.input.extend(tiles.to_vec());
+                    drawn.labels.extend(labels(processor, &picture, &plan));
                     (picture.transcript, picture.questions)
                 }
                 Self::Ears(log_mel, frames) => {
@@ -180,4 +201,18 @@ impl Front {
         }
         drawn
     }
+}
+
+/// What each patch of a picture's one tile shows in its middle.
+fn labels(processor: &ImageProcessor, picture: &Picture, plan: &Plan) -> Vec<Label> {
+    let [at, size] = picture.pixels.subject();
+    let patches = processor.tiling.tile_features;
+    let patch = processor.tiling.tile_size as f32 / patches as f32;
+    // From the middle of a patch, along rows or columns, to pixels of the picture.
+    let place = |i: usize, axis: usize| {
+        let on_subject = (i as f32 + 0.5) * patch - plan.offset[axis] as f32;
+        at[axis] as f32 + on_subject * size[axis] as f32 / plan.resized[axis] as f32
+    };
+    let places = (0..patches).flat_map(|row| (0..patches).map(move |column| (row, column)));
+    places.map(|(row, column)| picture.marks.at(place(column, 1), place(row, 0))).collect()
 }

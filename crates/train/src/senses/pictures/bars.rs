@@ -3,7 +3,8 @@
 use super::canvas::Canvas;
 use super::colours::{Background, COLOURS, Colour, WIDEST};
 use super::glyphs::Style;
-use super::{Frame, ask, range};
+use super::marks::{Label, Marks};
+use super::{Drawn, Frame, ask, range};
 use crate::clips::Split;
 use crate::senses::{Lines, Question};
 use tensor::Rng;
@@ -17,13 +18,8 @@ const AXIS: usize = 10;
 /// Smallest contrast with the background.
 const CONTRAST: f32 = 0.12;
 
-/// Draws a chart: the transcript and questions.
-pub(super) fn draw(
-    canvas: &mut Canvas,
-    frame: Frame,
-    rng: &mut Rng,
-    split: Split,
-) -> (String, Vec<Question>) {
+/// Draws a chart.
+pub(super) fn draw(canvas: &mut Canvas, frame: Frame, rng: &mut Rng, split: Split) -> Drawn {
     let background = Background::light(rng);
     background.paint(canvas);
     canvas.soften(range(rng, 0.8, 1.3));
@@ -55,6 +51,7 @@ pub(super) fn draw(
     let step = (right - left) / bars.len() as f32;
     let share = range(rng, 0.45, 0.85);
     let contour = rng.chance(0.2).then_some(0.006);
+    let mut boxes = Vec::with_capacity(bars.len());
     for (i, (colour, height)) in bars.iter().enumerate() {
         let middle = left + step * (i as f32 + 0.5);
         let half = step * share / 2.0;
@@ -64,6 +61,7 @@ pub(super) fn draw(
             canvas.rectangle([l - width, t - width, r + width, b], [0.1; 3]);
         }
         canvas.rectangle(bounds, colour.shade(rng));
+        boxes.push((bounds, Label::bar(*colour, *height)));
     }
     if lines_in_front {
         grid(canvas);
@@ -77,7 +75,8 @@ pub(super) fn draw(
     if has_numbers {
         numbers(canvas, [frame.left, left, bottom, unit], units, dark, rng);
     }
-    (transcript(&bars), questions(&bars, rng))
+    let marks = Marks { nothing: Label::nothing(bars.len()), boxes };
+    Drawn { transcript: transcript(&bars), questions: questions(&bars, rng), marks }
 }
 
 /// Numbers left of the axis, each at its line or every other.

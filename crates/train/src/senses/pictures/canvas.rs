@@ -15,7 +15,7 @@ pub(super) struct Canvas {
     softness: f32,
 }
 
-/// The smallest box around what is drawn: left, top, right, bottom.
+/// A box around what is drawn: left, top, right, bottom.
 pub(super) type Bounds = [f32; 4];
 
 impl Canvas {

@@ -1,7 +1,7 @@
 //! Letters and digits as strokes of a pen, so that a style makes a typeface of them: width, weight,
 //! contrast, slant, roundness, serifs.
 
-use super::canvas::Canvas;
+use super::canvas::{Bounds, Canvas};
 use super::range;
 use std::fmt;
 use tensor::Rng;
@@ -285,6 +285,20 @@ impl Word {
             let (u, v) = (dx * cos + dy * sin, dy * cos - dx * sin);
             height * self.distance((u + width / 2.0) / height, (v + height / 2.0) / height)
         });
+    }
+
+    /// Upright boxes around its letters as [`write()`](Self::write) places them.
+    pub(super) fn boxes(&self, at: [f32; 2], height: f32, angle: f32) -> Vec<Bounds> {
+        let [left, top] = at;
+        let half = height * self.width / 2.0;
+        let (sin, cos) = angle.sin_cos();
+        let of = |letter: &Letter| {
+            let along = height * (letter.from + letter.to) / 2.0 - half;
+            let (x, y) = (left + half + along * cos, top + height / 2.0 + along * sin);
+            let (wide, high) = (0.5 * height * (letter.to - letter.from), 0.5 * height);
+            [x - wide, y - high, x + wide, y + high]
+        };
+        self.letters.iter().map(of).collect()
     }
 
     /// Distance from the outline of what is written; negative in it.

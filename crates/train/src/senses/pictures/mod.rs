@@ -4,11 +4,14 @@ mod bars;
 mod canvas;
 mod colours;
 mod glyphs;
+mod marks;
 mod outline;
 mod shapes;
 #[cfg(test)]
 mod tests;
 mod writing;
+
+pub use marks::{HUES, Label, Marks, NUMBERS, WHATS};
 
 use super::Question;
 use crate::clips::Split;
@@ -30,6 +33,8 @@ pub struct Picture {
     pub transcript: String,
     /// Questions in random order, one of each kind that can be asked or several.
     pub questions: Vec<Question>,
+    /// Where it shows what.
+    pub marks: Marks,
 }
 
 /// Shares of pictures of shapes and of writing; the rest are bars.
@@ -44,7 +49,7 @@ impl Picture {
         let frame = Frame::draw(rng);
         let mut canvas = Canvas::new(SIDE);
         let kind = rng.unit();
-        let (transcript, mut questions) = if kind < SHARES[0] {
+        let Drawn { transcript, mut questions, marks } = if kind < SHARES[0] {
             shapes::draw(&mut canvas, frame, rng, split)
         } else if kind < SHARES[0] + SHARES[1] {
             writing::draw(&mut canvas, frame, rng, split)
@@ -57,8 +62,18 @@ impl Picture {
         rng.shuffle(&mut questions);
         debug_assert!(transcript.len() <= MAX_TRANSCRIPT, "{transcript}");
         let pixels = canvas.cut(frame);
-        Self { pixels, transcript, questions }
+        let marks = marks.within(SIDE as f32, [frame.left, frame.top]);
+        Self { pixels, transcript, questions, marks }
     }
+}
+
+/// What a canvas shows.
+struct Drawn {
+    transcript: String,
+    /// All that can be asked.
+    questions: Vec<Question>,
+    /// In widths of the canvas.
+    marks: Marks,
 }
 
 /// The part of a square that the picture fills, in widths of the square.

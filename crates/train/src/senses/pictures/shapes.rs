@@ -2,8 +2,9 @@
 
 use super::canvas::Canvas;
 use super::colours::{Background, COLOURS, Colour, WIDEST};
+use super::marks::{Label, Marks};
 use super::outline::Outline;
-use super::{Frame, ask, range};
+use super::{Drawn, Frame, ask, range};
 use crate::clips::{HELD_OUT_COLOURS, Shape, Split};
 use crate::senses::{Lines, Question};
 use tensor::Rng;
@@ -27,13 +28,8 @@ struct Thing {
     radius: f32,
 }
 
-/// Draws shapes: the transcript, and all questions that can be asked.
-pub(super) fn draw(
-    canvas: &mut Canvas,
-    frame: Frame,
-    rng: &mut Rng,
-    split: Split,
-) -> (String, Vec<Question>) {
+/// Draws shapes.
+pub(super) fn draw(canvas: &mut Canvas, frame: Frame, rng: &mut Rng, split: Split) -> Drawn {
     let background = Background::draw(rng);
     background.paint(canvas);
     let things = loop {
@@ -53,7 +49,18 @@ pub(super) fn draw(
         let outline = Outline::draw(thing.shape, rng);
         outline.fill(canvas, [thing.x, thing.y, thing.radius], shade.unwrap_or_default(), contour);
     }
-    (transcript(&things), questions(&things, rng))
+    let questions = questions(&things, rng);
+    Drawn { transcript: transcript(&things), questions, marks: marks(&things) }
+}
+
+fn marks(things: &[Thing]) -> Marks {
+    let mark = |thing: &Thing| {
+        let Thing { shape, colour, x, y, radius } = *thing;
+        let bounds = [x - radius, y - radius, x + radius, y + radius];
+        let alike = things.iter().filter(|other| other.shape == shape).count();
+        (bounds, Label::shape(shape, colour, alike))
+    };
+    Marks { nothing: Label::nothing(things.len()), boxes: things.iter().map(mark).collect() }
 }
 
 /// Shape and colour of each thing.

@@ -3,7 +3,8 @@
 use super::canvas::Canvas;
 use super::colours::{self, BLACK, Background, COLOURS};
 use super::glyphs::{DIGITS, LETTERS, Style};
-use super::{Frame, ask, range};
+use super::marks::{Label, Marks};
+use super::{Drawn, Frame, ask, range};
 use crate::clips::Split;
 use crate::senses::{Lines, Question};
 use tensor::Rng;
@@ -15,13 +16,8 @@ const CONTRAST: f32 = 0.28;
 /// Letters of half of the strings that begin with letters: how often they are in English words.
 const FREQUENT: &[u8] = b"EEEEEEETTTTTAAAAAOOOOOIIIINNNNSSSSRRRRHHHLLLDDDCCUUMMFPGWYBVK";
 
-/// Draws writing: the transcript and questions.
-pub(super) fn draw(
-    canvas: &mut Canvas,
-    frame: Frame,
-    rng: &mut Rng,
-    split: Split,
-) -> (String, Vec<Question>) {
+/// Draws writing.
+pub(super) fn draw(canvas: &mut Canvas, frame: Frame, rng: &mut Rng, split: Split) -> Drawn {
     let (background, colour, shade) = loop {
         let background = Background::draw(rng);
         let colour = if rng.chance(0.35) { BLACK } else { *rng.pick(&COLOURS) };
@@ -42,6 +38,12 @@ pub(super) fn draw(
     let left = frame.left + free[0] * range(rng, 0.1, 0.9);
     let top = frame.top + 0.15 * height + free[1] * range(rng, 0.1, 0.9);
     word.write(canvas, [left, top], height, angle, shade);
+    let boxes = word.boxes([left, top], height, angle).into_iter().zip(string.bytes());
+    let label = |(i, (bounds, character))| (bounds, Label::character(character, colour, i + 1));
+    let marks = Marks {
+        nothing: Label::nothing(string.len()),
+        boxes: boxes.enumerate().map(label).collect(),
+    };
     let mut lines = Lines::default();
     lines.push(("written", 7), (&string, LONGEST));
     lines.push(("word", 4), (&string, LONGEST));
@@ -56,7 +58,8 @@ pub(super) fn draw(
         text: ask(rng, wordings, ""),
         answer: answer.to_owned(),
     };
-    (lines.into_text(), questions.into_iter().map(question).collect())
+    let questions = questions.into_iter().map(question).collect();
+    Drawn { transcript: lines.into_text(), questions, marks }
 }
 
 const WHAT_IS_WRITTEN: [&str; 6] = [
