@@ -363,7 +363,9 @@ pub fn load(
     let sign = "model.embed_tokens.weight";
     let mut part = Part::find(checkpoint, device, policy, &[LANGUAGE_MODEL], sign);
     let mut language = MiniMaxText01::new(language, &mut part)?;
-    part.finish_file(&[&format!("{TOWER}{}", clip::BESIDE[0])])?;
+    // The norm of the class token, as towers are named in files before and after transformers 5.
+    let beside = [TOWER, "vision_tower."].map(|prefix| format!("{prefix}{}", clip::BESIDE[0]));
+    part.finish_file(&beside.each_ref().map(String::as_str))?;
     language.freeze();
     Ok((images, language))
 }
