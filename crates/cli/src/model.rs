@@ -2,7 +2,7 @@
 
 use crate::{embedded, gguf, quantized};
 use anyhow::Context as _;
-use models::vision::minimax_vl_01;
+use models::vision::minimax_vl_01::{self, ImageConfig};
 use models::weights::Policy;
 use models::{Config, MiniMaxText01};
 use std::path::{Path, PathBuf};
@@ -132,6 +132,17 @@ impl Place {
         }
     }
 
+    /// The part that sees of a folder of MiniMax-VL-01.
+    pub(crate) fn images(&self) -> anyhow::Result<Option<ImageConfig>> {
+        let Self::Folder(_) = self else { return Ok(None) };
+        let path = self.config_path();
+        let text = read(&path)?;
+        Ok(match minimax_vl_01::is_named_in(&text) {
+            true => Some(ImageConfig::from_json(&text, &path)?),
+            false => None,
+        })
+    }
+
     pub(crate) fn tokenizer(&self) -> anyhow::Result<Tokenizer> {
         Ok(match self {
             Self::Embedded => {
@@ -188,18 +199,17 @@ impl Place {
         weights: Option<Weights>,
     ) -> anyhow::Result<MiniMaxText01> {
         let (config, policy) = (self.config()?, weights.map(Policy::from));
-        if let Self::Folder(_) = self
-            && minimax_vl_01::is_named_in(&read(&self.config_path())?)
-        {
-            return Ok(minimax_vl_01::load_language(config, checkpoint, device, policy)?);
-        }
+        let load = match self.images()? {
+            Some(_) => minimax_vl_01::load_language,
+            None => models::load,
+        };
         if let (Self::Folder(folder), Some(policy)) = (self, policy) {
             let kept = quantized::of(folder, &config, checkpoint, device, policy)?;
             if let Some(kept) = kept {
-                return Ok(models::load(config, &kept, device, Some(policy))?);
+                return Ok(load(config, &kept, device, Some(policy))?);
             }
         }
-        Ok(models::load(config, checkpoint, device, policy)?)
+        Ok(load(config, checkpoint, device, policy)?)
     }
 }
 

@@ -4,6 +4,7 @@
 use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressStyle};
 use models::Config;
+use models::vision::minimax_vl_01::ImageConfig;
 use models::weights::{self, Policy};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -39,7 +40,7 @@ pub(crate) fn of(
     if let Some(kept) = kept(&path, &making) {
         return Ok(Some(kept));
     }
-    let tensors = made(config, checkpoint, device, policy)?;
+    let tensors = made((config, None), checkpoint, device, policy)?;
     let notes = BTreeMap::from([(MADE.to_owned(), making)]);
     let saved = std::fs::create_dir_all(folder.join(FOLDER))
         .map_err(anyhow::Error::from)
@@ -78,16 +79,17 @@ fn source(folder: &Path) -> anyhow::Result<String> {
     Ok(files.join("; "))
 }
 
-/// The tensors of `checkpoint` in blocks, while a bar shows how far that is.
+/// The tensors of `checkpoint` in blocks, of the language model and of what sees if it is given, while
+/// a bar shows how far that is.
 pub(crate) fn made(
-    config: &Config,
+    parts: (&Config, Option<&ImageConfig>),
     checkpoint: &Checkpoint,
     device: &Device,
     policy: Policy,
 ) -> anyhow::Result<BTreeMap<String, Saved>> {
     let bar = ProgressBar::new(0);
     bar.set_style(ProgressStyle::with_template("quantizing {wide_bar} {pos}/{len} tensors")?);
-    let tensors = weights::quantized(config, checkpoint, device, policy, |made, all| {
+    let tensors = weights::quantized(parts, checkpoint, device, policy, |made, all| {
         bar.set_length(all as u64);
         bar.set_position(made as u64);
     })?;

@@ -12,6 +12,7 @@ pub use part::Part;
 pub use policy::Policy;
 pub use sizes::{audio_bytes, image_bytes, loaded_bytes, planned_bytes, tower_bytes};
 
+use crate::vision::minimax_vl_01::LANGUAGE_MODEL;
 use crate::{Error, MiniMaxText01};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -173,6 +174,13 @@ pub struct FromCheckpoint<'a> {
 /// So many missing tensors end the search: a config may name more than memory holds.
 const MANY: usize = 1000;
 
+/// What names of the language model begin with in a checkpoint: nothing where it is alone, something
+/// beside what sees.
+fn prefix_of(checkpoint: &Checkpoint) -> &'static str {
+    let has = |prefix: &&str| checkpoint.contains(&format!("{prefix}model.embed_tokens.weight"));
+    ["", LANGUAGE_MODEL].into_iter().find(has).unwrap_or_default()
+}
+
 /// Names that files may hold and that are computed here instead.
 const BUFFERS: [&str; 4] = ["slope_rate", "query_decay", "key_decay", "diagonal_decay"];
 
@@ -193,7 +201,7 @@ impl<'a> FromCheckpoint<'a> {
     /// Names what was missing, or what nobody asked for.
     pub fn finish(self) -> Result<(), Error> {
         self.check_none_missing()?;
-        self.check_all_read()
+        self.check_all_read(|_| true)
     }
 
     fn check_none_missing(&self) -> Result<(), Error> {
@@ -204,8 +212,10 @@ impl<'a> FromCheckpoint<'a> {
         Err(Error::MissingTensors { path: self.path(), names, more: "" })
     }
 
-    fn check_all_read(&self) -> Result<(), Error> {
-        let unread = self.checkpoint.unread().into_iter().filter(|name| !is_buffer(name));
+    /// Whether everything that is `ours` was used.
+    fn check_all_read(&self, ours: impl Fn(&str) -> bool) -> Result<(), Error> {
+        let unread = self.checkpoint.unread().into_iter();
+        let unread = unread.filter(|name| ours(name) && !is_buffer(name));
         let names: Vec<String> = unread.map(str::to_owned).collect();
         if names.is_empty() {
             Ok(())

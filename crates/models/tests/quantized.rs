@@ -75,7 +75,7 @@ fn all_ways_to_blocks_are_one() {
         for policy in QUANTIZING {
             let device = Device::cpu(2);
             let want = logits(&load(&config, &from, Some(policy)), &ids, 70);
-            let made = quantized(&config, &from, &device, policy, |_, _| ()).unwrap();
+            let made = quantized((&config, None), &from, &device, policy, |_, _| ()).unwrap();
             let made = write(folder.path(), "made.safetensors", made);
             let w1 = "model.layers.0.block_sparse_moe.experts.2.w1.weight";
             assert_eq!(made.stored(w1), Some(policy.matrices()), "{policy}");

@@ -100,6 +100,9 @@ pub(crate) fn to_gguf(
         let own = own.join("`, `fulgurite.");
         eprintln!("note: other programs do not know `fulgurite.{own}` and compute without");
     }
+    if place.images()?.is_some() {
+        eprintln!("note: GGUF files hold no towers, so this one reads and writes but does not see");
+    }
     eprintln!("made {}", to.display());
     Ok(())
 }

@@ -38,7 +38,8 @@ pub(crate) fn run(arguments: &Arguments, device: &Device) -> anyhow::Result<()> 
         "`{}` is what is to be read: expected another folder",
         to.display()
     );
-    let tensors = quantized::made(&config, &checkpoint, device, policy)?;
+    let images = place.images()?;
+    let tensors = quantized::made((&config, images.as_ref()), &checkpoint, device, policy)?;
     std::fs::create_dir_all(to).with_context(|| format!("cannot make `{}`", to.display()))?;
     let notes = BTreeMap::from([("fulgurite.weights".to_owned(), policy.to_string())]);
     let path = to.join(safetensors::WEIGHTS);

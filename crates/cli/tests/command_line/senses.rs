@@ -2,7 +2,7 @@
 //! events.
 
 use super::sessions::Home;
-use super::{fails, root, succeeds};
+use super::{fails, fulgurite, root, succeeds};
 use models::audio::voxtral::{AudioConfig, AudioEncoder};
 use models::vision::minimax_vl_01::{ImageConfig, ImageEncoder};
 use models::weights::Random;
@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use tensor::gguf::{DType, Format};
 use tensor::{Checkpoint, Device, Precision, Saved, safetensors};
 
 const HIDDEN: usize = 32;
@@ -31,7 +32,7 @@ fn vision_config(kind: &str, text: &Value) -> Value {
         "vision_feature_layer": -1, "vision_feature_select_strategy": "default",
         "image_grid_pinpoints": [[56, 56], [56, 112]],
         "vision_config": {
-            "model_type": "clip_vision_model", "hidden_size": 24, "intermediate_size": 40,
+            "model_type": "clip_vision_model", "hidden_size": 32, "intermediate_size": 64,
             "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 56, "patch_size": 8,
             "hidden_act": "gelu"
         },
@@ -240,6 +241,76 @@ fn chats_look_and_listen() {
     };
     assert_eq!(talk, format!("{}\n{}\n", asked("which?"), asked("how many?")));
     assert_eq!(chat("talk", "which?\n"), format!("{}\n", asked("which?")));
+}
+
+/// Matrices of both parts in blocks, made ahead or while it is loaded, say the same.
+#[test]
+fn the_released_layout_is_quantized() {
+    let model = Model::vl();
+    let picture = media("rgb.png");
+    let shown = ["--image", &picture, "what?"];
+    let loaded = model.run(&[&["--weights", "q8"], &shown[..]].concat());
+    let kept = model.folder.join(".fulgurite/q8.safetensors");
+    assert!(Checkpoint::open(&kept).unwrap().contains("language_model.model.norm.weight"));
+    let made = Model { home: Home::new(), folder: model.home.path().join("made") };
+    let [from, to] = [&model.folder, &made.folder].map(|path| path.to_str().unwrap());
+    succeeds(&["quantize", from, to, "--weights", "q8"]);
+    let file = Checkpoint::open(&made.folder).unwrap();
+    for name in [
+        "language_model.model.layers.0.block_sparse_moe.experts.1.w1.weight",
+        "vision_tower.vision_model.encoder.layers.1.mlp.fc1.weight",
+        "multi_modal_projector.linear_2.weight",
+    ] {
+        assert_eq!(file.stored(name), Some(DType::Blocks(Format::Q8_0)), "{name}");
+    }
+    let said = made.run(&shown);
+    assert_eq!(
+        (&said["text"], &said["prompt_tokens"]),
+        (&loaded["text"], &loaded["prompt_tokens"])
+    );
+    // What has no tower in it says so.
+    let gguf = model.home.path().join("text.gguf").display().to_string();
+    let output = fulgurite(&["convert", from, &gguf]);
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success() && told.contains("does not see"), "{told}");
+    succeeds(&["run", "--model", &gguf, "--max-tokens", "3", "what?"]);
+}
+
+/// `init` makes the released layout, `bench` shows it tiles.
+#[test]
+fn random_eyes_are_made_and_measured() {
+    let home = Home::new();
+    let path = |name: &str| home.path().join(name).display().to_string();
+    let whole = vision_config("minimax_vl_01", &text_config());
+    for (name, config) in [("vl", &whole), ("tower", &whole["vision_config"])] {
+        let (file, to) = (path(&format!("{name}.json")), path(name));
+        write(Path::new(&file), config);
+        succeeds(&["init", &file, &to, "--seed", "3"]);
+        let again = path("again");
+        succeeds(&["init", &file, &again, "--seed", "3"]);
+        let weights = |folder: &str| fs::read(Path::new(folder).join("model.safetensors")).unwrap();
+        assert!(weights(&to) == weights(&again), "a seed is a model");
+        let size = ["--tiles", "1,3", "--repeat", "2", "--threads", "2", "--weights", "bf16,q8"];
+        let text = succeeds(&[&["bench", "--json", "--model", &to], &size[..]].concat());
+        let rows: Value = serde_json::from_str(&text).unwrap();
+        let found: Vec<_> = rows
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|row| {
+                assert!(row["tiles_per_second"].as_f64().unwrap() > 0.0, "{row}");
+                assert!(row["share_of_peak"].as_f64().unwrap() > 0.0, "{row}");
+                assert_eq!(row["tiles_per_second_of_each"].as_array().unwrap().len(), 2);
+                (row["weights"].as_str().unwrap(), row["test"].as_str().unwrap())
+            })
+            .collect();
+        assert_eq!(found, [("bf16", "im1"), ("bf16", "im3"), ("q8", "im1"), ("q8", "im3")]);
+        let table = succeeds(&[&["bench", "--model", &to], &size[..]].concat());
+        assert!(table.contains("tiles/s") && table.contains("im3"), "{table}");
+    }
+    let words = ["is no folder", "`--tiles` measures"];
+    fails(&["bench", "--tiles", "1"], 1, &words);
+    fails(&["bench", "--tiles", "0"], 2, &["invalid value '0'"]);
 }
 
 /// MiniMax-VL-01: 49 features of the thumbnail, and 7 rows of 7 with a newline each.

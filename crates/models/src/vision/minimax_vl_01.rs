@@ -203,16 +203,32 @@ impl ImageEncoder {
         device: &Device,
         policy: Option<Policy>,
     ) -> Result<Self, Error> {
-        let part = |prefixes: &[&str], sign| Part::find(checkpoint, device, policy, prefixes, sign);
-        let mut tower = ClipVision::part(checkpoint, device, policy);
-        let mut projector = part(&PROJECTORS, "linear_1.weight");
-        let mut newline = part(&NEWLINES, "image_newline");
+        let [mut tower, mut projector, mut newline] = Self::parts(checkpoint, device, policy);
         let mut encoder = Self::new(config, [&mut tower, &mut projector, &mut newline])?;
         tower.finish(&clip::BESIDE)?;
         projector.finish(&[])?;
         newline.finish(&[""])?;
         encoder.freeze();
         Ok(encoder)
+    }
+
+    /// Tower, projector and newline of a checkpoint.
+    fn parts<'a>(
+        checkpoint: &'a Checkpoint,
+        device: &'a Device,
+        policy: Option<Policy>,
+    ) -> [Part<'a>; 3] {
+        let part = |prefixes: &[&str], sign| Part::find(checkpoint, device, policy, prefixes, sign);
+        [
+            ClipVision::part(checkpoint, device, policy),
+            part(&PROJECTORS, "linear_1.weight"),
+            part(&NEWLINES, "image_newline"),
+        ]
+    }
+
+    /// What names of tower, projector and newline begin with in a checkpoint.
+    pub(crate) fn prefixes(checkpoint: &Checkpoint, device: &Device) -> [String; 3] {
+        Self::parts(checkpoint, device, None).map(Part::into_prefix)
     }
 
     /// Its shape.
@@ -323,6 +339,15 @@ pub fn configs(text: &[u8], path: &Path) -> Result<(ImageConfig, Config), Error>
     }
 }
 
+/// The norm of the class token, which nobody uses, as files before and after transformers 5 name it.
+const BESIDE: [&str; 2] =
+    ["vision_tower.vision_model.post_layernorm.", "vision_tower.post_layernorm."];
+
+/// Whether a tensor of a whole file is one that files have and the model does not use.
+pub(crate) fn is_beside(name: &str) -> bool {
+    BESIDE.iter().any(|beside| name.starts_with(beside))
+}
+
 /// Whether a `config.json` says that it is of MiniMax-VL-01.
 pub fn is_named_in(config: &[u8]) -> bool {
     fields::is_of_type(config, &["minimax_vl_01", "MiniMaxVL01"])
@@ -363,9 +388,7 @@ pub fn load(
     let sign = "model.embed_tokens.weight";
     let mut part = Part::find(checkpoint, device, policy, &[LANGUAGE_MODEL], sign);
     let mut language = MiniMaxText01::new(language, &mut part)?;
-    // The norm of the class token, as towers are named in files before and after transformers 5.
-    let beside = [TOWER, "vision_tower."].map(|prefix| format!("{prefix}{}", clip::BESIDE[0]));
-    part.finish_file(&beside.each_ref().map(String::as_str))?;
+    part.finish_file(&BESIDE)?;
     language.freeze();
     Ok((images, language))
 }

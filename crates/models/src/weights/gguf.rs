@@ -3,7 +3,8 @@
 //! A tensor keeps its elements in their order, qkv with its rows interleaved per head; experts are
 //! stacked. Norms and routers are F32, as llama.cpp wants them.
 
-use super::{FromCheckpoint, Policy, Role, Source, insert};
+use super::{FromCheckpoint, Policy, Role, Source, insert, prefix_of};
+use crate::vision::minimax_vl_01::{self, ImageConfig, ImageEncoder};
 use crate::{Config, Error, MiniMaxText01};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -57,22 +58,57 @@ struct Listed {
     role: Role,
 }
 
-/// All tensors of the model of `config`, in the order in which it asks for them.
-fn list(config: &Config, device: &Device) -> Result<Vec<Listed>, Error> {
-    struct Lister<'a>(Vec<Listed>, &'a Device);
-    impl Source for Lister<'_> {
-        fn tensor(&mut self, name: &str, shape: &[usize], role: Role) -> Result<Tensor, Error> {
-            self.0.push(Listed { name: name.to_owned(), shape: shape.to_owned(), role });
-            Ok(Tensor::zeros(self.1, &vec![0; shape.len()]))
-        }
+/// Writes down what is asked for.
+struct Lister<'a> {
+    listed: Vec<Listed>,
+    /// What names begin with in the file.
+    prefix: String,
+    device: &'a Device,
+}
 
-        fn weight(&mut self, name: &str, shape: &[usize], role: Role) -> Result<Weight, Error> {
-            Ok(Weight::new(self.tensor(name, shape, role)?, Precision::F32))
-        }
+impl<'a> Lister<'a> {
+    fn new(prefix: &str, device: &'a Device) -> Self {
+        Self { listed: Vec::new(), prefix: prefix.to_owned(), device }
     }
-    let mut lister = Lister(Vec::new(), device);
+}
+
+impl Source for Lister<'_> {
+    fn tensor(&mut self, name: &str, shape: &[usize], role: Role) -> Result<Tensor, Error> {
+        let name = format!("{}{name}", self.prefix);
+        self.listed.push(Listed { name, shape: shape.to_owned(), role });
+        Ok(Tensor::zeros(self.device, &vec![0; shape.len()]))
+    }
+
+    fn weight(&mut self, name: &str, shape: &[usize], role: Role) -> Result<Weight, Error> {
+        Ok(Weight::new(self.tensor(name, shape, role)?, Precision::F32))
+    }
+
+    fn conv(&mut self, name: &str, shape: &[usize], _: Role) -> Result<Weight, Error> {
+        // There is little of them, so they stay as they are.
+        self.tensor(name, shape, Role::Rows)?;
+        Ok(Weight::new(Tensor::zeros(self.device, &[0, 0]), Precision::F32))
+    }
+}
+
+/// All tensors of the language model of `config`, in the order in which it asks for them, with
+/// `prefix` before their names.
+fn list(config: &Config, prefix: &str, device: &Device) -> Result<Vec<Listed>, Error> {
+    let mut lister = Lister::new(prefix, device);
     MiniMaxText01::new(config.clone(), &mut lister)?;
-    Ok(lister.0)
+    Ok(lister.listed)
+}
+
+/// The same of what sees, by the names that a file has for it.
+fn list_sight(
+    images: &ImageConfig,
+    checkpoint: &Checkpoint,
+    device: &Device,
+) -> Result<Vec<Listed>, Error> {
+    let prefixes = ImageEncoder::prefixes(checkpoint, device);
+    let [mut tower, mut projector, mut newline] =
+        prefixes.each_ref().map(|prefix| Lister::new(prefix, device));
+    ImageEncoder::new(images.clone(), [&mut tower, &mut projector, &mut newline])?;
+    Ok([tower, projector, newline].into_iter().flat_map(|lister| lister.listed).collect())
 }
 
 /// Compares the tensors of a GGUF file with those that the model of `config` asks for, before any of
@@ -147,7 +183,7 @@ fn dtype_of(source: &FromCheckpoint<'_>, listed: &Listed, policy: Option<Policy>
 }
 
 /// Writes the model of `config` and `checkpoint` as the GGUF file `path`, with `metadata`, its
-/// matrices as `policy` says (`None`: F32 or BF16 as they are).
+/// matrices as `policy` says (`None`: F32 or BF16 as they are). What sees beside it is left out.
 /// One tensor is in memory at a time; `progress` is called with the number of those written and of
 /// all.
 ///
@@ -163,9 +199,10 @@ pub fn to_gguf(
     mut progress: impl FnMut(usize, usize),
 ) -> Result<(), Error> {
     let mut source = FromCheckpoint::new(checkpoint, device, None);
-    let listed = list(config, device)?;
+    let prefix = prefix_of(checkpoint);
+    let listed = list(config, prefix, device)?;
     let plan = |listed: &Listed| Planned {
-        name: name_of(&listed.name),
+        name: name_of(listed.name.strip_prefix(prefix).unwrap_or(&listed.name)),
         shape: listed.shape.clone(),
         dtype: dtype_of(&source, listed, policy),
     };
@@ -174,7 +211,7 @@ pub fn to_gguf(
         progress(i, planned.len());
         let tensor = source.stored(&listed[i])?;
         if i + 1 == planned.len() {
-            source.check_all_read()?;
+            source.check_all_read(|name| name.starts_with(prefix))?;
         }
         Ok(tensor)
     })
@@ -196,7 +233,7 @@ pub fn to_released(
     let mut source = FromCheckpoint::new(checkpoint, device, None);
     let mut saved = BTreeMap::new();
     let mut narrow = false;
-    for listed in list(config, device)? {
+    for listed in list(config, "", device)? {
         let tensor = source.stored(&listed)?;
         let tensor = match (listed.role, precision) {
             (Role::Router, _) => tensor,
@@ -211,25 +248,30 @@ pub fn to_released(
         narrow |= listed.role == Role::Embedding && tensor.is_bf16();
         insert(&mut saved, &listed.name, tensor);
     }
-    source.check_all_read()?;
+    source.check_all_read(|_| true)?;
     Ok(saved)
 }
 
-/// The tensors of a released checkpoint whose matrices are in blocks as `policy` says, under names
-/// that end in their type's. `progress` is called with the number of tensors made and of all.
+/// The tensors of a checkpoint whose matrices are in blocks as `policy` says, under names that end in
+/// their type's: of the language model, and of what sees beside it if `images` is given.
+/// `progress` is called with the number of tensors made and of all.
 ///
 /// # Errors
 ///
 /// If a tensor is missing, of another shape, unknown, or has numbers that its type cannot hold.
 pub fn quantized(
-    config: &Config,
+    (config, images): (&Config, Option<&ImageConfig>),
     checkpoint: &Checkpoint,
     device: &Device,
     policy: Policy,
     mut progress: impl FnMut(usize, usize),
 ) -> Result<BTreeMap<String, Saved>, Error> {
     let mut source = FromCheckpoint::new(checkpoint, device, Some(policy));
-    let listed = list(config, device)?;
+    let prefix = prefix_of(checkpoint);
+    let mut listed = list(config, prefix, device)?;
+    if let Some(images) = images {
+        listed.extend(list_sight(images, checkpoint, device)?);
+    }
     let (mut saved, listed_len) = (BTreeMap::new(), listed.len());
     for (i, listed) in listed.iter().enumerate() {
         progress(i, listed_len);
@@ -261,7 +303,10 @@ pub fn quantized(
             saved.insert(format!("{name}.{kind}"), Saved::Bytes([n, row], part));
         }
     }
-    source.check_all_read()?;
+    source.check_all_read(|name| match images {
+        Some(_) => !minimax_vl_01::is_beside(name),
+        None => name.starts_with(prefix),
+    })?;
     Ok(saved)
 }
 

@@ -32,6 +32,11 @@ impl<'a> Part<'a> {
         Self { source, prefix: (*prefix).to_owned() }
     }
 
+    /// What its names begin with in the file.
+    pub(crate) fn into_prefix(self) -> String {
+        self.prefix
+    }
+
     /// To be called when the part is made: whether everything was there and everything under the
     /// prefix was used, but for names that begin with one of `beside`: what other models than ours
     /// have there. What has another prefix is of other parts.

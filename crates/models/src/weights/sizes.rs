@@ -1,9 +1,9 @@
 //! How large weights will be in memory, known before any is loaded.
 
-use super::{FromCheckpoint, Policy, Role, Source, policy};
+use super::{FromCheckpoint, Policy, Role, Source, policy, prefix_of};
 use crate::audio::voxtral::{AudioConfig, AudioEncoder};
 use crate::vision::clip::{ClipVision, ClipVisionConfig};
-use crate::vision::minimax_vl_01::{ImageConfig, ImageEncoder, LANGUAGE_MODEL};
+use crate::vision::minimax_vl_01::{ImageConfig, ImageEncoder};
 use crate::{Config, Error, MiniMaxText01, WeightBytes};
 use tensor::gguf::DType;
 use tensor::{Checkpoint, Device, Precision, Tensor, Weight};
@@ -24,9 +24,7 @@ pub fn loaded_bytes(
     policy: Option<Policy>,
 ) -> Result<WeightBytes, Error> {
     let source = FromCheckpoint::new(checkpoint, device, policy);
-    // Beside what sees, the language model has a prefix.
-    let has = |prefix: &&str| checkpoint.contains(&format!("{prefix}model.embed_tokens.weight"));
-    let prefix = ["", LANGUAGE_MODEL].into_iter().find(has).unwrap_or_default();
+    let prefix = prefix_of(checkpoint);
     sizes(config, device, policy, &|name| source.own(&format!("{prefix}{name}")))
 }
 
