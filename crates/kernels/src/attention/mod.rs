@@ -187,11 +187,14 @@ impl Call<'_> {
         let query_rows = self.tiles(exec).map_or(rows::QUERY_ROWS, |_| tiles::QUERY_ROWS);
         #[cfg(not(target_arch = "x86_64"))]
         let query_rows = rows::QUERY_ROWS;
-        let all = self.positions.len() * self.shape.heads;
+        let (num_rows, group) = (self.positions.len(), self.shape.group());
+        let all = num_rows * self.shape.heads;
         let fair = all.div_ceil(TASKS_PER_THREAD * exec.threads.num_threads());
+        let fair = (fair.clamp(query_rows.start, query_rows.end) / group).max(1);
+        // As many pieces as leave no small rest: keys and values are widened for each.
+        let pieces = ((num_rows + fair / 2) / fair).max(1);
         // Tiles have room for 32.
-        let fair = fair.clamp(query_rows.start, query_rows.end).next_multiple_of(32);
-        (fair / self.shape.group()).max(1)
+        (num_rows.div_ceil(pieces) * group).next_multiple_of(32) / group
     }
 
     fn attend(&self, exec: &Exec, keys: usize, out: &mut [f32], lse: Option<&mut [f32]>) {
