@@ -115,11 +115,30 @@ fn answers_are_learned_through_the_language_model() {
     }
 }
 
+/// The recipe for pictures whose tower says on the way what their places show.
+fn marked() -> String {
+    let marks = "marks = { state = 1, weight = 0.5 }";
+    recipes()[0].replace("held_out = 5", &format!("held_out = 5\n{marks}"))
+}
+
+#[test]
+fn towers_learn_what_places_show_and_leave_the_heads_behind() {
+    let mut trainer = trainer(&marked());
+    let losses = steps(&mut trainer, 40, "marks");
+    let [first, last] = ends(&losses);
+    assert!(last < 0.8 * first, "{first} to {last}");
+    let shares = trainer.history().iter().filter_map(|step| step.metric("seen"));
+    assert!(
+        shares.clone().count() == 40 && shares.clone().all(|share| (0.0..=1.0).contains(&share))
+    );
+    assert!(values(&mut trainer).keys().all(|name| !name.contains("marks")));
+}
+
 #[test]
 fn a_resumed_run_is_the_uninterrupted_one() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("run.safetensors");
-    for recipe in recipes() {
+    for recipe in [&recipes()[..], &[marked()]].concat() {
         let recipe = recipe.replace("questions = 0", "questions = 1");
         let mut whole = trainer(&recipe);
         steps(&mut whole, 7, "loss");
@@ -180,9 +199,22 @@ fn sections_with_numbers_out_of_range_are_refused() {
         ("held_out = 5", "held_out = 0", "`transcribe.held_out` is 0, expected 1 to"),
         ("distance = 0.1", "distance = -1.0", "`transcribe.distance` is -1, expected 0 to 1000"),
         ("of = \"sounds\"", "of = \"smells\"", "unknown variant `smells`"),
+        (
+            "held_out = 5",
+            "held_out = 5\nmarks = { state = 1, weight = 0.1 }",
+            "`transcribe.marks` is of pictures, and `transcribe.of` is not",
+        ),
     ] {
         let recipe = recipes()[1].replace(from, to);
         let error = Recipe::from_toml(&recipe, Path::new("r.toml")).unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");
     }
+}
+
+#[test]
+fn marks_of_a_state_that_is_not_there_are_refused() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("recipe.toml");
+    let recipe = Recipe::from_toml(&marked().replace("state = 1", "state = 2"), &path).unwrap();
+    let error = Trainer::new(recipe, &path, &Device::cpu(1)).unwrap_err().to_string();
+    assert!(error.contains("`transcribe.marks.state` is 2, expected 0 to 1"), "{error}");
 }

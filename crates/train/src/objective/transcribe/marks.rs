@@ -1,10 +1,11 @@
 //! What a picture's places show, said by a product of a hidden state: a tower told so learns to see
 //! what it has to write about before it can write (docs/models/nano-vision.md).
 
+use super::Sums;
 use super::tower::Drawn;
 use crate::recipe::Marked;
 use crate::senses::pictures::{HUES, Label, NUMBERS, WHATS};
-use tensor::{Device, Precision, Rng, Tensor, Weight};
+use tensor::{CrossEntropy, Device, Precision, Rng, Tensor, Weight};
 
 /// Weight of a patch that shows nothing; that of another is 1.
 const NOTHING: f32 = 0.15;
@@ -43,31 +44,31 @@ impl Heads {
         self.marked.state
     }
 
-    /// The loss of what was drawn, from a hidden state `[batch, 1 + patches, width]`, and the share of
-    /// patches with something that are seen as what they are: right and all.
-    pub(super) fn loss(&self, state: &Tensor, drawn: &Drawn) -> (Tensor, [u64; 2]) {
+    /// The loss of what was drawn, from a hidden state `[batch, 1 + patches, width]`; counts are added to
+    /// `sums`.
+    pub(super) fn loss(&self, state: &Tensor, drawn: &Drawn, sums: &mut Sums) -> Tensor {
         let &[batch, rows, _] = state.shape() else { panic!("a hidden state {state:?}") };
         let patches = (0..batch * rows).filter(|row| !row.is_multiple_of(rows)).collect();
         let state = state.take_rows(&patches);
-        let labels = &drawn.labels;
-        let weights = self.weights(labels, rows - 1);
-        let mut sum: Option<Tensor> = None;
-        let mut right = [0, 0];
-        for (i, head) in self.heads.iter().enumerate() {
-            let targets: Vec<u32> = labels.iter().map(|label| parts(label)[i] as u32).collect();
-            let said = state.cross_entropy(head, &targets, &weights);
-            if i == 0 {
-                let there = targets.iter().zip(&said.best).filter(|(what, _)| **what > 0);
-                right[1] = there.clone().count() as u64;
-                right[0] = there.filter(|(what, best)| what == best).count() as u64;
-            }
-            sum = Some(match sum {
-                Some(sum) => sum.add_scaled(1.0, &said.total, 1.0),
-                None => said.total,
-            });
+        let weights = self.weights(&drawn.labels, rows - 1);
+        let said: Vec<CrossEntropy> = (0..PARTS.len())
+            .map(|i| {
+                let targets: Vec<u32> =
+                    drawn.labels.iter().map(|label| parts(label)[i] as u32).collect();
+                state.cross_entropy(&self.heads[i], &targets, &weights)
+            })
+            .collect();
+        for (label, best) in drawn.labels.iter().zip(&said[0].best).filter(|(l, _)| l.what > 0) {
+            sums.seen[0] += u64::from(label.what == *best as usize);
+            sums.seen[1] += 1;
         }
-        let sum = sum.unwrap_or_else(|| panic!("there are parts of labels"));
-        (sum, right)
+        let mut sum = Tensor::zeros(state.device(), &[1]);
+        for part in &said {
+            sum = sum.add_scaled(1.0, &part.total, 1.0);
+        }
+        sums.marks += f64::from(sum.to_vec()[0]);
+        sums.marks_weight += weights.iter().map(|w| f64::from(*w)).sum::<f64>();
+        sum
     }
 
     /// Weights of the patches; those of a picture add up to so many times the recipe's weight.

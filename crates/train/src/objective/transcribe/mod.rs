@@ -34,13 +34,14 @@ use tower::{Drawn, Tower};
 /// Streams of examples that are no step's.
 const OTHER: u64 = 1 << 60;
 
-const METRICS: [Metric; 6] = [
+const METRICS: [Metric; 7] = [
     // Weighted mean loss of a transcript's bytes in nats.
     Metric { name: "loss", curve: Some(Curve { label: "loss, nats per byte", height: |x| x }) },
+    // Weighted mean loss of what patches show, and the share of those with something that say what.
+    Metric { name: "marks", curve: None },
+    Metric { name: "seen", curve: None },
     // Mean loss of the answers' bytes.
     Metric { name: "answer", curve: None },
-    // Share of patches with something that say what it is.
-    Metric { name: "seen", curve: None },
     // Shares of held-out bytes, lines and answers that are right.
     Metric { name: "bytes", curve: None },
     Metric {
@@ -74,6 +75,8 @@ struct Sums {
     weight: f64,
     answer_loss: f64,
     answer_bytes: f64,
+    marks: f64,
+    marks_weight: f64,
     /// Right and all of patches with something.
     seen: [u64; 2],
     /// Right and all of bytes, lines and answers.
@@ -133,9 +136,7 @@ impl Transcribe {
         let (rows, marks) = match &self.heads {
             Some(heads) => {
                 let (rows, state) = self.tower.rows_and_state(&input, heads.state());
-                let (loss, seen) = heads.loss(&state, &drawn);
-                sums.seen = [sums.seen[0] + seen[0], sums.seen[1] + seen[1]];
-                (rows, Some(loss))
+                (rows, Some(heads.loss(&state, &drawn, sums)))
             }
             None => (self.tower.rows(&input), None),
         };
@@ -257,7 +258,8 @@ impl Objective for Transcribe {
             self.loss(drawn, &mut sums).backward(gradients);
         }
         let mut metrics = vec![("loss", sums.loss / sums.weight.max(1.0))];
-        if sums.seen[1] > 0 {
+        if sums.marks_weight > 0.0 {
+            metrics.push(("marks", sums.marks / sums.marks_weight));
             metrics.push(("seen", share(sums.seen)));
         }
         if sums.answer_bytes > 0.0 {
