@@ -308,8 +308,12 @@ fn random_eyes_are_made_and_measured() {
         let table = succeeds(&[&["bench", "--model", &to], &size[..]].concat());
         assert!(table.contains("tiles/s") && table.contains("im3"), "{table}");
     }
-    let words = ["is no folder", "`--tiles` measures"];
-    fails(&["bench", "--tiles", "1"], 1, &words);
+    // The program's own.
+    assert!(succeeds(&["bench", "--tiles", "2", "--repeat", "1"]).contains("im2"));
+    let blind = path("blind");
+    let golden = root().join("fixtures/goldens/text-hybrid/config.json");
+    succeeds(&["init", golden.to_str().unwrap(), &blind]);
+    fails(&["bench", "--tiles", "1", "--model", &blind], 2, &["`--tiles` needs", "MiniMax-VL-01"]);
     fails(&["bench", "--tiles", "0"], 2, &["invalid value '0'"]);
 }
 

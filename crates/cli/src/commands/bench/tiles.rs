@@ -3,10 +3,12 @@
 use super::measure::{Bar, Limits};
 use super::report::{About, Row, Timed, Unit};
 use super::{Arguments, name_of};
+use crate::failure::Misuse;
 use crate::fit;
 use crate::model::{Place, Weights, read};
+use crate::senses::{Parts, Sight};
 use models::vision::clip::{self, ClipVision, ClipVisionConfig};
-use models::vision::minimax_vl_01::{ImageConfig, ImageEncoder};
+use models::vision::minimax_vl_01::ImageEncoder;
 use models::weights::{Policy, image_bytes, tower_bytes};
 use std::time::Instant;
 use tensor::{Device, Rng, Tensor};
@@ -21,19 +23,27 @@ const UNIT: Unit = Unit::Tiles;
 
 impl Eyes {
     fn load(place: &Place, device: &Device, weights: Option<Weights>) -> anyhow::Result<Self> {
-        let (path, policy) = (place.config_path(), weights.map(Policy::from));
-        let Place::Folder(_) = place else {
-            let place = place.name();
-            anyhow::bail!("`{place}` is no folder: `--tiles` measures models in folders");
-        };
-        let (config, checkpoint) = (read(&path)?, place.checkpoint()?);
-        if clip::is_named_in(&config) {
-            let config = ClipVisionConfig::from_json(&config, &path)?;
-            let tower = ClipVision::load(config, &checkpoint, device, policy)?;
-            return Ok(Self::Alone(Box::new(tower)));
+        let (checkpoint, policy) = (place.checkpoint()?, weights.map(Policy::from));
+        if let Place::Folder(_) = place {
+            let path = place.config_path();
+            let config = read(&path)?;
+            if clip::is_named_in(&config) {
+                let config = ClipVisionConfig::from_json(&config, &path)?;
+                let tower = ClipVision::load(config, &checkpoint, device, policy)?;
+                return Ok(Self::Alone(Box::new(tower)));
+            }
         }
-        let config = ImageConfig::from_json(&config, &path)?;
-        Ok(Self::OfModel(Box::new(ImageEncoder::load(config, &checkpoint, device, policy)?)))
+        let parts = Parts::of(place, Some(&checkpoint), place.config()?.hidden_size)?;
+        let Some(Sight { config, checkpoint: Some(file), .. }) = &parts.sight else {
+            let name = &parts.name;
+            let message = format!(
+                "the model `{name}` does not see, which `--tiles` needs: expected `nano`, a folder of \
+                 MiniMax-VL-01 or of a CLIP vision tower, or one with a folder `vision` in it"
+            );
+            return Err(Misuse(message).into());
+        };
+        let encoder = ImageEncoder::load(config.clone(), file, device, policy)?;
+        Ok(Self::OfModel(Box::new(encoder)))
     }
 
     fn tower(&self) -> &ClipVision {
