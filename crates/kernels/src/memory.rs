@@ -88,8 +88,12 @@ impl<T: Copy> Kept<T> {
         Self::write(elements.len(), |fresh| _ = fresh.write_copy_of_slice(elements))
     }
 
-    /// `write` writes all elements.
-    fn write(len: usize, write: impl FnOnce(&mut [MaybeUninit<T>])) -> Self {
+    /// Memory of `len` elements, all of which `write` writes.
+    ///
+    /// # Panics
+    ///
+    /// If there is no memory.
+    pub(crate) fn write(len: usize, write: impl FnOnce(&mut [MaybeUninit<T>])) -> Self {
         let layout = layout::<T>(len);
         let memory = mapped(layout).unwrap_or_else(|| Memory::Heap(allocated(layout)));
         let mut new = Self { memory, len, elements: PhantomData };

@@ -314,10 +314,7 @@ impl<'a> FromCheckpoint<'a> {
         shape: &[usize],
         format: Format,
     ) -> Result<Option<Vec<Vec<u8>>>, Error> {
-        let tensor = match shape.len() {
-            3 => self.load_experts(name, shape)?,
-            _ => self.load(name, shape)?,
-        };
+        let tensor = self.matrices(name, shape)?;
         if tensor.shape() != shape {
             return Ok(None);
         }
@@ -332,6 +329,38 @@ impl<'a> FromCheckpoint<'a> {
             parts.push(part);
         }
         Ok(Some(parts))
+    }
+
+    /// The elements of each matrix where the file has them, if that is so for all and the CPU is to
+    /// multiply them.
+    fn bf16_in_place(&self, name: &str, shape: &[usize]) -> Result<Option<Vec<&'a [u16]>>, Error> {
+        if self.device.cuda().is_some() {
+            return Ok(None);
+        }
+        let checkpoint = self.checkpoint;
+        let stored = |name: &str, shape: &[usize]| match self.spelled(name) {
+            Some(name) => checkpoint.bf16(&name, shape),
+            None => Ok(None),
+        };
+        let [experts, n, k] = *shape else {
+            return Ok(stored(name, shape)?.map(|matrix| vec![matrix]));
+        };
+        if self.is_gguf() {
+            let all = stored(name, shape)?;
+            return Ok(all.map(|all| all.chunks_exact((n * k).max(1)).collect()));
+        }
+        let (prefix, part) = name.split_once(".experts.").unwrap_or((name, ""));
+        let names = (0..experts).map(|e| format!("{prefix}.experts.{e}.{part}"));
+        let parts = names.map(|name| stored(&name, &[n, k])).collect::<Result<Vec<_>, _>>()?;
+        Ok(parts.into_iter().collect())
+    }
+
+    /// Loads a matrix, or one for each expert.
+    fn matrices(&mut self, name: &str, shape: &[usize]) -> Result<Tensor, Error> {
+        match shape.len() {
+            3 => self.load_experts(name, shape),
+            _ => self.load(name, shape),
+        }
     }
 
     /// Loads one tensor; zeros for one that is missing, which is remembered for
@@ -401,14 +430,13 @@ impl Source for FromCheckpoint<'_> {
             let missing = || Weight::new(Tensor::zeros(self.device, &[0, 0]), Precision::F32);
             return Ok(weight.unwrap_or_else(missing));
         }
-        let tensor = match shape.len() {
-            3 => self.load_experts(name, shape)?,
-            _ => self.load(name, shape)?,
-        };
         let exact = matches!(role, Role::Head | Role::Router);
         let precision =
             if kept == DType::Bf16 && !exact { Precision::Bf16 } else { Precision::F32 };
-        Ok(Weight::new(tensor, precision))
+        if let Some(parts) = self.bf16_in_place(name, shape)? {
+            return Ok(Weight::from_bf16(self.device, shape, precision, &parts));
+        }
+        Ok(Weight::new(self.matrices(name, shape)?, precision))
     }
 
     fn conv(&mut self, name: &str, shape: &[usize], role: Role) -> Result<Weight, Error> {
@@ -460,8 +488,7 @@ impl Source for ToTrain<'_> {
     }
 
     fn weight(&mut self, name: &str, shape: &[usize], role: Role) -> Result<Weight, Error> {
-        let weight = self.source.weight(name, shape, role)?;
-        let parameter = weight.tensor().to_f32().into_parameter();
+        let parameter = self.source.matrices(name, shape)?.to_f32().into_parameter();
         Ok(Weight::new(parameter, precision_of(role, self.precision)))
     }
 

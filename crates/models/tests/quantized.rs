@@ -235,3 +235,34 @@ fn odd_blocks_are_refused() {
     assert!(matches!(whole.stored(name), Some(DType::Blocks(_))));
     load(&config, &whole, None);
 }
+
+/// Weights that are packed where the file has them say what loaded ones say, in every layout.
+#[test]
+fn bf16_in_place_is_bf16_loaded() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = Config { full_attn: config().linear_attn, ..config() };
+    let narrow = random(&config, Precision::Bf16);
+    let widen = |(name, saved): (&String, &Saved)| match saved {
+        Saved::Tensor(tensor) => (name.clone(), Saved::Tensor(tensor.to_f32())),
+        _ => panic!("{name} is no tensor"),
+    };
+    let wide = narrow.iter().map(widen).collect();
+    let from = write(folder.path(), "narrow.safetensors", narrow);
+    assert!(
+        from.bf16("model.layers.0.block_sparse_moe.experts.1.w2.weight", &[256, 32])
+            .unwrap()
+            .is_some()
+    );
+    let wide = write(folder.path(), "wide.safetensors", wide);
+    let path = folder.path().join("x.gguf");
+    let metadata = config.to_gguf(Path::new("config.json")).unwrap();
+    to_gguf(&config, &from, &Device::cpu(1), (&*path, &metadata, None), |_, _| ()).unwrap();
+    let gguf = Checkpoint::open(&path).unwrap();
+    let ids = tokens(70, 4);
+    for policy in [Policy::Bf16, Policy::F32] {
+        let want = logits(&load(&config, &wide, Some(policy)), &ids, 70);
+        for file in [&from, &gguf] {
+            assert!(want == logits(&load(&config, file, Some(policy)), &ids, 70), "{policy}");
+        }
+    }
+}

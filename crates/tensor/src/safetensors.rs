@@ -185,6 +185,19 @@ impl Checkpoint {
         Ok(Some(self.bytes(self.shaped(name, shape)?)))
     }
 
+    /// The elements of `name` where the file has them, if it is stored in bf16 and they lie there as they do
+    /// in memory.
+    ///
+    /// # Errors
+    ///
+    /// If it is missing or of another shape.
+    pub fn bf16(&self, name: &str, shape: &[usize]) -> Result<Option<&[u16]>, Error> {
+        if self.stored(name) != Some(DType::Bf16) || cfg!(target_endian = "big") {
+            return Ok(None);
+        }
+        Ok(bytemuck::try_cast_slice(self.bytes(self.shaped(name, shape)?)).ok())
+    }
+
     /// What the writer of a safetensors file says of it; nothing for the other format.
     pub fn notes(&self) -> &BTreeMap<String, String> {
         &self.notes

@@ -2,7 +2,7 @@
 
 use crate::gguf::{DType, Format};
 use crate::{Device, Tensor};
-use kernels::matmul::Packed;
+use kernels::matmul::{Elements, Packed};
 use std::fmt;
 use std::sync::OnceLock;
 
@@ -63,6 +63,28 @@ impl Weight {
             blocks: Some(format),
             packed: OnceLock::from(parts.iter().map(pack).collect::<Vec<_>>()),
         }
+    }
+
+    /// A frozen weight of `shape` in bf16, packed from where its matrices are: for inference, nothing is
+    /// copied before.
+    ///
+    /// # Panics
+    ///
+    /// If these are not matrices of that shape.
+    #[track_caller]
+    pub fn from_bf16(
+        device: &Device,
+        shape: &[usize],
+        precision: Precision,
+        parts: &[&[u16]],
+    ) -> Self {
+        let [.., n, k] = *shape else { panic!("a weight of shape {shape:?}") };
+        let experts: usize = shape[..shape.len() - 2].iter().product();
+        assert_eq!(parts.len(), experts, "matrices of a weight of shape {shape:?}");
+        let matrices = parts.iter().map(|part| Elements::Bf16(part));
+        let packed = pack_all(device, precision, matrices, [n, k]);
+        let (shape, packed) = (shape.to_vec(), OnceLock::from(packed));
+        Self { tensor: None, shape, precision, blocks: None, packed }
     }
 
     /// Packs now and drops the original: for inference, half the memory.
@@ -136,18 +158,10 @@ impl Weight {
     pub(crate) fn packed(&self) -> &[Packed] {
         self.packed.get_or_init(|| {
             let tensor = self.compute();
-            let cpu = tensor.device().exec().cpu;
             let size = self.n() * self.k();
-            let pack = match self.precision {
-                Precision::F32 => Packed::from_weight_exact,
-                Precision::Bf16 => Packed::from_weight,
-            };
-            (0..self.num_experts())
-                .map(|e| {
-                    let matrix = tensor.elements().slice(e * size..(e + 1) * size);
-                    pack(cpu, matrix, self.n(), self.k())
-                })
-                .collect()
+            let matrix = |e: usize| tensor.elements().slice(e * size..(e + 1) * size);
+            let matrices = (0..self.num_experts()).map(matrix);
+            pack_all(tensor.device(), self.precision, matrices, [self.n(), self.k()])
         })
     }
 
@@ -158,6 +172,19 @@ impl Weight {
             Precision::Bf16 => self.tensor().to_bf16(),
         }
     }
+}
+
+fn pack_all<'a>(
+    device: &Device,
+    precision: Precision,
+    matrices: impl Iterator<Item = Elements<'a>>,
+    [n, k]: [usize; 2],
+) -> Vec<Packed> {
+    let pack = match precision {
+        Precision::F32 => Packed::from_weight_exact,
+        Precision::Bf16 => Packed::from_weight,
+    };
+    matrices.map(|matrix| pack(device.exec(), matrix, n, k)).collect()
 }
 
 impl fmt::Debug for Weight {

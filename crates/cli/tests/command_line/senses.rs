@@ -314,7 +314,9 @@ fn random_eyes_are_made_and_measured() {
     let golden = root().join("fixtures/goldens/text-hybrid/config.json");
     succeeds(&["init", golden.to_str().unwrap(), &blind]);
     fails(&["bench", "--tiles", "1", "--model", &blind], 2, &["`--tiles` needs", "MiniMax-VL-01"]);
-    fails(&["bench", "--tiles", "0"], 2, &["invalid value '0'"]);
+    for wrong in ["0", "65", "2,x"] {
+        fails(&["bench", "--tiles", wrong], 2, &["invalid value", "--tiles"]);
+    }
 }
 
 /// MiniMax-VL-01: 49 features of the thumbnail, and 7 rows of 7 with a newline each.

@@ -20,6 +20,10 @@ pub(crate) fn all(harness: &Harness) {
         }
         prompt_backward(harness, shape, tokens);
     }
+    // The tower of MiniMax-VL-01, and the embedded one.
+    for (heads, head_dim, rows) in [(16, 64, 577), (4, 32, 197)] {
+        tower(harness, Attention { heads, kv_heads: heads, head_dim }, rows);
+    }
     // A chunk of a long prompt, one group of heads as wide as those of the published model.
     for kind in KvType::ALL {
         prompt(harness, Attention { heads: 2, kv_heads: 1, head_dim: 128 }, kind, [4096, 32_768]);
@@ -95,6 +99,20 @@ fn prompt(harness: &Harness, shape: Attention, kind: KvType, [rows, keys]: [usiz
         let (positions, scales): (Vec<_>, _) = ((keys - rows..keys).collect(), vec![SCALE; rows]);
         move || {
             attention(&exec, &shape, &q, &positions, &scales, kept.view(), &mut out, None);
+        }
+    });
+}
+
+/// As in towers, where every row sees all.
+fn tower(harness: &Harness, shape: Attention, tokens: usize) {
+    let work = Flops(4 * shape.head_dim * shape.heads * tokens * tokens);
+    harness.bench(&name("tower", KvType::F32, shape, tokens), work, |exec| {
+        let (q_len, kv_len) = lens(shape, tokens);
+        let (q, k, v, mut out) = (floats(q_len), floats(kv_len), floats(kv_len), vec![0.0; q_len]);
+        let (positions, scales) = (vec![tokens - 1; tokens], vec![SCALE; tokens]);
+        move || {
+            let kv = Kv::Rows { k: &k, v: &v };
+            attention(&exec, &shape, &q, &positions, &scales, kv, &mut out, None);
         }
     });
 }

@@ -2,7 +2,7 @@
 
 use crate::harness::Work::{Bf16Flops, Bytes, Flops, Int8Operations};
 use crate::harness::{Harness, Work, floats};
-use kernels::Cpu;
+use kernels::Exec;
 use kernels::half::{Bf16, f32_to_bf16};
 use kernels::matmul::{
     Elements, Mat, MatMut, Packed, Scratch, grouped, matmul, matmul_packed, serial,
@@ -135,7 +135,7 @@ fn packed(harness: &Harness, m: usize, k: usize, n: usize) {
                 |exec| {
                     let weight = Weight::new(n * k, kind);
                     move || {
-                        black_box(Packed::from_weight(exec.cpu, weight.elements(), n, k));
+                        black_box(Packed::from_weight(&exec, weight.elements(), n, k));
                     }
                 },
             );
@@ -147,7 +147,7 @@ fn packed_of(harness: &Harness, m: usize, k: usize, n: usize, kind: &str) {
     let name = format!("matmul/packed_{kind}/{m}x{k}x{n}");
     harness.bench(&name, work(m, k, n, kind), |exec| {
         let weight = Weight::new(n * k, kind);
-        let packed = weight.packed(exec.cpu, n, k);
+        let packed = weight.packed(&exec, n, k);
         let (a, mut c) = (floats(m * k), vec![0.0; m * n]);
         move || {
             let c = MatMut::row_major(&mut c, m, n);
@@ -221,7 +221,7 @@ fn experts(harness: &Harness) {
             let name = format!("matmul/grouped_{kind}/{routing}/{experts}x{k}x{n}");
             harness.bench(&name, work, |exec| {
                 let weight = Weight::new(n * k, kind);
-                let packed = weight.packed(exec.cpu, n, k);
+                let packed = weight.packed(&exec, n, k);
                 // Copies, or all experts would be one matrix in the cache.
                 let packed = vec![packed; experts];
                 let (x, mut out, runs) = (floats(rows * k), vec![0.0; rows * n], runs.clone());
@@ -260,10 +260,10 @@ impl Weight {
         }
     }
 
-    fn packed(&self, cpu: Cpu, n: usize, k: usize) -> Packed {
+    fn packed(&self, exec: &Exec, n: usize, k: usize) -> Packed {
         match self {
-            Self::Exact(_) => Packed::from_weight_exact(cpu, self.elements(), n, k),
-            _ => Packed::from_weight(cpu, self.elements(), n, k),
+            Self::Exact(_) => Packed::from_weight_exact(exec, self.elements(), n, k),
+            _ => Packed::from_weight(exec, self.elements(), n, k),
         }
     }
 }

@@ -35,7 +35,7 @@ fn convolutions(harness: &Harness, input: [usize; 4], channels: usize) {
     let name = |kind: &str| format!("conv/{kind}/4x32x32x{channels}");
     harness.bench(&name("3x3x3"), work, |exec| {
         let (x, w, mut out) = (floats(n), floats(channels * k), vec![0.0; n]);
-        let weight = Packed::from_weight_exact(exec.cpu, (&w).into(), channels, k);
+        let weight = Packed::from_weight_exact(&exec, (&w).into(), channels, k);
         move || conv(&exec, &shape, &x, &weight, channels, &mut out)
     });
     harness.bench(&name("grad_x"), work, |exec| {

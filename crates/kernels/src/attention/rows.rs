@@ -11,7 +11,7 @@ use std::ops::Range;
 
 /// Query rows of a task: if keys are widened for each task, that should cost little beside what is
 /// done with them; all that is kept of the rows should stay in the second-level cache.
-pub(super) const QUERY_ROWS: Range<usize> = 48..192;
+pub(super) const QUERY_ROWS: Range<usize> = 48..128;
 /// With so few query rows, keys and values arrive from memory more slowly than they are used.
 const STREAMED_ROWS: usize = 16;
 
@@ -146,7 +146,6 @@ fn simd_max<S: Simd>(simd: S, x: &[f32]) -> f32 {
     for x in &mut rest {
         maxima[0] = maxima[0].max(S::f32s::from_slice(simd, x));
     }
-    let max = maxima[0].max(maxima[1]).max(maxima[2].max(maxima[3]));
-    let lanes = max.as_slice().iter().chain(rest.remainder());
-    lanes.copied().fold(f32::NEG_INFINITY, f32::max)
+    let max = maxima[0].max(maxima[1]).max(maxima[2].max(maxima[3])).reduce_max();
+    rest.remainder().iter().copied().fold(max, f32::max)
 }

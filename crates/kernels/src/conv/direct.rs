@@ -201,16 +201,14 @@ pub(super) fn turned(exec: &Exec, conv: &Conv, weight: Elements<'_>, n: usize) -
     }
     let k = conv.taps() * n;
     match weight {
-        Elements::F32(w) => {
-            Packed::from_weight(exec.cpu, (&turn(w, conv, n)).into(), conv.channels, k)
-        }
+        Elements::F32(w) => Packed::from_weight(exec, (&turn(w, conv, n)).into(), conv.channels, k),
         Elements::Bf16(w) => {
             let turned = turn(w, conv, n);
             let pack = match (conv.kernel[2] * n).is_multiple_of(Packed::BF16_PART) {
                 true => Packed::from_weight,
                 false => Packed::from_weight_exact,
             };
-            pack(exec.cpu, Elements::Bf16(&turned), conv.channels, k)
+            pack(exec, Elements::Bf16(&turned), conv.channels, k)
         }
     }
 }

@@ -37,7 +37,7 @@ fn awkward_shapes() {
         let want = reference(&case, &wide(&x), &wide(&w), n);
         let want: Vec<f32> = want.iter().map(|&x| x as f32).collect();
         for exec in execs() {
-            let weight = Packed::from_weight_exact(exec.cpu, (&w).into(), n, case.patch_len());
+            let weight = Packed::from_weight_exact(&exec, (&w).into(), n, case.patch_len());
             let mut out = vec![f32::NAN; want.len()];
             conv(&exec, &case, &x, &weight, n, &mut out);
             assert_close(&format!("{case:?}"), &want, &out, 1e-5);
@@ -103,8 +103,7 @@ fn products_in_bf16() {
         };
         let exact = gradients(&Exec::new(1), (&w).into(), false);
         for exec in execs() {
-            let weight =
-                Packed::from_weight(exec.cpu, Elements::Bf16(&halves), n, case.patch_len());
+            let weight = Packed::from_weight(&exec, Elements::Bf16(&halves), n, case.patch_len());
             let mut out = vec![f32::NAN; want.len()];
             conv(&exec, &case, &x, &weight, n, &mut out);
             assert!(want == out, "{case:?}");
@@ -133,7 +132,7 @@ fn many_pieces() {
         assert!(case.output_rows() > 3 * case.rows_at_once());
         let exec = Exec::new(2);
         let w = vec![1.0; case.patch_len()];
-        let weight = Packed::from_weight_exact(exec.cpu, (&w).into(), 1, w.len());
+        let weight = Packed::from_weight_exact(&exec, (&w).into(), 1, w.len());
         let x = vec![1.0; case.input_rows() * 8];
         let ones = vec![1.0; case.output_rows()];
         let mut out = vec![f32::NAN; ones.len()];
@@ -181,7 +180,7 @@ fn many_pieces() {
 /// Weights of both kinds.
 fn packed(exec: &Exec, w: &[f32], n: usize, k: usize) -> [Packed; 2] {
     let halves: Vec<_> = w.iter().map(|x| crate::half::f32_to_bf16(*x)).collect();
-    [Elements::F32(w), Elements::Bf16(&halves)].map(|w| Packed::from_weight(exec.cpu, w, n, k))
+    [Elements::F32(w), Elements::Bf16(&halves)].map(|w| Packed::from_weight(exec, w, n, k))
 }
 
 /// The law of ADR 7: a frame gives the same bits alone and beside so many that they are copied in groups;
@@ -266,7 +265,7 @@ fn f64_rounds_once() {
         let w = random(&mut rng, n * case.patch_len());
         let want = reference(&case, &wide(&x), &wide(&w), n);
         let want: Vec<f32> = want.iter().map(|&x| x as f32).collect();
-        let weight = Packed::from_weight_exact(exec.cpu, (&w).into(), n, case.patch_len());
+        let weight = Packed::from_weight_exact(&exec, (&w).into(), n, case.patch_len());
         let mut out = vec![f32::NAN; want.len()];
         conv(&exec, &case, &x, &weight, n, &mut out);
         assert_eq!(want, out, "{case:?}");

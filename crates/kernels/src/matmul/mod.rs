@@ -38,7 +38,7 @@ use crate::cpu::Bf16Unit;
 use crate::half::{Bf16, bf16_to_f32};
 use crate::memory::Kept;
 use crate::quant::Format;
-use crate::{Arithmetic, Buffers, Cpu, Exec};
+use crate::{Arithmetic, Buffers, Cpu, Exec, Threads};
 use blocks::{block_product, pack_panel, simd_serial};
 use fearless_simd::{dispatch, prelude::*};
 use lines::with_floats;
@@ -279,15 +279,8 @@ impl Packed {
     ///
     /// If the length is not `n * k`.
     #[track_caller]
-    pub fn from_weight(cpu: Cpu, weight: Elements<'_>, n: usize, k: usize) -> Self {
-        assert_eq!(weight.len(), n * k, "weight must be [{n}, {k}]");
-        let width = panel_width(cpu);
-        let panels = match weight {
-            Elements::F32(w) => Panels::F32(pack_weight(w, n, k, width)),
-            Elements::Bf16(w) if cpu.bf16.is_some() => Panels::Pairs(bf16::pack_weight(w, n, k)),
-            Elements::Bf16(w) => Panels::Bf16(halves(&pack_weight(w, n, k, width), width)),
-        };
-        Self { panels, k, n, width }
+    pub fn from_weight(exec: &Exec, weight: Elements<'_>, n: usize, k: usize) -> Self {
+        Self::pack(exec, exec.cpu, weight, [n, k])
     }
 
     /// [`from_weight`](Self::from_weight) for products that are f32 whatever the weight's elements
@@ -298,8 +291,24 @@ impl Packed {
     ///
     /// If the length is not `n * k`.
     #[track_caller]
-    pub fn from_weight_exact(cpu: Cpu, weight: Elements<'_>, n: usize, k: usize) -> Self {
-        Self::from_weight(Cpu { bf16: None, ..cpu }, weight, n, k)
+    pub fn from_weight_exact(exec: &Exec, weight: Elements<'_>, n: usize, k: usize) -> Self {
+        Self::pack(exec, Cpu { bf16: None, ..exec.cpu }, weight, [n, k])
+    }
+
+    /// Packs for `cpu` with the threads of `exec`, a panel for each task: they are the first to touch its
+    /// memory, which costs more than to write it.
+    #[track_caller]
+    fn pack(exec: &Exec, cpu: Cpu, weight: Elements<'_>, [n, k]: [usize; 2]) -> Self {
+        assert_eq!(weight.len(), n * k, "weight must be [{n}, {k}]");
+        let (threads, width) = (&exec.threads, panel_width(cpu));
+        let panels = match weight {
+            Elements::F32(w) => Panels::F32(pack_weight(threads, w, [n, k], width)),
+            Elements::Bf16(w) if cpu.bf16.is_some() => {
+                Panels::Pairs(bf16::pack_weight(threads, w, n, k))
+            }
+            Elements::Bf16(w) => Panels::Bf16(pack_halves(threads, w, [n, k], width)),
+        };
+        Self { panels, k, n, width }
     }
 
     /// Packs B `[k, n]`, row-major: what [`from_weight`](Self::from_weight) does with its transpose.
@@ -382,20 +391,67 @@ impl Packed {
     }
 }
 
+/// Rows of panels that are packed before the next column: what is written meanwhile stays in the
+/// first-level cache.
+const PACKED_ROWS: usize = 64;
+
 /// The transpose of `weight: [n, k]` as panels `[n / width][k][width]`, the last padded with zeros.
-fn pack_weight<T: Copy + Default>(weight: &[T], n: usize, k: usize, width: usize) -> Kept<T> {
-    let mut panels = Kept::new(T::default(), n.div_ceil(width) * k * width);
-    if k == 0 {
-        return panels;
-    }
-    for (panel, rows) in panels.chunks_exact_mut(k * width).zip(weight.chunks(width * k)) {
-        for (j, row) in rows.chunks_exact(k).enumerate() {
-            for (dst, &x) in panel[j..].iter_mut().step_by(width).zip(row) {
-                *dst = x;
-            }
+fn pack_weight(threads: &Threads, weight: &[f32], [n, k]: [usize; 2], width: usize) -> Kept<f32> {
+    Kept::write(n.div_ceil(width) * k * width, |fresh| {
+        if fresh.is_empty() {
+            return;
         }
-    }
-    panels
+        threads.for_each_chunk(fresh, k * width, |panel, out| {
+            for (first, out) in out.chunks_mut(PACKED_ROWS * width).enumerate() {
+                let rows = first * PACKED_ROWS..k.min((first + 1) * PACKED_ROWS);
+                for column in 0..width {
+                    let places = out[column..].iter_mut().step_by(width);
+                    match column_of(weight, [n, k], panel * width + column) {
+                        Some(x) => {
+                            places.zip(&x[rows.clone()]).for_each(|(to, x)| _ = to.write(*x));
+                        }
+                        None => places.for_each(|to| _ = to.write(0.0)),
+                    }
+                }
+            }
+        });
+    })
+}
+
+/// The same with rows as pairs of columns.
+fn pack_halves(
+    threads: &Threads,
+    weight: &[Bf16],
+    [n, k]: [usize; 2],
+    width: usize,
+) -> Kept<Halves> {
+    let half = width / 2;
+    let zeros = [0; PACKED_ROWS];
+    Kept::write(n.div_ceil(width) * k * half, |fresh| {
+        if fresh.is_empty() {
+            return;
+        }
+        threads.for_each_chunk(fresh, k * half, |panel, out| {
+            for (first, out) in out.chunks_mut(PACKED_ROWS * half).enumerate() {
+                let rows = first * PACKED_ROWS..k.min((first + 1) * PACKED_ROWS);
+                for column in 0..half {
+                    let [low, high] = [column, column + half].map(|column| {
+                        let x = column_of(weight, [n, k], panel * width + column);
+                        x.map_or(&zeros[..rows.len()], |x| &x[rows.clone()])
+                    });
+                    let places = out[column..].iter_mut().step_by(half);
+                    for (to, (&low, &high)) in places.zip(low.iter().zip(high)) {
+                        to.write(u32::from(low) | u32::from(high) << 16);
+                    }
+                }
+            }
+        });
+    })
+}
+
+/// A column of the transpose of `weight: [n, k]`, if there is one.
+fn column_of<T>(weight: &[T], [n, k]: [usize; 2], column: usize) -> Option<&[T]> {
+    (column < n).then(|| &weight[column * k..][..k])
 }
 
 /// `b: [k, n]` as panels of the same kind.

@@ -20,7 +20,7 @@ fn check(m: usize, k: usize, n: usize, seed: u64) {
         let what = format!("[{m}, {k}] x [{k}, {n}], {exec:?}");
         let lhs = [Mat::row_major(&a, m, k), Mat::row_major(&at, k, m).t()];
         let rhs = [Mat::row_major(&b, k, n), Mat::row_major(&bt, n, k).t()];
-        let packed = Packed::from_weight(exec.cpu, (&bt).into(), n, k);
+        let packed = Packed::from_weight(&exec, (&bt).into(), n, k);
         let mut bits: Option<Vec<f32>> = None;
         let mut same = |what: &str, got: Vec<f32>| {
             assert_close(what, &want, &got, 1e-5);
@@ -91,7 +91,7 @@ fn a_row_alone_equals_the_row_in_a_batch() {
     let mut rng = Rng(3);
     let (a, w) = (random(&mut rng, m * k), random(&mut rng, n * k));
     for exec in execs() {
-        let packed = Packed::from_weight(exec.cpu, (&w).into(), n, k);
+        let packed = Packed::from_weight(&exec, (&w).into(), n, k);
         let mut all = vec![f32::NAN; m * n];
         let c = MatMut::row_major(&mut all, m, n);
         matmul_packed(&exec, Mat::row_major(&a, m, k), &packed, c, false);
@@ -136,7 +136,7 @@ fn bf16_weights_are_exactly_their_f32_values() {
     let rounded: Vec<f32> = bits.iter().map(|&x| bf16_to_f32(x)).collect();
     for exec in execs().into_iter().filter(|exec| !rounds(exec)) {
         let [wide, narrow] = [Elements::F32(&rounded), Elements::Bf16(&bits)].map(|w| {
-            let packed = Packed::from_weight(exec.cpu, w, n, k);
+            let packed = Packed::from_weight(&exec, w, n, k);
             let mut c = vec![f32::NAN; m * n];
             let out = MatMut::row_major(&mut c, m, n);
             matmul_packed(&exec, Mat::row_major(&a, m, k), &packed, out, false);
@@ -167,7 +167,7 @@ fn check_bf16(m: usize, k: usize, n: usize) {
         let mut want = vec![f32::NAN; m * n];
         reference(if rounds(&exec) { &rounded } else { &a }, &b, &mut want, k, n);
         let summed: Vec<f32> = want.iter().zip(&initial).map(|(x, y)| x + y).collect();
-        let packed = Packed::from_weight(exec.cpu, (&bits[..]).into(), n, k);
+        let packed = Packed::from_weight(&exec, (&bits[..]).into(), n, k);
         let rows: Vec<Bf16> = b.iter().map(|&x| f32_to_bf16(x)).collect();
         let other = Packed::from_rows(exec.cpu, (&rows[..]).into(), k, n);
         let lhs = [Mat::row_major(&a, m, k), Mat::row_major(&at, k, m).t()];
@@ -234,7 +234,7 @@ fn bf16_rounds_activations_to_nearest_even_and_keeps_what_is_no_number() {
     a.chunks_exact_mut(k).zip(values).for_each(|(row, x)| row[k - 1] = x);
     let w = vec![f32_to_bf16(1.0); n * k];
     for exec in execs().into_iter().filter(rounds) {
-        let packed = Packed::from_weight(exec.cpu, (&w[..]).into(), n, k);
+        let packed = Packed::from_weight(&exec, (&w[..]).into(), n, k);
         let mut c = vec![0.0; values.len() * n];
         let out = MatMut::row_major(&mut c, values.len(), n);
         matmul_packed(&exec, Mat::row_major(&a, values.len(), k), &packed, out, false);
@@ -259,7 +259,7 @@ fn exact_bf16_weights_are_their_f32_values() {
             for arithmetic in [Arithmetic::F32, Arithmetic::F64] {
                 exec.cpu.arithmetic = arithmetic;
                 let [wide, narrow] = [Elements::F32(&rounded), Elements::Bf16(&bits)].map(|w| {
-                    let packed = Packed::from_weight_exact(exec.cpu, w, n, k);
+                    let packed = Packed::from_weight_exact(&exec, w, n, k);
                     let mut c = vec![f32::NAN; m * n];
                     let out = MatMut::row_major(&mut c, m, n);
                     matmul_packed(&exec, Mat::row_major(&a, m, k), &packed, out, false);
@@ -295,7 +295,7 @@ fn grouped_runs_equal_single_products() {
             ];
             for (kind, (elements, pack)) in all.into_iter().enumerate() {
                 let matrix = |e: usize| elements.slice(e * n * k..(e + 1) * n * k);
-                let packed: Vec<Packed> = (0..3).map(|e| pack(exec.cpu, matrix(e), n, k)).collect();
+                let packed: Vec<Packed> = (0..3).map(|e| pack(&exec, matrix(e), n, k)).collect();
                 for runs in lists {
                     let what = format!("kind {kind}, {runs:?} of {k} x {n}, {exec:?}");
                     let mut want = vec![7.0; rows * n];
@@ -327,7 +327,8 @@ fn bf16_panels_of_a_unit_widen_elsewhere() {
         let exact = Cpu { arithmetic: Arithmetic::F64, ..exec.cpu };
         for cpu in [plain, exact] {
             let [want, got] = [Cpu { bf16: None, ..cpu }, exec.cpu].map(|packed_for| {
-                let packed = Packed::from_weight(packed_for, (&bits[..]).into(), n, k);
+                let exec = Exec { cpu: packed_for, ..exec.clone() };
+                let packed = Packed::from_weight(&exec, (&bits[..]).into(), n, k);
                 let mut c = vec![f32::NAN; m * n];
                 let out = MatMut::row_major(&mut c, m, n);
                 serial_packed(cpu, Mat::row_major(&a, m, k), &packed, out, false);

@@ -1,7 +1,8 @@
 //! `fulgurite bench`: how fast a model reads and writes here, beside what the machine can do.
 //!
 //! `ppN` reads a prompt of N random tokens in the engine's chunks, up to the logits of the last one;
-//! `tgN` reads N tokens one by one after a short prompt, with the logits of each. Nothing is sampled. `imN` shows N tiles of pictures to a tower.
+//! `tgN` reads N tokens one by one after a short prompt, with the logits of each. Nothing is sampled.
+//! `imN` shows N tiles of pictures to what sees.
 
 mod measure;
 mod report;
@@ -48,9 +49,14 @@ pub(crate) struct Arguments {
         default_value = "64"
     )]
     decode_tokens: Vec<usize>,
-    /// Numbers of tiles of pictures to look at at once, with commas between, in place of tokens
-    #[arg(long, env = "FULGURITE_TILES", value_delimiter = ',')]
-    tiles: Vec<NonZeroUsize>,
+    /// Numbers of tiles of pictures, 1 to 64, to look at at once, with commas between, in place of tokens
+    #[arg(
+        long,
+        env = "FULGURITE_TILES",
+        value_delimiter = ',',
+        value_parser = clap::value_parser!(u16).range(1..=64)
+    )]
+    tiles: Vec<u16>,
     /// Precisions of products, with commas between; that of the file unless set
     #[arg(long, env = "FULGURITE_WEIGHTS", value_delimiter = ',')]
     weights: Vec<Weights>,

@@ -90,7 +90,7 @@ impl Eyes {
 pub(super) fn run(arguments: &Arguments, device: &Device) -> anyhow::Result<Vec<Row>> {
     let place = Place::of(arguments.model.as_deref())?;
     let (variants, repeat) = (arguments.weights(), arguments.repeat.get());
-    let tiles = || arguments.tiles.iter().map(|tiles| tiles.get());
+    let tiles = || arguments.tiles.iter().copied().map(usize::from);
     let runs = (repeat + 1).saturating_mul(variants.len());
     let bar = Bar::new(tiles().fold(0, usize::saturating_add).saturating_mul(runs) as u64, UNIT)?;
     let mut limits = Limits::new(device);

@@ -31,7 +31,7 @@ use super::lines::{Lines, with_lines};
 use crate::cpu::Bf16Unit;
 use crate::half::{Bf16, bf16_to_f32};
 use crate::threads::SharedMut;
-use crate::{Buffers, Exec, memory};
+use crate::{Buffers, Exec, Threads, memory};
 use std::ops::Range;
 pub(super) use transposed::product as transposed_product;
 
@@ -120,15 +120,16 @@ fn steps(k: usize) -> usize {
 }
 
 /// Packs a weight `[n, k]`.
-pub(super) fn pack_weight(weight: &[Bf16], n: usize, k: usize) -> Vec<Line> {
+pub(super) fn pack_weight(threads: &Threads, weight: &[Bf16], n: usize, k: usize) -> Vec<Line> {
     let per_panel = steps(k) * STEP;
     let mut lines = memory::filled(Line([0; STEP]), n.div_ceil(WIDTH) * per_panel);
     if k == 0 {
         return lines;
     }
-    for (panel, rows) in lines.chunks_exact_mut(per_panel).zip(weight.chunks(WIDTH * k)) {
+    threads.for_each_chunk(&mut lines, per_panel, |panel, lines| {
+        let rows = &weight[panel * WIDTH * k..n.min((panel + 1) * WIDTH) * k];
         // A line of each row after the other: all that is written meanwhile is 2 KiB.
-        for (step, block) in panel.chunks_exact_mut(STEP).enumerate() {
+        for (step, block) in lines.chunks_exact_mut(STEP).enumerate() {
             for (j, row) in rows.chunks_exact(k).enumerate() {
                 let (half, lane) = (j / 16, j % 16 * 2);
                 let row = &row[step * STEP..k.min((step + 1) * STEP)];
@@ -137,7 +138,7 @@ pub(super) fn pack_weight(weight: &[Bf16], n: usize, k: usize) -> Vec<Line> {
                 }
             }
         }
-    }
+    });
     lines
 }
 
