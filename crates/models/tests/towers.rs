@@ -60,6 +60,21 @@ fn assert_close(want: &[f32], got: &[f32], tolerance: f32) {
 }
 
 #[test]
+fn parameters_are_counted() {
+    let mut encoder = images(&Device::cpu(1));
+    let (config, mut counted) = (encoder.config().clone(), 0);
+    encoder.for_each_parameter(&mut |_, tensor| counted += tensor.len() as u128);
+    assert_eq!(config.num_parameters(), counted);
+    // All but attention's pairs is two operations for each row and number of a matrix.
+    let vision = &config.vision;
+    let (rows, h) = (vision.num_positions() as f64, vision.hidden_size as f64);
+    let pairs = 4.0 * rows * rows * h * vision.num_hidden_layers as f64;
+    let layers = 3.0 * rows * (4.0 * h * h + 2.0 * h * 20.0);
+    let others = (rows - 1.0) * (h * 75.0 + 10.0 * (h + 10.0));
+    assert_eq!(config.flops(), pairs + 2.0 * (layers + others));
+}
+
+#[test]
 fn a_batch_is_what_each_of_it_is_alone() {
     let device = Device::cpu(2);
     let encoder = images(&device);
