@@ -22,7 +22,7 @@ fn main() -> anyhow::Result<()> {
     };
     let mut rgb = Rgb::plain(ROWS * SIDE, COLUMNS * SIDE, [128; 3]);
     for i in 0..COLUMNS * ROWS {
-        let Picture { pixels, transcript, questions } =
+        let Picture { pixels, transcript, questions, .. } =
             Picture::draw(&mut Rng::stream(seed, i as u64), split);
         rgb.paste(&pixels, [i / COLUMNS * SIDE, i % COLUMNS * SIDE]);
         println!("{} {}: {}", i / COLUMNS + 1, i % COLUMNS + 1, transcript.replace('\n', " | "));
