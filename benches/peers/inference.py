@@ -48,14 +48,24 @@ def arguments():
     add("--weights", type=words, default=["bf16", "q8", "q4"], help="ours: bf16,q8,q4")
     add("--gguf", type=words, default=list(GGUF), help="llama.cpp's: bf16,q8_0,q4_0")
     add("--no-transformers", action="store_true", help="leave transformers out")
-    add("--threads", type=int, default=len(os.sched_getaffinity(0)), help="of every program")
-    add("--rounds", type=int, default=3, help="how often each program is started")
     add("--shape", type=pathlib.Path, default=HERE / "shape-1b.json", help="the model's config")
     add("--work", type=pathlib.Path, default=ROOT / "target" / "peers", help="9 GB of checkpoints")
+    add_common(add)
+    return parser.parse_args()
+
+
+def add_common(add):
+    """Options that all comparisons of programs have."""
+    add("--threads", type=int, default=len(os.sched_getaffinity(0)), help="of every program")
+    add("--rounds", type=int, default=3, help="how often each program is started")
     add("--fulgurite", type=pathlib.Path, help="the binary; built if not given")
     add("--prefix", type=shlex.split, default=[], help='before each program: "taskset -c 0,1"')
     add("--json", action="store_true", help="print JSON")
-    return parser.parse_args()
+
+
+def shown(rate):
+    """A rate with as many digits as mean something."""
+    return f"{rate:.1f}" if rate >= 10 else f"{rate:.3g}"
 
 
 def python():
@@ -141,7 +151,7 @@ def measure(args, todo, unit="tokens"):
                 continue
             for row in json.loads(done.stdout):
                 samples.setdefault((program, weights, row["test"]), []).append(row)
-                say(f"  {row['test']}: {row[rate]:.4g} {unit}/s", row.get("how", ""))
+                say(f"  {row['test']}: {shown(row[rate])} {unit}/s", row.get("how", ""))
     rows = [
         {
             "program": program,
@@ -173,7 +183,7 @@ def table(rows, ours, unit="tokens"):
         line = [program, weights]
         for row in mine:
             share = f" ({100 * row['share_of_peak']:.0f} %)" if "share_of_peak" in row else ""
-            line.append(f"{row[rate]:.4g}{share}")
+            line.append(f"{shown(row[rate])}{share}")
         line.append(f"{max(row['peak_rss_bytes'] for row in mine) / 2**30:.1f} GiB")
         for other in ours:
             times = (

@@ -10,12 +10,10 @@ The table goes to stdout, all else to stderr.
 
 import argparse
 import json
-import os
 import pathlib
-import shlex
 import sys
 
-from inference import HERE, ROOT, binary, call, conditions, measure, once, python, table
+from inference import HERE, ROOT, add_common, binary, call, conditions, measure, once, python, table
 
 UNIT = "tiles"
 
@@ -27,13 +25,9 @@ def arguments():
     add("--tiles", default="1,4", help="numbers of tiles that are encoded at once: 1,4")
     add("--weights", type=words, default=["bf16", "q8"], help="ours: bf16,q8,q4,f32")
     add("--transformers", type=words, default=["bf16", "f32"], help="theirs: bf16,f32")
-    add("--threads", type=int, default=len(os.sched_getaffinity(0)), help="of every program")
-    add("--rounds", type=int, default=3, help="how often each program is started")
     add("--shape", type=pathlib.Path, default=HERE / "clip-vit-l-14-336.json", help="the tower's config")
     add("--work", type=pathlib.Path, default=ROOT / "target" / "peers", help="0.6 GB of a checkpoint")
-    add("--fulgurite", type=pathlib.Path, help="the binary; built if not given")
-    add("--prefix", type=shlex.split, default=[], help='before each program: "taskset -c 0,1"')
-    add("--json", action="store_true", help="print JSON")
+    add_common(add)
     return parser.parse_args()
 
 

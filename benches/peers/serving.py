@@ -11,7 +11,6 @@ is answered. Medians over the rounds go to stdout, all else to stderr.
 import argparse
 import contextlib
 import json
-import os
 import pathlib
 import shlex
 import socket
@@ -37,13 +36,9 @@ def arguments():
     add("--prompt-bytes", type=int, default=256, help="of each prompt")
     add("--decode-tokens", type=int, default=64, help="of each answer")
     add("--seconds", type=int, default=30, help="that requests are begun for")
-    add("--threads", type=int, default=len(os.sched_getaffinity(0)), help="of both servers")
-    add("--rounds", type=int, default=3, help="how often each server is started")
     add("--shape", type=pathlib.Path, default=inference.HERE / "shape-1b.json", help="the model's config")
     add("--work", type=pathlib.Path, default=ROOT / "target" / "peers", help="5 GB of checkpoints")
-    add("--fulgurite", type=pathlib.Path, help="the binary; built if not given")
-    add("--prefix", type=shlex.split, default=[], help='before each program: "taskset -c 0,1"')
-    add("--json", action="store_true", help="print JSON")
+    inference.add_common(add)
     return parser.parse_args()
 
 

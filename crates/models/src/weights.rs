@@ -288,18 +288,41 @@ impl<'a> FromCheckpoint<'a> {
         shape: &[usize],
         format: Format,
     ) -> Result<Option<Vec<&'a [u8]>>, Error> {
+        let matrix = shape[shape.len() - 2..].iter().product::<usize>();
+        let bytes = matrix / format.block_len() * format.block_bytes();
         let checkpoint = self.checkpoint;
+        self.in_place(name, shape, bytes, |name, shape| checkpoint.blocks(name, shape, format))
+    }
+
+    /// The elements of each matrix, if all are stored in bf16 as they lie in memory, and the CPU is to
+    /// multiply them.
+    fn stored_bf16(&self, name: &str, shape: &[usize]) -> Result<Option<Vec<&'a [u16]>>, Error> {
+        if self.device.cuda().is_some() {
+            return Ok(None);
+        }
+        let matrix = shape[shape.len() - 2..].iter().product();
+        let checkpoint = self.checkpoint;
+        self.in_place(name, shape, matrix, |name, shape| checkpoint.bf16(name, shape))
+    }
+
+    /// Each matrix where the file has it, `matrix` elements long, if `stored` finds all.
+    fn in_place<T>(
+        &self,
+        name: &str,
+        shape: &[usize],
+        matrix: usize,
+        stored: impl Fn(&str, &[usize]) -> Result<Option<&'a [T]>, tensor::Error>,
+    ) -> Result<Option<Vec<&'a [T]>>, Error> {
         let stored = |name: &str, shape: &[usize]| match self.spelled(name) {
-            Some(name) => checkpoint.blocks(&name, shape, format),
+            Some(name) => stored(&name, shape),
             None => Ok(None),
         };
         let [experts, n, k] = *shape else {
-            return Ok(stored(name, shape)?.map(|bytes| vec![bytes]));
+            return Ok(stored(name, shape)?.map(|matrix| vec![matrix]));
         };
         if self.is_gguf() {
-            let matrix = n * k / format.block_len() * format.block_bytes();
-            let bytes = stored(name, shape)?;
-            return Ok(bytes.map(|bytes| bytes.chunks_exact(matrix.max(1)).collect()));
+            let all = stored(name, shape)?;
+            return Ok(all.map(|all| all.chunks_exact(matrix.max(1)).collect()));
         }
         let (prefix, part) = name.split_once(".experts.").unwrap_or((name, ""));
         let names = (0..experts).map(|e| format!("{prefix}.experts.{e}.{part}"));
@@ -329,30 +352,6 @@ impl<'a> FromCheckpoint<'a> {
             parts.push(part);
         }
         Ok(Some(parts))
-    }
-
-    /// The elements of each matrix where the file has them, if that is so for all and the CPU is to
-    /// multiply them.
-    fn bf16_in_place(&self, name: &str, shape: &[usize]) -> Result<Option<Vec<&'a [u16]>>, Error> {
-        if self.device.cuda().is_some() {
-            return Ok(None);
-        }
-        let checkpoint = self.checkpoint;
-        let stored = |name: &str, shape: &[usize]| match self.spelled(name) {
-            Some(name) => checkpoint.bf16(&name, shape),
-            None => Ok(None),
-        };
-        let [experts, n, k] = *shape else {
-            return Ok(stored(name, shape)?.map(|matrix| vec![matrix]));
-        };
-        if self.is_gguf() {
-            let all = stored(name, shape)?;
-            return Ok(all.map(|all| all.chunks_exact((n * k).max(1)).collect()));
-        }
-        let (prefix, part) = name.split_once(".experts.").unwrap_or((name, ""));
-        let names = (0..experts).map(|e| format!("{prefix}.experts.{e}.{part}"));
-        let parts = names.map(|name| stored(&name, &[n, k])).collect::<Result<Vec<_>, _>>()?;
-        Ok(parts.into_iter().collect())
     }
 
     /// Loads a matrix, or one for each expert.
@@ -433,7 +432,7 @@ impl Source for FromCheckpoint<'_> {
         let exact = matches!(role, Role::Head | Role::Router);
         let precision =
             if kept == DType::Bf16 && !exact { Precision::Bf16 } else { Precision::F32 };
-        if let Some(parts) = self.bf16_in_place(name, shape)? {
+        if let Some(parts) = self.stored_bf16(name, shape)? {
             return Ok(Weight::from_bf16(self.device, shape, precision, &parts));
         }
         Ok(Weight::new(self.matrices(name, shape)?, precision))

@@ -66,7 +66,7 @@ fn random(
         return Ok((tower.saved(precision), parameters));
     }
     if !minimax_vl_01::is_named_in(text) {
-        let config = Config::from_json(text, path)?;
+        let config = Config::from_json(text, path).map_err(with_all_kinds)?;
         let parameters = config.num_parameters();
         return Ok((language(config)?, parameters));
     }
@@ -78,4 +78,16 @@ fn random(
     let named = |(name, tensor)| (format!("{}{name}", minimax_vl_01::LANGUAGE_MODEL), tensor);
     tensors.extend(language(config)?.into_iter().map(named));
     Ok((tensors, parameters))
+}
+
+/// Tells what else there can be made than language models.
+fn with_all_kinds(error: models::Error) -> models::Error {
+    match error {
+        models::Error::Architecture { path, found, supported } => models::Error::Kind {
+            path,
+            found: format!("architecture {found}"),
+            supported: format!("{supported}, minimax_vl_01, clip_vision_model"),
+        },
+        other => other,
+    }
 }

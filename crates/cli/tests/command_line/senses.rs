@@ -308,12 +308,16 @@ fn random_eyes_are_made_and_measured() {
         let table = succeeds(&[&["bench", "--model", &to], &size[..]].concat());
         assert!(table.contains("tiles/s") && table.contains("im3"), "{table}");
     }
+    let other = path("other.json");
+    write(Path::new(&other), &json!({"model_type": "llava"}));
+    fails(&["init", &other, &path("other")], 3, &["`llava`", "minimax_vl_01, clip_vision_model"]);
     // The program's own.
     assert!(succeeds(&["bench", "--tiles", "2", "--repeat", "1"]).contains("im2"));
     let blind = path("blind");
     let golden = root().join("fixtures/goldens/text-hybrid/config.json");
     succeeds(&["init", golden.to_str().unwrap(), &blind]);
     fails(&["bench", "--tiles", "1", "--model", &blind], 2, &["`--tiles` needs", "MiniMax-VL-01"]);
+    fails(&["bench", "--tiles", "1", "--profile"], 2, &["--profile", "cannot be used"]);
     for wrong in ["0", "65", "2,x"] {
         fails(&["bench", "--tiles", wrong], 2, &["invalid value", "--tiles"]);
     }

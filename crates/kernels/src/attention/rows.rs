@@ -9,7 +9,7 @@ use crate::exp::simd_exp_sum;
 use fearless_simd::{dispatch, prelude::*};
 use std::ops::Range;
 
-/// Query rows of a task: if keys are widened for each task, that should cost little beside what is
+/// Query rows of a task, but for what leaves no small rest: if keys are widened for each task, that should cost little beside what is
 /// done with them; all that is kept of the rows should stay in the second-level cache.
 pub(super) const QUERY_ROWS: Range<usize> = 48..128;
 /// With so few query rows, keys and values arrive from memory more slowly than they are used.

@@ -44,7 +44,10 @@ use fearless_simd::{dispatch, prelude::*};
 use lines::with_floats;
 use split::{Run, product};
 use std::borrow::Cow;
+use std::iter::StepBy;
+use std::mem::MaybeUninit;
 use std::ops::Range;
+use std::slice::IterMut;
 
 /// Rows of C in registers: 6 x 2 vectors fill 12 of AVX2's 16 registers.
 const TILE_ROWS: usize = 6;
@@ -397,24 +400,9 @@ const PACKED_ROWS: usize = 64;
 
 /// The transpose of `weight: [n, k]` as panels `[n / width][k][width]`, the last padded with zeros.
 fn pack_weight(threads: &Threads, weight: &[f32], [n, k]: [usize; 2], width: usize) -> Kept<f32> {
-    Kept::write(n.div_ceil(width) * k * width, |fresh| {
-        if fresh.is_empty() {
-            return;
-        }
-        threads.for_each_chunk(fresh, k * width, |panel, out| {
-            for (first, out) in out.chunks_mut(PACKED_ROWS * width).enumerate() {
-                let rows = first * PACKED_ROWS..k.min((first + 1) * PACKED_ROWS);
-                for column in 0..width {
-                    let places = out[column..].iter_mut().step_by(width);
-                    match column_of(weight, [n, k], panel * width + column) {
-                        Some(x) => {
-                            places.zip(&x[rows.clone()]).for_each(|(to, x)| _ = to.write(*x));
-                        }
-                        None => places.for_each(|to| _ = to.write(0.0)),
-                    }
-                }
-            }
-        });
+    pack_panels(threads, n.div_ceil(width), k, width, |panel, lane, rows, places| {
+        let x = column_of(weight, [n, k], panel * width + lane, rows);
+        places.zip(x).for_each(|(to, x)| _ = to.write(*x));
     })
 }
 
@@ -426,32 +414,60 @@ fn pack_halves(
     width: usize,
 ) -> Kept<Halves> {
     let half = width / 2;
-    let zeros = [0; PACKED_ROWS];
-    Kept::write(n.div_ceil(width) * k * half, |fresh| {
+    pack_panels(threads, n.div_ceil(width), k, half, |panel, lane, rows, places| {
+        let [low, high] = [lane, lane + half]
+            .map(|lane| column_of(weight, [n, k], panel * width + lane, rows.clone()));
+        for (to, (&low, &high)) in places.zip(low.iter().zip(high)) {
+            to.write(u32::from(low) | u32::from(high) << 16);
+        }
+    })
+}
+
+/// Where some rows of a lane of a panel go.
+type Places<'a, T> = StepBy<IterMut<'a, MaybeUninit<T>>>;
+
+/// `count` panels `[k][lanes]`, of which `write(panel, lane, rows, places)` writes some rows of a lane.
+fn pack_panels<T: Copy + Send>(
+    threads: &Threads,
+    count: usize,
+    k: usize,
+    lanes: usize,
+    write: impl Fn(usize, usize, Range<usize>, Places<'_, T>) + Sync,
+) -> Kept<T> {
+    Kept::write(count * k * lanes, |fresh| {
         if fresh.is_empty() {
             return;
         }
-        threads.for_each_chunk(fresh, k * half, |panel, out| {
-            for (first, out) in out.chunks_mut(PACKED_ROWS * half).enumerate() {
+        threads.for_each_chunk(fresh, k * lanes, |panel, out| {
+            for (first, out) in out.chunks_mut(PACKED_ROWS * lanes).enumerate() {
                 let rows = first * PACKED_ROWS..k.min((first + 1) * PACKED_ROWS);
-                for column in 0..half {
-                    let [low, high] = [column, column + half].map(|column| {
-                        let x = column_of(weight, [n, k], panel * width + column);
-                        x.map_or(&zeros[..rows.len()], |x| &x[rows.clone()])
-                    });
-                    let places = out[column..].iter_mut().step_by(half);
-                    for (to, (&low, &high)) in places.zip(low.iter().zip(high)) {
-                        to.write(u32::from(low) | u32::from(high) << 16);
-                    }
+                for lane in 0..lanes {
+                    write(panel, lane, rows.clone(), out[lane..].iter_mut().step_by(lanes));
                 }
             }
         });
     })
 }
 
-/// A column of the transpose of `weight: [n, k]`, if there is one.
-fn column_of<T>(weight: &[T], [n, k]: [usize; 2], column: usize) -> Option<&[T]> {
-    (column < n).then(|| &weight[column * k..][..k])
+/// At most [`PACKED_ROWS`] rows of a column of the transpose of `weight: [n, k]`, zeros beyond the last.
+fn column_of<T: Zero>(weight: &[T], [n, k]: [usize; 2], column: usize, rows: Range<usize>) -> &[T] {
+    match column < n {
+        true => &weight[column * k..][..k][rows],
+        false => &T::ZEROS[..rows.len()],
+    }
+}
+
+/// Elements that panels are padded with.
+trait Zero: Sized + 'static {
+    const ZEROS: &'static [Self; PACKED_ROWS];
+}
+
+impl Zero for f32 {
+    const ZEROS: &'static [Self; PACKED_ROWS] = &[0.0; PACKED_ROWS];
+}
+
+impl Zero for Bf16 {
+    const ZEROS: &'static [Self; PACKED_ROWS] = &[0; PACKED_ROWS];
 }
 
 /// `b: [k, n]` as panels of the same kind.

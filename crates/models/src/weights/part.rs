@@ -1,7 +1,7 @@
 //! One part of a checkpoint that holds several: a tower beside a language model, an encoder beside
 //! its decoder.
 
-use super::{FromCheckpoint, Policy, Role, Source, is_buffer};
+use super::{FromCheckpoint, Policy, Role, Source};
 use crate::Error;
 use tensor::{Checkpoint, Device, Tensor, Weight};
 
@@ -46,16 +46,10 @@ impl<'a> Part<'a> {
     /// Names what was missing, or what nobody asked for.
     pub fn finish(self, beside: &[&str]) -> Result<(), Error> {
         self.source.check_none_missing()?;
-        let ours = |name: &&str| {
+        self.source.check_all_read(|name| {
             let Some(name) = name.strip_prefix(&self.prefix) else { return false };
-            !beside.iter().any(|beside| name.starts_with(beside)) && !is_buffer(name)
-        };
-        let unread = self.source.checkpoint.unread().into_iter().filter(ours);
-        let names: Vec<String> = unread.map(str::to_owned).collect();
-        match names.is_empty() {
-            true => Ok(()),
-            false => Err(Error::UnreadTensors { path: self.source.path(), names }),
-        }
+            !beside.iter().any(|beside| name.starts_with(beside))
+        })
     }
 
     /// To be called when this part, the last of a file, is made: whether everything was there, and

@@ -204,8 +204,25 @@ fn product_grad_w(
 
 #[cfg(test)]
 mod tests {
-    use super::{Runs, grouped};
+    use super::{Activation, Runs, grouped};
     use crate::{Device, Gradients, Precision, Rng, Tensor, Weight};
+
+    /// In one pass or on the tape: the same bits.
+    #[test]
+    fn biases_and_activations_in_one_pass() {
+        let device = Device::cpu(2);
+        let mut rng = Rng(6);
+        let mut normal = |shape: &[usize]| Tensor::normal(&device, shape, 1.0, &mut rng);
+        let (x, w, bias) = (normal(&[3, 37, 20]), normal(&[33, 20]), normal(&[33]));
+        let weight = Weight::new(w, Precision::F32);
+        for kind in [None, Some(Activation::Gelu), Some(Activation::Relu)] {
+            let whole = x.linear_with_bias(&weight, &bias, kind);
+            let taped = x.clone().into_parameter().linear_with_bias(&weight, &bias, kind);
+            assert!(taped.tracked() && !whole.tracked());
+            assert_eq!(whole.shape(), [3, 37, 33]);
+            assert_eq!((taped.shape(), taped.data()), (whole.shape(), whole.data()), "{kind:?}");
+        }
+    }
 
     /// `sum(x W^T * g)` is bilinear, so its gradients are exact products.
     #[test]

@@ -53,6 +53,7 @@ pub(crate) struct Arguments {
     #[arg(
         long,
         env = "FULGURITE_TILES",
+        conflicts_with = "profile",
         value_delimiter = ',',
         value_parser = clap::value_parser!(u16).range(1..=64)
     )]

@@ -1,5 +1,5 @@
-//! What a picture's places show, said by a product of a hidden state: a tower told so learns to see
-//! what it has to write about before it can write (docs/models/nano-vision.md).
+//! What a picture's places show, said by a product of a hidden state: a gradient for each patch, beside
+//! that of the transcript. What came of it is in docs/perf/LOG.md, 2026-11-28.
 
 use super::Sums;
 use super::tower::Drawn;

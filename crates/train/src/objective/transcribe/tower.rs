@@ -4,7 +4,7 @@ use crate::clips::Split;
 use crate::objective::model;
 use crate::recipe::Sense;
 use crate::senses::Question;
-use crate::senses::pictures::{self, Label, Picture};
+use crate::senses::pictures::{self, Label, Marks, Picture};
 use crate::senses::sounds::{self, Sound};
 use crate::{Error, Recipe};
 use models::audio::log_mel::LogMel;
@@ -160,7 +160,10 @@ impl Tower {
     /// What comes before it.
     pub(super) fn front(&self) -> Front {
         match self {
-            Self::Eyes(_, processor) => Front::Eyes(processor.clone()),
+            Self::Eyes(_, processor) => {
+                // What is plain around a picture is cut off before, where it is known what that was.
+                Front::Eyes(ImageProcessor { trim: false, ..processor.clone() })
+            }
             Self::Ears(encoder) => {
                 let audio = &encoder.config().audio;
                 Front::Ears(Arc::new(LogMel::new(audio.num_mel_bins)), audio.max_frames())
@@ -185,9 +188,11 @@ impl Front {
             let (transcript, questions) = match self {
                 Self::Eyes(processor) => {
                     let picture = Picture::draw(rng, split);
-                    let (tiles, plan) = processor.tiles(&host, &picture.pixels);
+                    let subject = picture.pixels.subject();
+                    let (tiles, plan) =
+                        processor.tiles(&host, &picture.pixels.crop(subject[0], subject[1]));
                     drawn.input.extend(tiles.to_vec());
-                    drawn.labels.extend(labels(processor, &picture, &plan));
+                    drawn.labels.extend(labels(processor, &picture.marks, subject, &plan));
                     (picture.transcript, picture.questions)
                 }
                 Self::Ears(log_mel, frames) => {
@@ -203,9 +208,13 @@ impl Front {
     }
 }
 
-/// What each patch of a picture's one tile shows in its middle.
-fn labels(processor: &ImageProcessor, picture: &Picture, plan: &Plan) -> Vec<Label> {
-    let [at, size] = picture.pixels.subject();
+/// What each patch of the one tile of a picture's subject shows in its middle.
+fn labels(
+    processor: &ImageProcessor,
+    marks: &Marks,
+    [at, size]: [[usize; 2]; 2],
+    plan: &Plan,
+) -> Vec<Label> {
     let patches = processor.tiling.tile_features;
     let patch = processor.tiling.tile_size as f32 / patches as f32;
     // From the middle of a patch, along rows or columns, to pixels of the picture.
@@ -214,5 +223,5 @@ fn labels(processor: &ImageProcessor, picture: &Picture, plan: &Plan) -> Vec<Lab
         at[axis] as f32 + on_subject * size[axis] as f32 / plan.resized[axis] as f32
     };
     let places = (0..patches).flat_map(|row| (0..patches).map(move |column| (row, column)));
-    places.map(|(row, column)| picture.marks.at(place(column, 1), place(row, 0))).collect()
+    places.map(|(row, column)| marks.at(place(column, 1), place(row, 0))).collect()
 }
