@@ -79,15 +79,15 @@ impl Background {
     /// White, black, grey, pale or dark.
     pub(super) fn draw(rng: &mut Rng) -> Self {
         let (hue, unit) = (360.0 * rng.unit(), rng.unit());
-        let first = match rng.below(10) {
+        let first = match rng.below(12) {
             0..4 => [1.0; 3],
             4..6 => [if unit < 0.5 { 0.0 } else { 0.12 * unit }; 3],
             6 => [0.2 + 0.6 * unit; 3],
-            7 => from_hsv(hue, 0.05 + 0.2 * unit, range(rng, 0.85, 1.0)),
-            8 => from_hsv(hue, range(rng, 0.1, 0.7), 0.08 + 0.2 * unit),
+            7..9 => from_hsv(hue, 0.02 + 0.2 * unit, range(rng, 0.85, 1.0)),
+            9..11 => from_hsv(hue, range(rng, 0.1, 0.7), 0.08 + 0.2 * unit),
             _ => [0.88 + 0.12 * unit; 3],
         };
-        let second = match rng.chance(0.12) {
+        let second = match rng.chance(0.2) {
             true => first.map(|x| (x + range(rng, -0.2, 0.2)).clamp(0.0, 1.0)),
             false => first,
         };

@@ -92,7 +92,7 @@ impl Frame {
         if !rng.chance(NARROW) {
             return whole;
         }
-        let share = range(rng, 0.5, 0.95);
+        let share = range(rng, 0.38, 0.95);
         let margin = (1.0 - share) / 2.0;
         match rng.chance(0.75) {
             true => Self { top: margin, height: share, ..whole },

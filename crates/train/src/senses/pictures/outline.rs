@@ -24,20 +24,31 @@ enum Form {
 }
 
 impl Outline {
+    /// How far its corners are from the middle of a shape of radius 1.
+    pub(super) fn reach(shape: Shape) -> f32 {
+        match shape {
+            Shape::Circle | Shape::Ring => 1.06,
+            Shape::Cross => 1.2,
+            Shape::Square => 1.25,
+            Shape::Triangle | Shape::Star => 1.35,
+        }
+    }
+
     /// One that people would call so.
     pub(super) fn draw(shape: Shape, rng: &mut Rng) -> Self {
         let mut angle = range(rng, -0.26, 0.26) * rng.unit();
         let mut stretch = [range(rng, 0.94, 1.06), range(rng, 0.94, 1.06)];
         let form = match shape {
             Shape::Circle => Form::Circle,
-            Shape::Ring => Form::Ring { inner: range(rng, 0.5, 0.82) },
+            Shape::Ring => Form::Ring { inner: range(rng, 0.5, 0.86) },
             Shape::Square => Form::Polygon(regular(4, 1.2, FRAC_PI_4)),
             Shape::Triangle => {
                 stretch = [range(rng, 0.8, 1.2), range(rng, 0.8, 1.2)];
-                // Upside down at times, or with a right angle.
-                match rng.below(8) {
+                // Upside down at times, or with a right angle on either side.
+                match rng.below(10) {
                     0 => Form::Polygon(vec![[-1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]]),
-                    1 => Form::Polygon(regular(3, 1.25, TAU / 6.0)),
+                    1 => Form::Polygon(vec![[1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]]),
+                    2 => Form::Polygon(regular(3, 1.25, TAU / 6.0)),
                     _ => Form::Polygon(regular(3, 1.25, 0.0)),
                 }
             }

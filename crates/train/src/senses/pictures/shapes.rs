@@ -10,9 +10,12 @@ use crate::senses::{Lines, Question};
 use tensor::Rng;
 use text::lookup::ABSENT;
 
-/// Most shapes of a picture, and most kinds of them.
+/// Most shapes of a picture.
 const MOST: usize = 6;
-const MOST_KINDS: usize = 3;
+/// Most kinds of them of which the transcript has room to say which shape a colour has.
+const TOLD_KINDS: usize = 3;
+/// How often there may be more kinds.
+const MANY_KINDS: f32 = 0.14;
 /// Smallest contrast with the background.
 const CONTRAST: f32 = 0.22;
 /// Tries to find places for all shapes before others are drawn.
@@ -77,7 +80,8 @@ fn kinds(rng: &mut Rng, split: Split) -> Vec<(Shape, Colour)> {
             u if u < 0.3 => (0..2).map(|i| (shapes[i], colours[i])).collect(),
             // Groups: each shape has a colour of its own.
             u if u < 0.75 => {
-                let groups = 1 + rng.below(MOST_KINDS);
+                let most = if rng.chance(MANY_KINDS) { MOST } else { TOLD_KINDS };
+                let groups = 1 + rng.below(most);
                 let n = groups + rng.below(MOST + 1 - groups);
                 let group =
                     |i: usize, rng: &mut Rng| if i < groups { i } else { rng.below(groups) };
@@ -87,7 +91,7 @@ fn kinds(rng: &mut Rng, split: Split) -> Vec<(Shape, Colour)> {
             // Anything.
             _ => {
                 let n = 1 + rng.below(MOST);
-                let most = [1 + rng.below(MOST_KINDS), 1 + rng.below(MOST_KINDS)];
+                let most = [1 + rng.below(TOLD_KINDS), 1 + rng.below(TOLD_KINDS)];
                 let mut thing = || (shapes[rng.below(most[0])], colours[rng.below(most[1])]);
                 (0..n).map(|_| thing()).collect()
             }
@@ -102,15 +106,28 @@ fn kinds(rng: &mut Rng, split: Split) -> Vec<(Shape, Colour)> {
 fn place(kinds: &[(Shape, Colour)], frame: Frame, rng: &mut Rng) -> Option<Vec<Thing>> {
     let area = (frame.width * frame.height / kinds.len() as f32).sqrt();
     let size = (area * range(rng, 0.16, 0.36)).min(0.42 * frame.width.min(frame.height));
+    // Alike in size, or some much larger than others; apart, or nearly touching.
+    let sizes = if rng.chance(0.5) { [0.9, 1.1] } else { [0.55, 1.5] };
+    let gap = range(rng, 1.04, 1.4);
+    let rows = rng.chance(0.15).then(|| Rows::draw(kinds.len(), frame, rng));
     let mut things: Vec<Thing> = Vec::new();
-    for &(shape, colour) in kinds {
-        let radius = (size * range(rng, 0.85, 1.15)).max(0.045);
-        let reach = 1.35 * radius;
+    for (i, &(shape, colour)) in kinds.iter().enumerate() {
         let mut fits = |_| {
-            let x = frame.left + range(rng, reach, frame.width - reach);
-            let y = frame.top + range(rng, reach, frame.height - reach);
+            let radius = match &rows {
+                Some(rows) => rows.radius,
+                None => (size * range(rng, sizes[0], sizes[1])).max(0.045),
+            };
+            let reach = range(rng, 1.02, 1.35) * radius * Outline::reach(shape);
+            let mut along = |start: f32, length: f32| match length > 2.0 * reach {
+                true => start + range(rng, reach, length - reach),
+                false => start + length / 2.0,
+            };
+            let [x, y] = match &rows {
+                Some(rows) => rows.place(i),
+                None => [along(frame.left, frame.width), along(frame.top, frame.height)],
+            };
             let thing = Thing { shape, colour, x, y, radius };
-            things.iter().all(|other| other.is_apart(&thing)).then_some(thing)
+            things.iter().all(|other| other.is_apart(&thing, gap)).then_some(thing)
         };
         let thing = (0..TRIES).find_map(&mut fits)?;
         things.push(thing);
@@ -128,8 +145,42 @@ fn place(kinds: &[(Shape, Colour)], frame: Frame, rng: &mut Rng) -> Option<Vec<T
 }
 
 impl Thing {
-    fn is_apart(&self, other: &Self) -> bool {
-        (self.x - other.x).hypot(self.y - other.y) > 1.3 * (self.radius + other.radius)
+    /// Whether circles around both are apart, by a factor of their radii.
+    fn is_apart(&self, other: &Self, factor: f32) -> bool {
+        let [a, b] = [self, other].map(|thing| thing.radius * Outline::reach(thing.shape));
+        (self.x - other.x).hypot(self.y - other.y) > factor * (a + b)
+    }
+}
+
+/// Places in rows and columns, all things of one size.
+#[derive(Clone, Copy, Debug)]
+struct Rows {
+    columns: usize,
+    /// The middle of the first place.
+    first: [f32; 2],
+    /// Between the middles of two.
+    step: [f32; 2],
+    radius: f32,
+}
+
+impl Rows {
+    /// One row, one column, or several, wherever `n` things fit in a frame.
+    fn draw(n: usize, frame: Frame, rng: &mut Rng) -> Self {
+        let columns = match rng.below(3) {
+            0 if frame.height > 0.8 => 1,
+            0 | 1 if frame.width > 0.8 => n,
+            _ => n.div_ceil(2),
+        };
+        let rows = n.div_ceil(columns);
+        let step = [frame.width / columns as f32, frame.height / rows as f32];
+        let first = [frame.left + step[0] / 2.0, frame.top + step[1] / 2.0];
+        let radius = step[0].min(step[1]) * range(rng, 0.24, 0.34);
+        Self { columns, first, step, radius }
+    }
+
+    fn place(&self, i: usize) -> [f32; 2] {
+        let at = [i % self.columns, i / self.columns];
+        [0, 1].map(|axis| self.first[axis] + at[axis] as f32 * self.step[axis])
     }
 }
 
@@ -218,13 +269,18 @@ fn relations(things: &[Thing]) -> Vec<(usize, Shape, Shape)> {
 
 fn transcript(things: &[Thing]) -> String {
     let mut lines = Lines::default();
-    for all in ALL {
+    let shapes = shapes_of(things);
+    let is_told = shapes.len() <= TOLD_KINDS;
+    for all in ALL.into_iter().take(if is_told { 2 } else { 1 }) {
         lines.push((all, all.len()), (things.len(), 1));
     }
     let colours = colours_of(things);
-    for (shape, count, colour) in shapes_of(things) {
+    for (shape, count, colour) in shapes {
         lines.push((&plural(shape), PLURAL), (count, 1));
         lines.push((shape.name(), SHAPE), (colour.map_or(MIXED, |colour| colour.name), WIDEST));
+        if !is_told {
+            continue;
+        }
         let alone = colours.iter().find(|(of, _)| colour == Some(*of));
         match alone {
             Some((colour, shape)) => {
@@ -242,7 +298,7 @@ fn transcript(things: &[Thing]) -> String {
     lines.into_text()
 }
 
-/// What all of a picture's shapes are called.
+/// What all of a picture's shapes are called; the second where there is room.
 const ALL: [&str; 2] = ["shapes", "objects"];
 /// The colour of shapes that have several.
 const MIXED: &str = "mixed";
@@ -279,9 +335,10 @@ fn questions(things: &[Thing], rng: &mut Rng) -> Vec<Question> {
     let mut push = |kind, text: String, answer: &str| {
         questions.push(Question { kind, text, answer: answer.to_owned() });
     };
-    let all = *rng.pick(&ALL);
-    push("count", ask(rng, &HOW_MANY, all), &things.len().to_string());
     let shapes = shapes_of(things);
+    let has_room = shapes.len() <= TOLD_KINDS;
+    let all = if has_room { *rng.pick(&ALL) } else { ALL[0] };
+    push("count", ask(rng, &HOW_MANY, all), &things.len().to_string());
     for &(shape, count, colour) in &shapes {
         push("count", ask(rng, &HOW_MANY, &plural(shape)), &count.to_string());
         let several = count > 1 && (colour.is_none() || rng.chance(0.6));
@@ -292,7 +349,7 @@ fn questions(things: &[Thing], rng: &mut Rng) -> Vec<Question> {
         push("colour", text, colour.map_or(MIXED, |colour| colour.name));
     }
     let is_told = |(colour, shape): &(Colour, Shape)| {
-        shapes.iter().any(|(of, _, one)| of == shape && *one == Some(*colour))
+        has_room && shapes.iter().any(|(of, _, one)| of == shape && *one == Some(*colour))
     };
     for (colour, shape) in colours_of(things).into_iter().filter(is_told) {
         push("shape", ask(rng, &WHAT_SHAPE, colour.name), shape.name());
@@ -303,10 +360,12 @@ fn questions(things: &[Thing], rng: &mut Rng) -> Vec<Question> {
     // What is not there.
     let is_absent = |shape: &Shape| shapes.iter().all(|(there, ..)| there != shape);
     let absent: Vec<Shape> = Shape::ALL.iter().copied().filter(is_absent).collect();
-    let absent = *rng.pick(&absent);
-    match rng.chance(0.5) {
-        true => push("absent", ask(rng, &HOW_MANY, &plural(absent)), ABSENT),
-        false => push("absent", ask(rng, &WHAT_COLOUR, absent.name()), ABSENT),
+    if !absent.is_empty() {
+        let absent = *rng.pick(&absent);
+        match rng.chance(0.5) {
+            true => push("absent", ask(rng, &HOW_MANY, &plural(absent)), ABSENT),
+            false => push("absent", ask(rng, &WHAT_COLOUR, absent.name()), ABSENT),
+        }
     }
     questions
 }
