@@ -122,8 +122,8 @@ unsafe fn simd_block_product<S: Simd>(
                 ..a
             };
             let rows = match packs {
-                true => Rows { a: pack_rows(block, &mut packed), packed: true },
-                false => Rows { a: block, packed: false },
+                true => pack_rows(simd, block, &mut packed),
+                false => Rows { a: block, layout: Layout::Strided },
             };
             let next = match first_k + depth < a.cols {
                 true => (first_row, first_k + depth),
@@ -154,6 +154,11 @@ unsafe fn simd_block_product<S: Simd>(
                                 rows_of(simd, arithmetic, rows, &*wide, to, streamed);
                             }
                         }
+                        PanelElements::Rows(b) => {
+                            let wide = &mut widened[..depth * width];
+                            pack_panel(simd, b, col, first_k, wide);
+                            rows_of(simd, arithmetic, rows, &*wide, to, streamed);
+                        }
                         PanelElements::Pairs(pairs) => {
                             let wide = &mut widened[..depth * width];
                             bf16::widen(pairs, col / width, first_k, wide);
@@ -182,50 +187,122 @@ fn widen<S: Simd>(simd: S, panel: &[Halves], out: &mut [f32]) {
     }
 }
 
-/// Rows of a block of A next to each other, [`PACKED_STRIDE`] apart: a power of two apart they would
-/// drive each other and the panel out of the first-level cache.
+/// A block of A in memory of its own.
 type PackedRows = [MaybeUninit<f32>; BLOCK_ROWS * PACKED_STRIDE];
-/// The depth of a block and a line.
+/// Between rows of a packed block, the depth of a block and a line: a power of two apart they would
+/// drive each other and the panel out of the first-level cache.
 const PACKED_STRIDE: usize = BLOCK_K + LINE;
 
-/// A block of A as it is, or as [`PackedRows`].
+/// How the elements of a block of A lie.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Layout {
+    /// As [`Mat`] says.
+    Strided,
+    /// Packed, rows [`PACKED_STRIDE`] apart.
+    Rows,
+    /// Packed, `[tile][k][row]`: what is read at once lies together, and a transposed A is copied in
+    /// runs.
+    Tiles,
+}
+
+/// A block of A.
 #[derive(Clone, Copy)]
 struct Rows<'a> {
     a: Mat<'a>,
-    packed: bool,
+    layout: Layout,
+}
+
+impl<'a> Rows<'a> {
+    /// Rows from `first` on, which are a tile.
+    #[inline(always)]
+    fn tile(self, first: usize, rows: usize) -> Mat<'a> {
+        match self.layout {
+            Layout::Tiles => Mat {
+                data: &self.a.data[tile_start(first, self.a.cols)..],
+                rows,
+                cols: self.a.cols,
+                row_stride: 1,
+                col_stride: rows,
+            },
+            Layout::Strided | Layout::Rows => self.a.row_range(first, rows),
+        }
+    }
 }
 
 /// Rows of the tile that begins where `left` rows are left: of packed ones with as many sums as there
 /// are registers, and where fewer are left, with as many as the narrowest level has.
 #[inline(always)]
-fn tile_rows<S: Simd>(_: S, left: usize, packed: bool) -> usize {
-    let wide = packed && S::f32s::LEN == 16 && left >= WIDE_TILE_ROWS;
+fn tile_rows<S: Simd>(_: S, left: usize, layout: Layout) -> usize {
+    let wide = layout != Layout::Strided && S::f32s::LEN == 16 && left >= WIDE_TILE_ROWS;
     if wide { WIDE_TILE_ROWS } else { left.min(TILE_ROWS) }
 }
 
 /// A copy of a block of A.
 #[inline(always)]
-fn pack_rows<'a>(a: Mat<'_>, out: &'a mut PackedRows) -> Mat<'a> {
+fn pack_rows<'a, S: Simd>(simd: S, a: Mat<'_>, out: &'a mut PackedRows) -> Rows<'a> {
+    if a.is_transposed() {
+        pack_tiles(simd, a, out);
+        // SAFETY: all elements of the tiles have been written, and so have those between them.
+        let data = unsafe { out[..tile_start(a.rows, a.cols)].assume_init_ref() };
+        return Rows { a: Mat { data, ..a }, layout: Layout::Tiles };
+    }
     let rows = out.as_chunks_mut::<PACKED_STRIDE>().0;
-    if a.col_stride == 1 {
-        for (i, out) in rows[..a.rows].iter_mut().enumerate() {
-            let (out, rest) = out.split_at_mut(a.cols);
-            out.write_copy_of_slice(&a.data[i * a.row_stride..][..a.cols]);
-            rest.fill(MaybeUninit::new(0.0));
-        }
-    } else {
-        for (i, out) in rows[..a.rows].iter_mut().enumerate() {
-            let row = &a.data[i * a.row_stride..];
-            let (out, rest) = out.split_at_mut(a.cols);
+    for (i, out) in rows[..a.rows].iter_mut().enumerate() {
+        let row = &a.data[i * a.row_stride..];
+        let (out, rest) = out.split_at_mut(a.cols);
+        if a.col_stride == 1 {
+            out.write_copy_of_slice(&row[..a.cols]);
+        } else {
             for (out, x) in out.iter_mut().zip(row.iter().step_by(a.col_stride)) {
                 out.write(*x);
             }
-            rest.fill(MaybeUninit::new(0.0));
         }
+        rest.fill(MaybeUninit::new(0.0));
     }
     // SAFETY: all elements of these rows have been written.
     let data = unsafe { out[..a.rows * PACKED_STRIDE].assume_init_ref() };
-    Mat { data, row_stride: PACKED_STRIDE, col_stride: 1, ..a }
+    let a = Mat { data, row_stride: PACKED_STRIDE, col_stride: 1, ..a };
+    Rows { a, layout: Layout::Rows }
+}
+
+/// Where the tile whose first row is `first` begins among packed ones: after those before it and a line
+/// for each, since a power of two apart they would drive each other out of the cache.
+fn tile_start(first: usize, depth: usize) -> usize {
+    first * depth + first / TILE_ROWS * LINE
+}
+
+/// Tiles of a transposed A, which is read in the order of memory.
+#[inline(always)]
+fn pack_tiles<S: Simd>(simd: S, a: Mat<'_>, out: &mut PackedRows) {
+    let mut whole = 0;
+    if tile_rows(simd, a.rows, Layout::Tiles) == WIDE_TILE_ROWS {
+        whole = pack_columns::<WIDE_TILE_ROWS>(a, whole, out);
+    }
+    whole = pack_columns::<TILE_ROWS>(a, whole, out);
+    let rest = a.rows - whole;
+    for k in 0..a.cols {
+        let column = &a.data[k * a.col_stride + whole..][..rest];
+        out[tile_start(whole, a.cols) + k * rest..][..rest].write_copy_of_slice(column);
+    }
+}
+
+/// As many tiles of `ROWS` rows as there are from row `first` on; the row after them.
+#[inline(always)]
+fn pack_columns<const ROWS: usize>(a: Mat<'_>, first: usize, out: &mut PackedRows) -> usize {
+    let end = first + (a.rows - first) / ROWS * ROWS;
+    for k in 0..a.cols {
+        let column = &a.data[k * a.col_stride + first..][..end - first];
+        for (tile, rows) in column.as_chunks::<ROWS>().0.iter().enumerate() {
+            let start = tile_start(first + tile * ROWS, a.cols) + k * ROWS;
+            out[start..start + ROWS].write_copy_of_slice(rows);
+        }
+    }
+    for next in (first + ROWS..=end).step_by(ROWS) {
+        let gap = ROWS / TILE_ROWS * LINE;
+        let start = tile_start(next, a.cols);
+        out[start - gap..start].fill(MaybeUninit::new(0.0));
+    }
+    end
 }
 
 /// Asks for a share of the block that is packed next, so that it comes while this one is multiplied.
@@ -298,9 +375,9 @@ unsafe fn simd_rows<S: Simd, T: Element>(
 ) {
     let mut first = 0;
     while first < rows.a.rows {
-        let tile = rows.a.row_range(first, tile_rows(simd, rows.a.rows - first, rows.packed));
+        let tile = rows.tile(first, tile_rows(simd, rows.a.rows - first, rows.layout));
         let to = To { c: to.c.wrapping_add(first * to.stride), ..to };
-        if rows.packed {
+        if rows.layout != Layout::Strided {
             // The first tile asks for its own lines, too late.
             let ahead = if first == 0 { 0 } else { tile.rows };
             for i in ahead..2 * tile.rows {
@@ -312,34 +389,60 @@ unsafe fn simd_rows<S: Simd, T: Element>(
         }
         // SAFETY: the tile's rows are among those the caller vouches for.
         unsafe {
-            match tile.rows {
-                1 => simd_tile::<S, T, 1, false>(simd, tile, panel, to, streamed),
-                2 => simd_tile::<S, T, 2, false>(simd, tile, panel, to, streamed),
-                3 => simd_tile::<S, T, 3, false>(simd, tile, panel, to, streamed),
-                4 => simd_tile::<S, T, 4, false>(simd, tile, panel, to, streamed),
-                5 => simd_tile::<S, T, 5, false>(simd, tile, panel, to, streamed),
-                TILE_ROWS if rows.packed => {
-                    simd_tile::<S, T, TILE_ROWS, true>(simd, tile, panel, to, false);
-                }
-                TILE_ROWS => simd_tile::<S, T, TILE_ROWS, false>(simd, tile, panel, to, streamed),
-                // Levels with fewer registers have no such tiles.
-                _ if S::f32s::LEN < 16 => unreachable!("tiles of {} rows", tile.rows),
-                _ => simd_tile::<S, T, WIDE_TILE_ROWS, true>(simd, tile, panel, to, false),
+            match rows.layout {
+                Layout::Strided => tile_of::<S, T, STRIDED>(simd, tile, panel, to, streamed),
+                Layout::Rows => tile_of::<S, T, IN_ROWS>(simd, tile, panel, to, false),
+                Layout::Tiles => tile_of::<S, T, IN_TILES>(simd, tile, panel, to, false),
             }
         }
         first += tile.rows;
     }
 }
 
+/// [`Layout`]s that the compiler knows.
+const STRIDED: u8 = 0;
+const IN_ROWS: u8 = 1;
+const IN_TILES: u8 = 2;
+
+/// A tile of as many rows as it has; the few of the last one may lie anyhow.
+///
+/// # Safety
+///
+/// As for [`rows_of`], with the rows of the tile.
+#[inline(always)]
+unsafe fn tile_of<S: Simd, T: Element, const LAYOUT: u8>(
+    simd: S,
+    tile: Mat<'_>,
+    panel: &[T],
+    to: To,
+    streamed: bool,
+) {
+    // SAFETY: the caller's promise, passed on.
+    unsafe {
+        match tile.rows {
+            1 => simd_tile::<S, T, 1, STRIDED>(simd, tile, panel, to, streamed),
+            2 => simd_tile::<S, T, 2, STRIDED>(simd, tile, panel, to, streamed),
+            3 => simd_tile::<S, T, 3, STRIDED>(simd, tile, panel, to, streamed),
+            4 => simd_tile::<S, T, 4, STRIDED>(simd, tile, panel, to, streamed),
+            5 => simd_tile::<S, T, 5, STRIDED>(simd, tile, panel, to, streamed),
+            TILE_ROWS => simd_tile::<S, T, TILE_ROWS, LAYOUT>(simd, tile, panel, to, streamed),
+            // Levels with fewer registers have no such tiles, nor have rows that are not packed.
+            _ if S::f32s::LEN < 16 || LAYOUT == STRIDED => {
+                unreachable!("tiles of {} rows", tile.rows)
+            }
+            _ => simd_tile::<S, T, WIDE_TILE_ROWS, LAYOUT>(simd, tile, panel, to, streamed),
+        }
+    }
+}
+
 /// `ROWS` rows of A times one panel, the results in registers all along. A panel that is
-/// `streamed` comes from memory, and what lies [`AHEAD`] of it is asked for. `PACKED` rows are those
-/// of [`PackedRows`].
+/// `streamed` comes from memory, and what lies [`AHEAD`] of it is asked for.
 ///
 /// # Safety
 ///
 /// As for [`rows_of`], with `ROWS` rows.
 #[inline(always)]
-unsafe fn simd_tile<S: Simd, T: Element, const ROWS: usize, const PACKED: bool>(
+unsafe fn simd_tile<S: Simd, T: Element, const ROWS: usize, const LAYOUT: u8>(
     simd: S,
     a: Mat<'_>,
     panel: &[T],
@@ -350,9 +453,12 @@ unsafe fn simd_tile<S: Simd, T: Element, const ROWS: usize, const PACKED: bool>(
     let lanes = S::f32s::LEN;
     let (width, per_row) = (2 * lanes, T::per_row(lanes));
     assert!(a.rows == ROWS && a.cols * per_row == panel.len() && n <= width);
-    let strides = if PACKED { (PACKED_STRIDE, 1) } else { (a.row_stride, a.col_stride) };
-    let (row_stride, col_stride) = strides;
-    assert!(row_stride == a.row_stride && col_stride == a.col_stride, "rows are not packed");
+    let (row_stride, col_stride) = match LAYOUT {
+        IN_ROWS => (PACKED_STRIDE, 1),
+        IN_TILES => (1, ROWS),
+        _ => (a.row_stride, a.col_stride),
+    };
+    assert!(row_stride == a.row_stride && col_stride == a.col_stride, "rows lie otherwise");
     let mut acc = [[S::f32s::splat(simd, 0.0); 2]; ROWS];
     let mut edge = [0.0f32; 64];
     if accumulate {

@@ -55,6 +55,8 @@ const TILE_ROWS: usize = 6;
 const WIDE_TILE_ROWS: usize = 2 * TILE_ROWS;
 /// Depth of a block: a panel of 256 x 16 f32 takes half of a 32 KiB L1.
 const BLOCK_K: usize = 256;
+/// Most rows of a gradient for which B is not packed as a whole.
+const UNPACKED_ROWS: usize = 1024;
 /// Rows of a block: 96 x 256 f32 take a fifth of a 512 KiB L2.
 const BLOCK_ROWS: usize = 16 * TILE_ROWS;
 
@@ -187,6 +189,11 @@ impl<'a> Mat<'a> {
             row_stride: self.col_stride,
             col_stride: self.row_stride,
         }
+    }
+
+    /// Whether columns lie together and rows do not.
+    fn is_transposed(self) -> bool {
+        self.row_stride == 1 && self.col_stride != 1
     }
 
     /// Number of rows.
@@ -388,7 +395,7 @@ impl Packed {
             PanelElements::F32(x) => PanelElements::F32(&x[rows.start * all.width..]),
             PanelElements::Bf16(x) => PanelElements::Bf16(&x[rows.start * all.width / 2..]),
             PanelElements::Pairs(pairs) => PanelElements::Pairs(pairs.part(rows)),
-            other @ PanelElements::Blocks(_) => other,
+            other @ (PanelElements::Blocks(_) | PanelElements::Rows(_)) => other,
         };
         PanelsRef { panels, ..all }
     }
@@ -534,6 +541,13 @@ pub fn transposed(exec: &Exec, a: Mat<'_>, b: Mat<'_>, c: MatMut<'_>, in_bf16: b
             let (data, stride) = (c.data.as_mut_ptr(), c.row_stride);
             // SAFETY: `c` has the columns of `a` and of `b`, and is borrowed mutably.
             unsafe { bf16::transposed_product(exec, unit, a, b, data, stride) };
+        }
+        // Few rows of C do not repay a copy of all of B: parts of it are copied next to where they are
+        // multiplied.
+        _ if a.cols <= UNPACKED_ROWS => {
+            let panels = PanelElements::Rows(b);
+            let b = PanelsRef { panels, k: b.rows, n: b.cols, width: panel_width(exec.cpu) };
+            product(exec, a.t(), &[Run { rows: 0..a.cols, b }], c, false);
         }
         _ => matmul(exec, a.t(), b, c, false),
     }
@@ -687,6 +701,8 @@ enum PanelElements<'a> {
     F32(&'a [f32]),
     /// `[n / width][k][width / 2]`.
     Bf16(&'a [Halves]),
+    /// Not packed yet.
+    Rows(Mat<'a>),
     /// As a unit for bf16 wants them, for levels that have one.
     Pairs(bf16::Pairs<'a>),
     /// For integers.

@@ -78,7 +78,9 @@ pub(super) fn product(exec: &Exec, a: Mat<'_>, runs: &[Run<'_>], c: MatMut<'_>, 
             let rows = all.clone().step_by(size).map(|first| first..all.end.min(first + size));
             tasks.extend(rows.map(|rows| (run, rows, 0..run.b.n)));
         } else {
-            let size = run.b.n.div_ceil(run.b.width).div_ceil(share).max(1) * run.b.width;
+            // Each of these copies all of a transposed A.
+            let least = if a.is_transposed() { 2 } else { 1 };
+            let size = run.b.n.div_ceil(run.b.width).div_ceil(share).max(least) * run.b.width;
             let cols = (0..run.b.n).step_by(size).map(|first| first..run.b.n.min(first + size));
             tasks.extend(cols.map(|cols| (run, all.clone(), cols)));
         }

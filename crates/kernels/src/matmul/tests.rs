@@ -27,6 +27,10 @@ fn check(m: usize, k: usize, n: usize, seed: u64) {
             let first = bits.get_or_insert_with(|| got.clone());
             assert_eq!(*first, got, "{what}: other bits");
         };
+        let mut got = vec![f32::NAN; m * n];
+        let c = MatMut::row_major(&mut got, m, n);
+        super::transposed(&exec, lhs[1].t(), rhs[0], c, false);
+        same(&what, got);
         for a in lhs {
             for b in rhs {
                 let mut got = vec![f32::NAN; m * n];
@@ -68,6 +72,8 @@ fn awkward_shapes() {
         (5, 256, 15),
         (97, 257, 31),
         (200, 513, 40),
+        (27, 300, 70),
+        (1030, 300, 35),
         (64, 64, 64),
     ] {
         check(m, k, n, 1);
