@@ -24,6 +24,8 @@ export function showResult(clip, actions) {
   if (!isSame) {
     addresses.forEach((address) => URL.revokeObjectURL(address));
     addresses = [];
+    const preview = place.querySelector(".preview")?.src;
+    if (preview) URL.revokeObjectURL(preview);
     shown = { id: clip?.id ?? null, status: clip?.status ?? null };
     place.replaceChildren();
     place.setAttribute("aria-busy", clip !== null && clip.status !== "completed" && clip.status !== "failed");

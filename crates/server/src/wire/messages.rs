@@ -237,7 +237,7 @@ pub enum ResultBlock {
         /// The text.
         text: String,
     },
-    /// A picture; not offered in results.
+    /// A picture.
     Image {
         /// The picture.
         #[schemars(with = "ImageSource")]

@@ -53,6 +53,41 @@ async fn pictures_and_sounds_become_ids() {
     assert_eq!(counted.json()["input_tokens"], 2 + 5 + 3, "{}", counted.text);
 }
 
+/// What a tool answers may be a picture, in Anthropic's interface as in OpenAI's.
+#[tokio::test]
+async fn results_of_calls_hold_pictures() {
+    let api = Api::sensing("hi");
+    let source = json!({"type": "base64", "media_type": "image/png", "data": "aGk="});
+    let content = json!([{"type": "text", "text": "a=1"}, {"type": "image", "source": source}]);
+    let messages = json!([
+        {"role": "user", "content": "look"},
+        {"role": "assistant", "content": [
+            {"type": "tool_use", "id": "t1", "name": "camera", "input": {}},
+        ]},
+        {"role": "user", "content": [
+            {"type": "tool_result", "tool_use_id": "t1", "content": content},
+            {"type": "text", "text": "what?"},
+        ]},
+    ]);
+    let body = json!({"model": "fake", "max_tokens": 9, "messages": messages});
+    let got = api.post("/v1/messages", body).await;
+    assert_eq!(got.status, 200, "{}", got.text);
+    let anthropic = asked(&api);
+    assert_eq!(anthropic[..3], prompt(&[HI], "")[..3]);
+    let call =
+        json!({"id": "t1", "type": "function", "function": {"name": "camera", "arguments": "{}"}});
+    let result = json!([{"type": "text", "text": "a=1"}, picture(PICTURE)]);
+    let messages = json!([
+        {"role": "user", "content": "look"},
+        {"role": "assistant", "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "t1", "content": result},
+        {"role": "user", "content": "what?"},
+    ]);
+    let got = api.post(CHAT, json!({"messages": messages})).await;
+    assert_eq!(got.status, 200, "{}", got.text);
+    assert_eq!(asked(&api), anthropic);
+}
+
 /// A response is gone on from with what was seen before it.
 #[tokio::test]
 async fn responses_take_pictures_and_sounds() {

@@ -92,10 +92,10 @@ fn add_blocks(
                 calls.push(ToolCall { id, kind, function });
             }
             InputBlock::ToolResult { tool_use_id, content, is_error } => {
-                let text = result(content, is_error == Some(true), &at())?;
+                let content = result(content, is_error == Some(true));
                 messages.push(ChatMessage {
                     tool_call_id: Some(tool_use_id),
-                    ..message(Role::Tool, Content::Text(text))
+                    ..message(Role::Tool, content)
                 });
             }
             InputBlock::Thinking { .. } | InputBlock::RedactedThinking { .. } => {}
@@ -129,25 +129,24 @@ fn document(
     Ok(ContentPart::File { file: FileData { filename, file_data, file_id: None } })
 }
 
-fn result(content: Option<ResultContent>, failed: bool, param: &str) -> Result<String, Error> {
-    let text = match content {
-        None => String::new(),
-        Some(ResultContent::Text(text)) => text,
+/// What a tool answered, pictures where they are in it.
+fn result(content: Option<ResultContent>, failed: bool) -> Content {
+    let mut parts = match content {
+        None => Vec::new(),
+        Some(ResultContent::Text(text)) => vec![ContentPart::Text { text }],
         Some(ResultContent::Blocks(blocks)) => {
-            let text = |(i, block)| match block {
-                ResultBlock::Text { text } => Ok(text),
-                ResultBlock::Image { .. } => {
-                    let param = format!("{param}.content[{i}]");
-                    let message = format!(
-                        "`{param}` is an image in a result, expected text: images are read in blocks of \
-                         their own"
-                    );
-                    Err(Error::invalid(param, message))
-                }
+            let part = |block| match block {
+                ResultBlock::Text { text } => ContentPart::Text { text },
+                ResultBlock::Image { source } => ContentPart::ImageUrl { image_url: source },
             };
-            let texts = blocks.into_iter().enumerate().map(text);
-            texts.collect::<Result<Vec<_>, _>>()?.join("\n")
+            blocks.into_iter().map(part).collect()
         }
     };
-    Ok(if failed { format!("error: {text}") } else { text })
+    if failed {
+        match parts.first_mut() {
+            Some(ContentPart::Text { text }) => text.insert_str(0, "error: "),
+            _ => parts.insert(0, ContentPart::Text { text: "error: ".to_owned() }),
+        }
+    }
+    Content::Parts(parts)
 }
