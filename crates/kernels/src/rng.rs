@@ -1,5 +1,8 @@
 //! SplitMix64: the one source of pseudo-random numbers, so that a seed reproduces anywhere.
 
+/// What the state grows by with each number.
+const STEP: u64 = 0x9E37_79B9_7F4A_7C15;
+
 /// A stream of pseudo-random numbers (SplitMix64; Steele, Lea, Flood 2014).
 ///
 /// The whole state is one `u64`, so a checkpoint can hold it.
@@ -18,7 +21,7 @@ impl Rng {
 
     /// Uniform over all 64-bit values.
     pub fn next_u64(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        self.0 = self.0.wrapping_add(STEP);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
@@ -61,6 +64,11 @@ impl Rng {
         }
     }
 
+    /// Passes over as many normal numbers, at no cost.
+    pub fn skip_normals(&mut self, count: u64) {
+        self.0 = self.0.wrapping_add(STEP.wrapping_mul(2).wrapping_mul(count));
+    }
+
     /// Standard normal (Box-Muller, one value per two draws).
     pub fn normal(&mut self) -> f32 {
         let radius = (-2.0 * (1.0 - f64::from(self.unit())).ln()).sqrt();
@@ -85,6 +93,15 @@ mod tests {
         assert!(counts.iter().all(|c| (850..1150).contains(c)), "{counts:?}");
         let mut units = (0..n).map(|_| rng.unit());
         assert!(units.all(|u| (0.0..1.0).contains(&u)));
+    }
+
+    #[test]
+    fn numbers_are_passed_over() {
+        let (mut all, mut rest) = (Rng(3), Rng(3));
+        (0..1001).for_each(|_| _ = all.normal());
+        rest.skip_normals(1001);
+        assert_eq!(all, rest);
+        assert_eq!(all.normal(), rest.normal());
     }
 
     #[test]

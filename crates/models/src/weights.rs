@@ -4,12 +4,14 @@
 mod gguf;
 mod part;
 mod policy;
+mod random;
 mod sizes;
 
 pub(crate) use gguf::check;
 pub use gguf::{quantized, to_gguf, to_released};
 pub use part::Part;
 pub use policy::Policy;
+pub use random::{Random, random_tensors};
 pub use sizes::{audio_bytes, image_bytes, loaded_bytes, planned_bytes, tower_bytes};
 
 use crate::vision::minimax_vl_01::LANGUAGE_MODEL;
@@ -18,7 +20,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use tensor::gguf::{DType, Format};
-use tensor::{Checkpoint, Device, Precision, Rng, Saved, Tensor, Weight};
+use tensor::{Checkpoint, Device, Precision, Saved, Tensor, Weight};
 
 /// What a weight is for: decides its precision and its random values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -498,65 +500,12 @@ impl Source for ToTrain<'_> {
     }
 }
 
-/// Random weights as parameters to be trained: the report's initial scale (arXiv:2501.08313,
-/// section 4.2), Xavier with DeepNorm's `(8 layers)^(-1/4)` on the way to the residual stream.
-#[derive(Debug)]
-pub struct Random<'a> {
-    device: &'a Device,
-    precision: Precision,
-    deep_scale: f32,
-    seed: u64,
-    drawn: u64,
-}
+/// How names of routers end.
+const ROUTER: &str = ".block_sparse_moe.gate.weight";
 
-impl<'a> Random<'a> {
-    /// Weights of a model of `layers` layers; the same seed gives the same weights.
-    pub fn new(device: &'a Device, precision: Precision, layers: usize, seed: u64) -> Self {
-        let deep_scale = (8.0 * layers as f32).powf(-0.25);
-        Self { device, precision, deep_scale, seed, drawn: 0 }
-    }
-
-    fn draw(&mut self, shape: &[usize], role: Role) -> Tensor {
-        match role {
-            Role::Norm => return Tensor::full(self.device, shape, 1.0).into_parameter(),
-            Role::Bias => return Tensor::zeros(self.device, shape).into_parameter(),
-            _ => (),
-        }
-        self.drawn += 1;
-        let mut rng = Rng::stream(self.seed, self.drawn);
-        let (k, rest) = shape.split_last().map_or((1, &[][..]), |(k, rest)| (*k, rest));
-        let [n, k] = [rest.last().copied().unwrap_or(1), k].map(|n| n as f32);
-        let xavier = (2.0 / (n + k)).sqrt();
-        let std = match role {
-            Role::Embedding => 1.0,
-            // Small beside what it is added to.
-            Role::Rows => 0.02,
-            // Chosen so that the first guesses are even: 1 / sqrt(hidden) would be confident.
-            Role::Head | Role::Router => 0.02,
-            Role::Deep => xavier * self.deep_scale,
-            // As three separate square-ish matrices would get.
-            Role::Qkv { .. } => (2.0 / (n / 3.0 + k)).sqrt(),
-            _ => xavier,
-        };
-        let mut tensor = Tensor::normal(self.device, shape, std, &mut rng);
-        if let Role::Qkv { head_dim } = role {
-            let (k, scale) = (shape[shape.len() - 1], self.deep_scale);
-            for head in tensor.data_mut().chunks_exact_mut(3 * head_dim * k) {
-                head[2 * head_dim * k..].iter_mut().for_each(|v| *v *= scale);
-            }
-        }
-        tensor.into_parameter()
-    }
-}
-
-impl Source for Random<'_> {
-    fn tensor(&mut self, _name: &str, shape: &[usize], role: Role) -> Result<Tensor, Error> {
-        Ok(self.draw(shape, role))
-    }
-
-    fn weight(&mut self, _name: &str, shape: &[usize], role: Role) -> Result<Weight, Error> {
-        Ok(Weight::new(self.draw(shape, role), precision_of(role, self.precision)))
-    }
+/// Whether a tensor is bf16 in a checkpoint of this precision.
+fn is_bf16(name: &str, precision: Precision) -> bool {
+    precision == Precision::Bf16 && !name.ends_with(ROUTER)
 }
 
 /// The tensors of a checkpoint of this model, by their names in released checkpoints: experts one
@@ -564,12 +513,8 @@ impl Source for Random<'_> {
 pub fn saved(model: &mut MiniMaxText01, precision: Precision) -> BTreeMap<String, Saved> {
     let mut saved = BTreeMap::new();
     model.for_each_parameter(&mut |name, tensor| {
-        let router = name.ends_with("block_sparse_moe.gate.weight");
         let tensor = tensor.to_device(&tensor.device().host());
-        let tensor = match precision {
-            Precision::Bf16 if !router => tensor.to_bf16(),
-            _ => tensor.to_f32(),
-        };
+        let tensor = if is_bf16(name, precision) { tensor.to_bf16() } else { tensor.to_f32() };
         insert(&mut saved, name, tensor);
     });
     saved

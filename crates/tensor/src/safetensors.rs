@@ -13,9 +13,11 @@ mod header;
 use crate::atomic::atomic_write;
 use crate::gguf::{self, DType};
 use crate::{Device, Error, Tensor};
+use bytemuck::NoUninit;
 use bytes::Bytes;
 use header::{parse_index, read_header};
 use kernels::half::f16_to_f32;
+use kernels::matmul::Elements;
 use memmap2::Mmap;
 use safetensors::tensor::TensorInfo;
 use safetensors::{Dtype, SafeTensorError, View};
@@ -26,6 +28,7 @@ use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Name of the only weights file of a small model's folder.
@@ -440,6 +443,44 @@ pub enum Saved {
     /// Bytes, `[rows, bytes of a row]`: a matrix in blocks, if the name ends in their type's in small
     /// letters, `….q4_0`.
     Bytes([usize; 2], Vec<u8>),
+    /// Floats that are made when they are written, and kept no longer.
+    Made(Made),
+}
+
+/// A tensor that is not there yet.
+#[derive(Clone)]
+pub struct Made {
+    shape: Vec<usize>,
+    is_bf16: bool,
+    make: Arc<dyn Fn() -> Tensor + Send + Sync>,
+}
+
+impl Made {
+    /// What `make` will give, a tensor of this shape, in bf16 or f32.
+    pub fn new(
+        shape: &[usize],
+        is_bf16: bool,
+        make: impl Fn() -> Tensor + Send + Sync + 'static,
+    ) -> Self {
+        Self { shape: shape.to_vec(), is_bf16, make: Arc::new(make) }
+    }
+
+    /// The tensor.
+    ///
+    /// # Panics
+    ///
+    /// If it is another than was said.
+    pub fn tensor(&self) -> Tensor {
+        let tensor = (self.make)();
+        assert_eq!((tensor.shape(), tensor.is_bf16()), (&self.shape[..], self.is_bf16));
+        tensor
+    }
+}
+
+impl fmt::Debug for Made {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Made({:?})", self.shape)
+    }
 }
 
 /// Writes tensors to the file `path`, all or nothing; the same tensors give the same bytes.
@@ -467,7 +508,8 @@ impl View for Saved {
     fn dtype(&self) -> Dtype {
         match self {
             Self::Tensor(tensor) if tensor.is_bf16() => Dtype::BF16,
-            Self::Tensor(_) => Dtype::F32,
+            Self::Made(Made { is_bf16: true, .. }) => Dtype::BF16,
+            Self::Tensor(_) | Self::Made(_) => Dtype::F32,
             Self::Ids(..) => Dtype::I64,
             Self::Bytes(..) => Dtype::U8,
         }
@@ -476,32 +518,19 @@ impl View for Saved {
     fn shape(&self) -> &[usize] {
         match self {
             Self::Tensor(tensor) => tensor.shape(),
+            Self::Made(made) => &made.shape,
             Self::Ids(shape, _) => shape,
             Self::Bytes(shape, _) => shape,
         }
     }
 
     fn data(&self) -> Cow<'_, [u8]> {
-        use kernels::matmul::Elements;
-        if cfg!(target_endian = "little") {
-            return match self {
-                Self::Tensor(tensor) => match tensor.elements() {
-                    Elements::F32(data) => bytemuck::cast_slice(data).into(),
-                    Elements::Bf16(data) => bytemuck::cast_slice(data).into(),
-                },
-                Self::Ids(_, ids) => bytemuck::cast_slice(ids).into(),
-                Self::Bytes(_, bytes) => bytes.into(),
-            };
+        match self {
+            Self::Tensor(tensor) => bytes_of(tensor),
+            Self::Made(made) => bytes_of(&made.tensor()).into_owned().into(),
+            Self::Ids(_, ids) => little_endian(ids, i64::to_le_bytes),
+            Self::Bytes(_, bytes) => bytes.into(),
         }
-        let bytes: Vec<u8> = match self {
-            Self::Tensor(tensor) => match tensor.elements() {
-                Elements::F32(data) => data.iter().flat_map(|x| x.to_le_bytes()).collect(),
-                Elements::Bf16(data) => data.iter().flat_map(|x| x.to_le_bytes()).collect(),
-            },
-            Self::Ids(_, ids) => ids.iter().flat_map(|x| x.to_le_bytes()).collect(),
-            Self::Bytes(_, bytes) => bytes.clone(),
-        };
-        bytes.into()
     }
 
     fn data_len(&self) -> usize {
@@ -509,7 +538,28 @@ impl View for Saved {
             Self::Tensor(tensor) => tensor.bytes(),
             Self::Ids(_, ids) => size_of_val(&ids[..]),
             Self::Bytes(_, bytes) => bytes.len(),
+            Self::Made(Made { shape, is_bf16, .. }) => {
+                shape.iter().product::<usize>() * if *is_bf16 { 2 } else { 4 }
+            }
         }
+    }
+}
+
+fn bytes_of(tensor: &Tensor) -> Cow<'_, [u8]> {
+    match tensor.elements() {
+        Elements::F32(data) => little_endian(data, f32::to_le_bytes),
+        Elements::Bf16(data) => little_endian(data, u16::to_le_bytes),
+    }
+}
+
+/// Numbers as files have them.
+fn little_endian<T: NoUninit, const N: usize>(
+    numbers: &[T],
+    bytes: impl Fn(T) -> [u8; N],
+) -> Cow<'_, [u8]> {
+    match cfg!(target_endian = "little") {
+        true => bytemuck::cast_slice(numbers).into(),
+        false => numbers.iter().flat_map(|&x| bytes(x)).collect::<Vec<u8>>().into(),
     }
 }
 

@@ -12,6 +12,9 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
+/// Normal numbers that a thread draws at once.
+const NORMALS: usize = 1 << 14;
+
 /// A dense row-major array; clones share the elements.
 ///
 /// Activations are f32; weights are f32 or bf16. A tensor made by [`Tensor::into_parameter`], or
@@ -125,9 +128,16 @@ impl Tensor {
         Self::full(device, shape, 0.0)
     }
 
-    /// A tensor of f32 drawn from a normal distribution with mean 0.
+    /// A tensor of f32 drawn from a normal distribution with mean 0; the same for any number of threads.
     pub fn normal(device: &Device, shape: &[usize], std: f32, rng: &mut Rng) -> Self {
-        let data = (0..shape.iter().product()).map(|_| rng.normal() * std).collect();
+        let mut data = vec![0.0; shape.iter().product()];
+        let first = rng.clone();
+        device.exec().threads.for_each_chunk(&mut data, NORMALS, |piece, data| {
+            let mut rng = first.clone();
+            rng.skip_normals((piece * NORMALS) as u64);
+            data.fill_with(|| rng.normal() * std);
+        });
+        rng.skip_normals(data.len() as u64);
         Self::new(device, shape, data)
     }
 

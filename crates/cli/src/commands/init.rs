@@ -2,10 +2,11 @@
 
 use crate::model::Weights;
 use anyhow::Context as _;
+use indicatif::{ProgressBar, ProgressStyle};
+use models::Config;
 use models::vision::clip::{self, ClipVision, ClipVisionConfig};
 use models::vision::minimax_vl_01::{self, ImageEncoder};
-use models::weights::{Policy, Random, saved};
-use models::{Config, MiniMaxText01};
+use models::weights::{Policy, Random, random_tensors};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use tensor::{Device, Precision, Saved, atomic, safetensors};
@@ -36,27 +37,35 @@ pub(crate) fn run(arguments: &Arguments, device: &Device) -> anyhow::Result<()> 
     let path = &arguments.config;
     let text =
         std::fs::read(path).map_err(|source| models::Error::Io { path: path.clone(), source })?;
-    let (tensors, parameters) = random(&text, path, device, arguments.seed, precision)?;
+    let bar = ProgressBar::new(0);
+    bar.set_style(ProgressStyle::with_template(
+        "drawing {wide_bar} {human_pos}/{human_len} numbers {eta} left",
+    )?);
+    let (tensors, parameters) = random(&text, path, device, arguments.seed, precision, &bar)?;
+    bar.set_length(u64::try_from(parameters).unwrap_or(u64::MAX));
     std::fs::create_dir_all(&arguments.folder)
         .with_context(|| format!("cannot make `{}`", arguments.folder.display()))?;
     safetensors::save(&arguments.folder.join(safetensors::WEIGHTS), tensors, &BTreeMap::new())?;
+    bar.finish_and_clear();
     atomic::atomic_write_bytes(&arguments.folder.join("config.json"), &text)?;
     eprintln!("made {} with {} parameters", arguments.folder.display(), parameters);
     Ok(())
 }
 
-/// The tensors of a random model of a config's kind and how many parameters it has.
+/// The tensors of a random model of a config's kind and how many parameters it has. Those of a language
+/// model are drawn as they are written, which `bar` is told.
 fn random(
     text: &[u8],
     path: &Path,
     device: &Device,
     seed: u64,
     precision: Precision,
+    bar: &ProgressBar,
 ) -> anyhow::Result<(BTreeMap<String, Saved>, u128)> {
     let source = |layers, seed| Random::new(device, Precision::F32, layers, seed);
     let language = |config: Config| {
-        let mut random = source(config.num_hidden_layers, seed);
-        MiniMaxText01::new(config, &mut random).map(|mut model| saved(&mut model, precision))
+        let bar = bar.clone();
+        random_tensors(config, device, seed, precision, move |numbers| bar.inc(numbers as u64))
     };
     if clip::is_named_in(text) {
         let config = ClipVisionConfig::from_json(text, path)?;

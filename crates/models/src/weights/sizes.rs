@@ -1,15 +1,12 @@
 //! How large weights will be in memory, known before any is loaded.
 
-use super::{FromCheckpoint, Policy, Role, Source, policy, prefix_of};
+use super::{FromCheckpoint, Policy, ROUTER, Role, Source, policy, prefix_of};
 use crate::audio::voxtral::{AudioConfig, AudioEncoder};
 use crate::vision::clip::{ClipVision, ClipVisionConfig};
 use crate::vision::minimax_vl_01::{ImageConfig, ImageEncoder};
 use crate::{Config, Error, MiniMaxText01, WeightBytes};
 use tensor::gguf::DType;
 use tensor::{Checkpoint, Device, Precision, Tensor, Weight};
-
-/// How names of routers end.
-const ROUTER: &str = ".block_sparse_moe.gate.weight";
 
 /// Bytes of the weights of `checkpoint` as [`load`](crate::load) will hold them, nothing loaded yet;
 /// saturates.
