@@ -1,11 +1,13 @@
 //! `cargo xtask fuzz`: hostile input for everything that reads files, for a bounded time each.
 //!
-//! Builds `fuzz` with its driver and runs one process per target, so that a target that ends its
-//! process, or never ends, is found as well.
+//! Builds `fuzz` with its driver and runs one process per target, as many at once as there are cores, so
+//! that a target that ends its process, or never ends, is found as well.
 
 use anyhow::{Context as _, bail, ensure};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
+use std::sync::{Mutex, PoisonError};
+use std::thread::ScopedJoinHandle;
 use std::time::{Duration, Instant};
 
 /// As named in `fuzz/Cargo.toml`; a test compares.
@@ -71,32 +73,57 @@ impl Arguments {
 ///
 /// # Errors
 ///
-/// If an input fails: says which, and where it is kept.
+/// If an input fails: says which, and where it is kept. Targets that were begun are run to their end.
 pub(crate) fn run(root: &Path, words: &[String]) -> anyhow::Result<()> {
     let arguments = Arguments::parse(words)?;
     let root = &root.canonicalize()?;
     let folder = root.join("fuzz");
     let driver = build(root, &folder)?;
-    for target in &arguments.targets {
-        let mut command = Command::new(&driver);
-        command.arg(target).args([arguments.seconds, arguments.seed].map(|n| n.to_string()));
-        command.arg(&folder);
-        let status = wait(&mut command, Duration::from_secs(arguments.seconds) + GRACE)?;
-        if status.is_some_and(|status| status.success()) {
-            continue;
+    let targets = Mutex::new(arguments.targets.iter());
+    let next = || targets.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let work = || {
+        while let Some(target) = next() {
+            let ended = run_target(&driver, &folder, target, &arguments);
+            if ended.is_err() {
+                // Nobody begins another.
+                while next().is_some() {}
+                return ended;
+            }
         }
-        let how = match status {
-            Some(status) if status.code() == Some(1) => bail!("target `{target}` failed"),
-            Some(status) => format!("ended its process ({status})"),
-            None => "did not end".to_owned(),
+        Ok(())
+    };
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..cores).map(|_| scope.spawn(work)).collect();
+        let ended = |worker: ScopedJoinHandle<'_, anyhow::Result<()>>| match worker.join() {
+            Ok(ended) => ended,
+            Err(panic) => std::panic::resume_unwind(panic),
         };
-        let failures = folder.join("failures");
-        let kept = failures.join(format!("{target}-stopped"));
-        std::fs::rename(failures.join(format!("{target}.current")), &kept)
-            .with_context(|| format!("target `{target}` {how}, and left no input"))?;
-        bail!("target `{target}` {how}; the input is `{}`", kept.display());
-    }
-    Ok(())
+        workers.into_iter().map(ended).fold(Ok(()), anyhow::Result::and)
+    })
+}
+
+fn run_target(
+    driver: &Path,
+    folder: &Path,
+    target: &str,
+    arguments: &Arguments,
+) -> anyhow::Result<()> {
+    let mut command = Command::new(driver);
+    command.arg(target).args([arguments.seconds, arguments.seed].map(|n| n.to_string()));
+    command.arg(folder);
+    let status = wait(&mut command, Duration::from_secs(arguments.seconds) + GRACE)?;
+    let how = match status {
+        Some(status) if status.success() => return Ok(()),
+        Some(status) if status.code() == Some(1) => bail!("target `{target}` failed"),
+        Some(status) => format!("ended its process ({status})"),
+        None => "did not end".to_owned(),
+    };
+    let failures = folder.join("failures");
+    let kept = failures.join(format!("{target}-stopped"));
+    std::fs::rename(failures.join(format!("{target}.current")), &kept)
+        .with_context(|| format!("target `{target}` {how}, and left no input"))?;
+    bail!("target `{target}` {how}; the input is `{}`", kept.display());
 }
 
 /// Builds the driver; overflows are checked in it.
