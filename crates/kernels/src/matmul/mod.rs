@@ -255,7 +255,7 @@ enum Panels {
     F32(Kept<f32>),
     Bf16(Kept<Halves>),
     Pairs(Vec<bf16::Line>),
-    Blocks(Vec<int8::Line>, Format),
+    Blocks(Kept<int8::Line>, Format),
 }
 
 /// Two bf16 of a row of a panel: a column of its first vector below, that of the second above, so

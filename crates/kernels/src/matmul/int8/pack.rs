@@ -9,9 +9,11 @@
 
 use super::{BLOCK, Blocks, Line, UNPACKED, WIDTH};
 use crate::lanes::prefetch;
+use crate::memory::Kept;
 use crate::quant::{Format, scale_and_offset};
-use crate::{Cpu, Exec, memory};
+use crate::{Cpu, Exec};
 use fearless_simd::{dispatch, prelude::*};
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
 /// How far ahead of its use the weight is asked for, in lines: 16 KiB, as for a long KV
@@ -65,14 +67,20 @@ pub(in super::super) fn pack(
     bytes: &[u8],
     n: usize,
     k: usize,
-) -> Vec<Line> {
+) -> Kept<Line> {
     assert!(k.is_multiple_of(format.block_len()), "rows of {k} elements of {}", format.name());
     let row_bytes = k / format.block_len() * format.block_bytes();
     assert_eq!(bytes.len(), n * row_bytes, "bytes of [{n}, {k}] in {}", format.name());
     let per_panel = panel_lines(format, k);
-    let mut lines = memory::filled(Line::ZERO, n.div_ceil(WIDTH) * per_panel);
-    if per_panel > 0 {
-        exec.threads.for_each_chunk(&mut lines, per_panel, |panel, lines| {
+    Kept::write(n.div_ceil(WIDTH) * per_panel, |fresh| {
+        if fresh.is_empty() {
+            return;
+        }
+        exec.threads.for_each_chunk(fresh, per_panel, |panel, lines| {
+            // The last panel may have fewer columns. Memory is touched here first, by all threads.
+            lines.fill(MaybeUninit::new(Line::ZERO));
+            // SAFETY: all of them have been written.
+            let lines = unsafe { lines.assume_init_mut() };
             let rows = &bytes[panel * WIDTH * row_bytes..n.min((panel + 1) * WIDTH) * row_bytes];
             // Block by block: all that is written meanwhile is 5 KiB.
             for b in 0..k / format.block_len() {
@@ -82,24 +90,18 @@ pub(in super::super) fn pack(
                 }
             }
         });
-    }
-    lines
+    })
 }
 
 /// Column `j` of a panel in the blocks of one block of the file.
 fn pack_block(format: Format, block: &[u8], b: usize, j: usize, panel: &mut [Line]) {
-    let (half, lane) = (j / 16, j % 16 * 4);
-    let quad = |i: usize, bytes: [u8; 4], lines: &mut [Line]| {
-        lines[2 * i + half].0[lane..lane + 4].copy_from_slice(&bytes);
-    };
-    let four = |bytes: &[u8], i: usize| [bytes[i], bytes[i + 1], bytes[i + 2], bytes[i + 3]];
     match format {
         Format::Q8_0 | Format::Q4_0 => {
             let (start, _) = places(format, b);
             panel[start].0[2 * j..][..2].copy_from_slice(&block[..2]);
-            let lines = &mut panel[start + 1..][..block_lines(format) - 1];
-            for i in 0..(block.len() - 2) / 4 {
-                quad(i, four(block, 2 + 4 * i), lines);
+            let quads = block[2..].as_chunks::<4>().0;
+            for (to, quad) in column(&mut panel[start + 1..][..2 * quads.len()], j).zip(quads) {
+                *to = *quad;
             }
         }
         Format::Q4K => {
@@ -112,18 +114,25 @@ fn pack_block(format: Format, block: &[u8], b: usize, j: usize, panel: &mut [Lin
                 let (scale, offset) = scale_and_offset(scales, run);
                 (panel[start].0[j], panel[start].0[32 + j]) = (scale, offset);
                 let low = &low[run / 2 * 32..][..32];
-                for i in 0..4 {
-                    let (first, second) = (four(low, 4 * i), four(low, 16 + 4 * i));
-                    let both = std::array::from_fn(|x| match run % 2 {
+                let (first, second) = low.as_chunks::<4>().0.split_at(4);
+                let quads = first.iter().zip(second);
+                for (to, (first, second)) in column(&mut panel[start + 1..][..8], j).zip(quads) {
+                    *to = std::array::from_fn(|x| match run % 2 {
                         0 => first[x] & 15 | second[x] << 4,
                         _ => first[x] >> 4 | second[x] & 0xF0,
                     });
-                    quad(i, both, &mut panel[start + 1..][..8]);
                 }
             }
         }
         Format::Q5K | Format::Q6K => panic!("{} is not multiplied", format.name()),
     }
+}
+
+/// The quads of column `j` in the lines of a block.
+fn column(lines: &mut [Line], j: usize) -> impl Iterator<Item = &mut [u8; 4]> {
+    let (half, lane) = (j / 16, j % 16);
+    let pairs = lines.as_chunks_mut::<2>().0.iter_mut();
+    pairs.map(move |pair| &mut pair[half].0.as_chunks_mut::<4>().0[lane])
 }
 
 /// The lines of a panel.
