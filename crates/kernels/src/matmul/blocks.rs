@@ -217,13 +217,10 @@ impl<'a> Rows<'a> {
     #[inline(always)]
     fn tile(self, first: usize, rows: usize) -> Mat<'a> {
         match self.layout {
-            Layout::Tiles => Mat {
-                data: &self.a.data[tile_start(first, self.a.cols)..],
-                rows,
-                cols: self.a.cols,
-                row_stride: 1,
-                col_stride: rows,
-            },
+            Layout::Tiles => {
+                let data = &self.a.data[tile_start(first, self.a.cols)..];
+                Mat::new(data, rows, self.a.cols, 1, rows)
+            }
             Layout::Strided | Layout::Rows => self.a.row_range(first, rows),
         }
     }
