@@ -80,7 +80,7 @@ pub(super) struct Style {
     proportions: [f32; 3],
     /// Where the middle of the grid is, in heights from the top.
     waist: f32,
-    /// Chooses the form of each character.
+    /// 16 bits; the form of each character is chosen by those from a place of its own on.
     forms: u32,
     /// Whether straight strokes end in corners, not in half circles.
     is_flat: bool,

@@ -270,15 +270,15 @@ fn relations(things: &[Thing]) -> Vec<(usize, Shape, Shape)> {
 fn transcript(things: &[Thing]) -> String {
     let mut lines = Lines::default();
     let shapes = shapes_of(things);
-    let is_told = shapes.len() <= TOLD_KINDS;
-    for all in ALL.into_iter().take(if is_told { 2 } else { 1 }) {
+    let has_room = has_room(&shapes);
+    for all in names_of_all(has_room) {
         lines.push((all, all.len()), (things.len(), 1));
     }
     let colours = colours_of(things);
     for (shape, count, colour) in shapes {
         lines.push((&plural(shape), PLURAL), (count, 1));
         lines.push((shape.name(), SHAPE), (colour.map_or(MIXED, |colour| colour.name), WIDEST));
-        if !is_told {
+        if !has_room {
             continue;
         }
         let alone = colours.iter().find(|(of, _)| colour == Some(*of));
@@ -298,8 +298,19 @@ fn transcript(things: &[Thing]) -> String {
     lines.into_text()
 }
 
-/// What all of a picture's shapes are called; the second where there is room.
+/// What all of a picture's shapes are called.
 const ALL: [&str; 2] = ["shapes", "objects"];
+
+/// Whether the transcript has room for which shape a colour has, and for a second name of all.
+fn has_room(shapes: &[(Shape, usize, Option<Colour>)]) -> bool {
+    shapes.len() <= TOLD_KINDS
+}
+
+/// Those names that it has room for.
+fn names_of_all(has_room: bool) -> &'static [&'static str] {
+    if has_room { &ALL } else { &ALL[..1] }
+}
+
 /// The colour of shapes that have several.
 const MIXED: &str = "mixed";
 /// Bytes of the longest name of a shape, and of several.
@@ -336,8 +347,11 @@ fn questions(things: &[Thing], rng: &mut Rng) -> Vec<Question> {
         questions.push(Question { kind, text, answer: answer.to_owned() });
     };
     let shapes = shapes_of(things);
-    let has_room = shapes.len() <= TOLD_KINDS;
-    let all = if has_room { *rng.pick(&ALL) } else { ALL[0] };
+    let has_room = has_room(&shapes);
+    let all = match names_of_all(has_room) {
+        [one] => *one,
+        several => *rng.pick(several),
+    };
     push("count", ask(rng, &HOW_MANY, all), &things.len().to_string());
     for &(shape, count, colour) in &shapes {
         push("count", ask(rng, &HOW_MANY, &plural(shape)), &count.to_string());
