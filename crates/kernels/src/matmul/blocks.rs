@@ -139,36 +139,35 @@ unsafe fn simd_block_product<S: Simd>(
                 unsafe {
                     let c = c.add(first_row * stride + col);
                     let to = To { c, stride, n, accumulate: accumulate || first_k > 0 };
-                    match b.panels {
-                        PanelElements::F32(x) => {
-                            let panel = &x[start * width..][..depth * width];
-                            rows_of(simd, arithmetic, rows, panel, to, streamed);
-                        }
+                    // One call for panels of any kind: the tiles are the largest code of the crate.
+                    let wide = &mut widened[..if streamed { 0 } else { depth * width }];
+                    let panel = match b.panels {
+                        PanelElements::F32(x) => &x[start * width..][..depth * width],
                         PanelElements::Bf16(x) => {
                             let panel = &x[start * width / 2..][..depth * width / 2];
                             if streamed {
-                                rows_of(simd, arithmetic, rows, panel, to, streamed);
-                            } else {
-                                let wide = &mut widened[..depth * width];
-                                widen(simd, panel, wide);
-                                rows_of(simd, arithmetic, rows, &*wide, to, streamed);
+                                tile_of(simd, block, Layout::Strided, panel, to, true);
+                                continue;
                             }
+                            widen(simd, panel, wide);
+                            wide
                         }
                         PanelElements::Rows(b) => {
-                            let wide = &mut widened[..depth * width];
                             pack_panel(simd, b, col, first_k, wide);
-                            rows_of(simd, arithmetic, rows, &*wide, to, streamed);
+                            wide
                         }
                         PanelElements::Pairs(pairs) => {
-                            let wide = &mut widened[..depth * width];
                             bf16::widen(pairs, col / width, first_k, wide);
-                            rows_of(simd, arithmetic, rows, &*wide, to, streamed);
+                            wide
                         }
                         PanelElements::Blocks(blocks) => {
-                            let wide = &mut widened[..depth * width];
                             int8::widen(blocks, col, first_k, wide, width);
-                            rows_of(simd, arithmetic, rows, &*wide, to, streamed);
+                            wide
                         }
+                    };
+                    match arithmetic {
+                        Arithmetic::F32 => simd_rows(simd, rows, panel, to, streamed),
+                        Arithmetic::F64 => wide_rows(simd, block, panel, to),
                     }
                 }
             }
@@ -340,36 +339,7 @@ struct To {
 /// * `to.c` points to `a.rows` rows, `to.stride` apart, of at least `to.n` elements that nobody
 ///   else uses.
 #[inline(always)]
-unsafe fn rows_of<S: Simd, T: Element>(
-    simd: S,
-    arithmetic: Arithmetic,
-    rows: Rows<'_>,
-    panel: &[T],
-    to: To,
-    streamed: bool,
-) {
-    // SAFETY: the caller's promise, passed on.
-    unsafe {
-        match arithmetic {
-            Arithmetic::F32 => simd_rows(simd, rows, panel, to, streamed),
-            Arithmetic::F64 => wide_rows(simd, rows.a, panel, to),
-        }
-    }
-}
-
-/// See [`rows_of`].
-///
-/// # Safety
-///
-/// As there.
-#[inline(always)]
-unsafe fn simd_rows<S: Simd, T: Element>(
-    simd: S,
-    rows: Rows<'_>,
-    panel: &[T],
-    to: To,
-    streamed: bool,
-) {
+unsafe fn simd_rows<S: Simd>(simd: S, rows: Rows<'_>, panel: &[f32], to: To, streamed: bool) {
     let mut first = 0;
     while first < rows.a.rows {
         let tile = rows.tile(first, tile_rows(simd, rows.a.rows - first, rows.layout));
@@ -385,13 +355,7 @@ unsafe fn simd_rows<S: Simd, T: Element>(
             }
         }
         // SAFETY: the tile's rows are among those the caller vouches for.
-        unsafe {
-            match rows.layout {
-                Layout::Strided => tile_of::<S, T, STRIDED>(simd, tile, panel, to, streamed),
-                Layout::Rows => tile_of::<S, T, IN_ROWS>(simd, tile, panel, to, false),
-                Layout::Tiles => tile_of::<S, T, IN_TILES>(simd, tile, panel, to, false),
-            }
-        }
+        unsafe { tile_of(simd, tile, rows.layout, panel, to, streamed) };
         first += tile.rows;
     }
 }
@@ -405,29 +369,43 @@ const IN_TILES: u8 = 2;
 ///
 /// # Safety
 ///
-/// As for [`rows_of`], with the rows of the tile.
+/// As for [`simd_rows`], with the rows of the tile.
 #[inline(always)]
-unsafe fn tile_of<S: Simd, T: Element, const LAYOUT: u8>(
+unsafe fn tile_of<S: Simd, T: Element>(
     simd: S,
     tile: Mat<'_>,
+    layout: Layout,
     panel: &[T],
     to: To,
     streamed: bool,
 ) {
+    const WHOLE: usize = TILE_ROWS;
+    const WIDE: usize = WIDE_TILE_ROWS;
     // SAFETY: the caller's promise, passed on.
     unsafe {
-        match tile.rows {
-            1 => simd_tile::<S, T, 1, STRIDED>(simd, tile, panel, to, streamed),
-            2 => simd_tile::<S, T, 2, STRIDED>(simd, tile, panel, to, streamed),
-            3 => simd_tile::<S, T, 3, STRIDED>(simd, tile, panel, to, streamed),
-            4 => simd_tile::<S, T, 4, STRIDED>(simd, tile, panel, to, streamed),
-            5 => simd_tile::<S, T, 5, STRIDED>(simd, tile, panel, to, streamed),
-            TILE_ROWS => simd_tile::<S, T, TILE_ROWS, LAYOUT>(simd, tile, panel, to, streamed),
-            // Levels with fewer registers have no such tiles, nor have rows that are not packed.
-            _ if S::f32s::LEN < 16 || LAYOUT == STRIDED => {
-                unreachable!("tiles of {} rows", tile.rows)
+        match (tile.rows, layout) {
+            (1, _) => simd_tile::<S, T, 1, STRIDED>(simd, tile, panel, to, streamed),
+            (2, _) => simd_tile::<S, T, 2, STRIDED>(simd, tile, panel, to, streamed),
+            (3, _) => simd_tile::<S, T, 3, STRIDED>(simd, tile, panel, to, streamed),
+            (4, _) => simd_tile::<S, T, 4, STRIDED>(simd, tile, panel, to, streamed),
+            (5, _) => simd_tile::<S, T, 5, STRIDED>(simd, tile, panel, to, streamed),
+            (WHOLE, Layout::Strided) => {
+                simd_tile::<S, T, WHOLE, STRIDED>(simd, tile, panel, to, streamed);
             }
-            _ => simd_tile::<S, T, WIDE_TILE_ROWS, LAYOUT>(simd, tile, panel, to, streamed),
+            (WHOLE, Layout::Rows) => {
+                simd_tile::<S, T, WHOLE, IN_ROWS>(simd, tile, panel, to, false)
+            }
+            (WHOLE, Layout::Tiles) => {
+                simd_tile::<S, T, WHOLE, IN_TILES>(simd, tile, panel, to, false);
+            }
+            // Levels with fewer registers have no such tiles, nor have rows that are not packed.
+            (WIDE, Layout::Rows) if S::f32s::LEN == 16 => {
+                simd_tile::<S, T, WIDE, IN_ROWS>(simd, tile, panel, to, false);
+            }
+            (WIDE, Layout::Tiles) if S::f32s::LEN == 16 => {
+                simd_tile::<S, T, WIDE, IN_TILES>(simd, tile, panel, to, false);
+            }
+            (rows, _) => unreachable!("tiles of {rows} rows"),
         }
     }
 }
@@ -437,7 +415,7 @@ unsafe fn tile_of<S: Simd, T: Element, const LAYOUT: u8>(
 ///
 /// # Safety
 ///
-/// As for [`rows_of`], with `ROWS` rows.
+/// As for [`simd_rows`], with `ROWS` rows.
 #[inline(always)]
 unsafe fn simd_tile<S: Simd, T: Element, const ROWS: usize, const LAYOUT: u8>(
     simd: S,
@@ -507,25 +485,21 @@ unsafe fn simd_tile<S: Simd, T: Element, const ROWS: usize, const LAYOUT: u8>(
 ///
 /// # Safety
 ///
-/// As for [`rows_of`].
+/// As for [`simd_rows`].
 #[inline(always)]
-unsafe fn wide_rows<S: Simd, T: Element>(simd: S, a: Mat<'_>, panel: &[T], to: To) {
+unsafe fn wide_rows<S: Simd>(_: S, a: Mat<'_>, panel: &[f32], to: To) {
     let To { c, stride, n, accumulate } = to;
-    let lanes = S::f32s::LEN;
-    let width = 2 * lanes;
+    let width = 2 * S::f32s::LEN;
     for i in 0..a.rows {
         // SAFETY: row `i` of those the caller vouches for, `n` elements of it.
         let row = unsafe { std::slice::from_raw_parts_mut(c.add(i * stride), n) };
-        let (mut sums, mut wide) = ([0.0f64; 32], [0.0f32; 32]);
+        let mut sums = [0.0f64; 32];
         if accumulate {
             sums.iter_mut().zip(&*row).for_each(|(sum, c)| *sum = f64::from(*c));
         }
-        for (k, b) in panel.chunks_exact(T::per_row(lanes)).enumerate() {
-            let [b0, b1] = T::widen(simd, b);
-            b0.store_slice(&mut wide[..lanes]);
-            b1.store_slice(&mut wide[lanes..width]);
+        for (k, b) in panel.chunks_exact(width).enumerate() {
             let x = f64::from(a.data[i * a.row_stride + k * a.col_stride]);
-            for (sum, b) in sums[..width].iter_mut().zip(&wide) {
+            for (sum, b) in sums[..width].iter_mut().zip(b) {
                 *sum += x * f64::from(*b);
             }
         }
