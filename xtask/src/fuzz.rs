@@ -128,12 +128,12 @@ fn run_target(
 
 /// Builds the driver; overflows are checked in it.
 fn build(root: &Path, folder: &Path) -> anyhow::Result<PathBuf> {
-    // The compiled dependencies of the workspace are used again.
     let built = std::env::var_os("CARGO_TARGET_DIR").map_or(root.join("target"), PathBuf::from);
     let built = std::path::absolute(built)?;
     let status = Command::new(env!("CARGO"))
-        .args(["build", "--quiet", "--bin", "bounded", "--manifest-path"])
-        .arg(folder.join("Cargo.toml"))
+        // With the features of the workspace, whose compiled parts are used again.
+        .args(["build", "--quiet", "--workspace", "--bin", "bounded", "--manifest-path"])
+        .arg(root.join("Cargo.toml"))
         .arg("--target-dir")
         .arg(&built)
         .status()

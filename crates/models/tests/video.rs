@@ -206,6 +206,7 @@ fn own() -> DitConfig {
         },
         cross: None,
         ffn_norm_affine: false,
+        neighbours: true,
         ffn: FfnConfig::SwiGlu { hidden: 20 },
     };
     DitConfig {

@@ -21,6 +21,7 @@ mod condition;
 pub mod config;
 mod ffn;
 mod input;
+mod neighbours;
 mod rows;
 
 pub use input::DitInput;
@@ -130,6 +131,7 @@ impl VideoDit {
         let sequences = Sequences {
             batch,
             len: rows.len(),
+            reference: rows.reference(),
             grid,
             angles: Arc::new(rows.angles(&self.config.rope)),
             pairing: self.config.rope.pairing,
