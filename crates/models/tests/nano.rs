@@ -22,7 +22,7 @@ fn json() -> Value {
             "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 40,
             "layer_types": ["linear_attention", "full_attention"], "gated_attention": true,
             "pooled_text": true, "patch_size": [1, 8, 8],
-            "place_embedding": true, "neighbours": true, "rope_axes_dim": [4, 2, 2],
+            "place_embedding": true, "rope_axes_dim": [4, 2, 2],
             "rope_theta": 100.0, "row_spacing": [1.0, 0.5, 0.5], "max_position_embeddings": 64,
         },
     })
@@ -283,29 +283,6 @@ fn larger_patches_become_patches_of_one() {
             assert!((a - b).abs() < 1e-5, "{name}: {a} {b}");
         }
     });
-}
-
-/// A checkpoint from before layers saw neighbours is a model whose layers take over nothing from them.
-#[test]
-fn neighbours_that_a_checkpoint_has_not_begin_as_nothing() {
-    let (device, folder) = (Device::cpu(2), tempfile::tempdir().unwrap());
-    let mut config = json();
-    config["transformer"]["neighbours"] = json!(false);
-    let config = parse(&config).unwrap();
-    let mut before = NanoVideo::to_train(config, None, &device, Precision::F32, 3).unwrap();
-    let mut rng = Rng(5);
-    before.for_each_parameter(&mut |_, tensor| {
-        *tensor = normal_like(tensor, &mut rng).detach().scale(0.3).into_parameter();
-    });
-    let mut ours = model(&device);
-    let x = normal(&device, &[1, 3, 3, 16, 24], 4);
-    let velocity = |model: &NanoVideo| {
-        let text = model.encode_prompts(&[vec![1, 4, 2]]);
-        model.velocity(&x, &text, None, &[0.5]).to_vec()
-    };
-    assert_ne!(velocity(&ours), velocity(&before));
-    ours.start_from(&checkpoint(&mut before, folder.path())).unwrap();
-    assert_eq!(velocity(&ours), velocity(&before));
 }
 
 /// Patches of several latents are made of equal ones only, and what cannot be read changes nothing.

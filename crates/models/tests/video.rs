@@ -206,7 +206,6 @@ fn own() -> DitConfig {
         },
         cross: None,
         ffn_norm_affine: false,
-        neighbours: true,
         ffn: FfnConfig::SwiGlu { hidden: 20 },
     };
     DitConfig {

@@ -37,7 +37,7 @@ fn short() -> String {
         (&format!("{at_once}\n"), "clips_at_once = 2\n"),
         (&format!("{every}\n"), "validate_every = 4\n"),
         (&format!("{prompts}\n"), "prompts = 2\n"),
-        (&format!("{sampler}\n"), "sampler_steps = 2\nstills = 0.4\n"),
+        (&format!("{sampler}\n"), "sampler_steps = 2\n"),
     ])
 }
 
@@ -93,7 +93,6 @@ fn recipes_that_cannot_be_followed_are_refused() {
         ("height = 32", "height = 40", "`model.height` is 40, expected `width`"),
         ("frame_rate = 6", "frame_rate = 5", "`model.frame_rate` is 5, expected 6"),
         ("drop_text = 0.1", "drop_text = 1.5", "`flow.drop_text` is 1.5, expected 0 to 1"),
-        ("[flow]", "[flow]\nstills = -0.1", "`flow.stills` is -0.1, expected 0 to 1"),
         ("pool = ", "pool = 0 # ", "`flow.pool` is 0, expected 1 to"),
         ("[flow]", "[flow]\nsize = 3", "unknown field `size`"),
         ("objective = \"flow\"", "objective = \"lookup\"", "`flow` is for another `objective`"),

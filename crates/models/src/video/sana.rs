@@ -99,7 +99,6 @@ pub fn config_from_json(text: &[u8], path: &Path) -> Result<DitConfig, Error> {
             text_rows: None,
         }),
         ffn_norm_affine: fields.flag("norm_elementwise_affine")?.unwrap_or(false),
-        neighbours: false,
         ffn: FfnConfig::GluConv { hidden },
     };
     let num_layers = fields::size(&fields, "num_layers", 10_000, 20)?;

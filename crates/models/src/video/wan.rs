@@ -81,7 +81,6 @@ pub fn config_from_json(text: &[u8], path: &Path) -> Result<DitConfig, Error> {
             text_rows: added.map(|_| TEXT_ROWS),
         }),
         ffn_norm_affine: false,
-        neighbours: false,
         ffn: FfnConfig::Gelu { hidden: fields::size(&fields, "ffn_dim", 1 << 24, 13_824)? },
     };
     let positions = fields.optional_size(&["pos_embed_seq_len"], 1 << 24)?;

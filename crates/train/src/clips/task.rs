@@ -44,11 +44,6 @@ impl Task {
         }
     }
 
-    /// That of a frame alone: text, or a subject.
-    pub fn of_still(has_reference: bool) -> Self {
-        if has_reference { Self::Subject } else { Self::Text }
-    }
-
     /// Whether there is a reference picture.
     pub fn has_reference(self) -> bool {
         matches!(self, Self::Subject | Self::SubjectAndFirst)

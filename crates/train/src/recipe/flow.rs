@@ -29,10 +29,6 @@ pub struct Flow {
     /// Share of clips whose latent frames do not all have one level of noise: of half of these each has
     /// its own, of the others each has the clip's or none.
     pub independent: f32,
-    /// Share of clips of which the first frame is learned from alone, from the caption or with a
-    /// reference.
-    #[serde(default)]
-    pub stills: f32,
     /// Prompts that are tried at each validation.
     pub prompts: usize,
     /// Steps of the sampler with which they are tried.
@@ -65,7 +61,6 @@ impl Flow {
             ("drop_text", self.drop_text, 0.0, 1.0),
             ("drop_reference", self.drop_reference, 0.0, 1.0),
             ("independent", self.independent, 0.0, 1.0),
-            ("stills", self.stills, 0.0, 1.0),
             ("guidance", self.guidance, 0.0, 100.0),
         ] {
             if !(least..=most).contains(&found) {

@@ -17,8 +17,6 @@ pub(crate) struct Sequences {
     pub(crate) batch: usize,
     /// Rows of each.
     pub(crate) len: usize,
-    /// Frames, height and width of the grid of a reference, before the clip; 0 if there is none.
-    pub(crate) reference: [usize; 3],
     /// Frames, height and width of the grid that the last rows of each are.
     pub(crate) grid: [usize; 3],
     /// Angles of the rows of each.

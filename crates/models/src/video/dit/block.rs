@@ -3,7 +3,6 @@
 use super::attention::{Context, CrossAttention, SelfAttention, Sequences};
 use super::config::DitConfig;
 use super::ffn::Ffn;
-use super::neighbours::Neighbours;
 use super::rows::Told;
 use crate::Error;
 use crate::layers::linear::LayerNorm;
@@ -23,7 +22,6 @@ pub(super) struct Block {
     attention: SelfAttention,
     cross: Option<CrossAttention>,
     ffn_norm: Option<LayerNorm>,
-    neighbours: Option<Neighbours>,
     ffn: Ffn,
 }
 
@@ -44,10 +42,6 @@ impl Block {
             true => Some(LayerNorm::new(source, &part("ffn_norm"), d, eps)?),
             false => None,
         };
-        let neighbours = match layer.neighbours {
-            true => Some(Neighbours::new(source, &part("neighbours"), d)?),
-            false => None,
-        };
         let table = [table_axes, &[6 * config.modalities, d]].concat();
         Ok(Self {
             eps,
@@ -55,7 +49,6 @@ impl Block {
             attention: SelfAttention::new(layer.attention, d, eps, &part("self_attn"), source)?,
             cross,
             ffn_norm,
-            neighbours,
             ffn: Ffn::new(layer.ffn, d, &part("ffn"), source)?,
         })
     }
@@ -79,10 +72,7 @@ impl Block {
             Some(norm) => norm.forward(&x),
             None => plain_norm(&x, self.eps),
         };
-        let mut n = modulate(&n, &ffn_scale, &ffn_shift, groups);
-        if let Some(neighbours) = &self.neighbours {
-            n = neighbours.forward(&n, sequences);
-        }
+        let n = modulate(&n, &ffn_scale, &ffn_shift, groups);
         let o = self.ffn.forward(&n, sequences.batch, sequences.grid);
         x.add_scaled(1.0, &o.affine_rows(Some(&ffn_gate), None, groups), 1.0)
     }
@@ -95,9 +85,6 @@ impl Block {
         }
         if let Some(norm) = &mut self.ffn_norm {
             parameters::layer_norm(norm, &format!("{name}.ffn_norm"), visit);
-        }
-        if let Some(neighbours) = &mut self.neighbours {
-            neighbours.walk(&format!("{name}.neighbours"), visit);
         }
         self.ffn.walk(&format!("{name}.ffn"), visit);
     }

@@ -94,8 +94,6 @@ pub struct LayerConfig {
     pub cross: Option<CrossConfig>,
     /// Whether the norm before the feed-forward part has a weight and a bias.
     pub ffn_norm_affine: bool,
-    /// Whether the feed-forward part sees, of each row, those around it as well.
-    pub neighbours: bool,
     /// The feed-forward part.
     pub ffn: FfnConfig,
 }

@@ -29,8 +29,7 @@ pub(crate) struct GluConv {
     temporal: Linear,
 }
 
-/// The neighbours of a row in its frame.
-pub(super) const PLANE: Window =
+const PLANE: Window =
     Window { kernel: [1, 3, 3], stride: [1; 3], padding: [[0, 0], [1, 1], [1, 1]] };
 const TIME: Window =
     Window { kernel: [3, 1, 1], stride: [1; 3], padding: [[1, 1], [0, 0], [0, 0]] };

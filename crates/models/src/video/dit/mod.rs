@@ -21,7 +21,6 @@ mod condition;
 pub mod config;
 mod ffn;
 mod input;
-mod neighbours;
 mod rows;
 
 pub use input::DitInput;
@@ -131,7 +130,6 @@ impl VideoDit {
         let sequences = Sequences {
             batch,
             len: rows.len(),
-            reference: rows.reference(),
             grid,
             angles: Arc::new(rows.angles(&self.config.rope)),
             pairing: self.config.rope.pairing,

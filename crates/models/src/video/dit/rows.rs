@@ -67,11 +67,6 @@ impl Rows {
         self.given() + self.grid.iter().product::<usize>()
     }
 
-    /// Frames, height and width of a reference; 0 if there is none.
-    pub(super) fn reference(&self) -> [usize; 3] {
-        self.reference
-    }
-
     /// Those of prompt and reference.
     fn given(&self) -> usize {
         self.text + self.reference.iter().product::<usize>()

@@ -46,7 +46,6 @@ const TRANSFORMER: &[&str] = &[
     "pooled_text",
     "patch_size",
     "place_embedding",
-    "neighbours",
     "rope_axes_dim",
     "rope_theta",
     "row_spacing",
@@ -210,7 +209,6 @@ fn transformer(fields: &Fields<'_>, vae: Option<&WanVaeConfig>) -> Result<DitCon
     let head_dim = hidden_size / heads;
     let hidden = fields.size(&["intermediate_size"], 1 << 20)?;
     let gated = fields.flag("gated_attention")?.ok_or_else(|| fields.missing("gated_attention"))?;
-    let neighbours = fields.flag("neighbours")?.unwrap_or(false);
     let layer = |mixer: Mixer| LayerConfig {
         attention: AttentionConfig {
             heads,
@@ -222,7 +220,6 @@ fn transformer(fields: &Fields<'_>, vae: Option<&WanVaeConfig>) -> Result<DitCon
         },
         cross: None,
         ffn_norm_affine: false,
-        neighbours: neighbours,
         ffn: FfnConfig::SwiGlu { hidden },
     };
     let channels = vae.map_or(COLOURS, |vae| vae.z_dim);

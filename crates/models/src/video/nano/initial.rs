@@ -1,6 +1,6 @@
 //! Weights to begin training with.
 
-use super::{NEIGHBOURS, TRANSFORMER};
+use super::TRANSFORMER;
 use crate::Error;
 use crate::weights::{Random, Role, Source};
 use tensor::{Device, Precision, Tensor, Weight};
@@ -17,12 +17,11 @@ impl<'a> Initial<'a> {
     }
 }
 
-/// Whether a tensor begins as zeros: modulations, what is taken over from neighbours and the head.
+/// Whether a tensor begins as zeros: modulations and the head.
 fn is_zero(name: &str) -> bool {
     name.strip_prefix(TRANSFORMER).is_some_and(|name| {
         matches!(name, "modulation.weight" | "head.weight" | "head_table")
             || name.ends_with(".table")
-            || name.ends_with(NEIGHBOURS)
     })
 }
 

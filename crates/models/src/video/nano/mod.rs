@@ -39,8 +39,6 @@ const LEAST_NOISE: f32 = 0.05;
 const VAE: &str = "vae.";
 const TRANSFORMER: &str = "transformer.";
 const TEXT: &str = "text.";
-/// How the names of filters of neighbours end.
-const NEIGHBOURS: &str = ".neighbours.weight";
 
 /// The model with its weights.
 #[derive(Debug)]
@@ -253,8 +251,7 @@ impl NanoVideo {
 
     /// Takes the weights that are trained from a checkpoint of the same shape, whose patches may be
     /// larger if ours are of one latent: of what is predicted at the places of a patch the mean is taken,
-    /// of the filters that read them the mean times the root of their number. Filters of neighbours that it
-    /// does not have begin as zeros.
+    /// of the filters that read them the mean times the root of their number.
     ///
     /// # Errors
     ///

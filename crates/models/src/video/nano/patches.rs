@@ -1,7 +1,5 @@
-//! Weights of a model with larger patches, or without what its layers take over from neighbours, for one
-//! with patches of one latent and with it to begin training with.
+//! Weights of a model with larger patches, for one with patches of one latent to begin training with.
 
-use super::NEIGHBOURS;
 use super::config::NanoConfig;
 use crate::Error;
 use crate::weights::taps_outermost;
@@ -46,9 +44,6 @@ impl Patches {
         name: &str,
         tensor: &Tensor,
     ) -> Result<Tensor, Error> {
-        if name.ends_with(NEIGHBOURS) && !checkpoint.contains(name) {
-            return Ok(Tensor::zeros(tensor.device(), tensor.shape()));
-        }
         let (device, [t, h, w]) = (tensor.device(), self.stored);
         let load = |shape: &[usize]| checkpoint.load(device, name, shape).map(|x| x.to_f32());
         if name == PATCHES {

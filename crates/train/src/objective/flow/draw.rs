@@ -1,4 +1,4 @@
-//! What a step draws: clips and stills, tasks, captions, levels of noise and the noise.
+//! What a step draws: clips, tasks, captions, levels of noise and the noise.
 
 use super::pool::scene;
 use crate::clips::{Task, tokenizer};
@@ -18,17 +18,10 @@ pub(super) struct Sample {
     pub(super) prompt: Vec<u32>,
     /// Whether the reference is shown.
     pub(super) reference: bool,
-    /// The level of noise of each latent frame, of one for a still; 0 for what is given.
+    /// The level of noise of each latent frame; 0 for what is given.
     pub(super) levels: Vec<f32>,
-    /// Standard normal, `[channels, frames, height, width]` with a frame for each level.
+    /// Standard normal, `[channels, frames, height, width]`.
     pub(super) noise: Vec<f32>,
-}
-
-impl Sample {
-    /// Latent frames.
-    pub(super) fn frames(&self) -> usize {
-        self.levels.len()
-    }
 }
 
 /// How samples are drawn.
@@ -86,9 +79,8 @@ impl Drawing {
     fn sample(&self, oldest: usize, rng: &mut Rng) -> Sample {
         let index = oldest + rng.below(self.section.pool);
         let (is_subject, scene) = scene(self.seed, index);
-        let is_still = rng.chance(self.section.stills);
         let task = loop {
-            let task = if is_still { Task::of_still(is_subject) } else { Task::draw(rng) };
+            let task = Task::draw(rng);
             if task.has_reference() == is_subject {
                 break task;
             }
@@ -99,15 +91,14 @@ impl Drawing {
         let prompt =
             if is_told { self.words.encode(&caption).unwrap_or_default() } else { Vec::new() };
         let reference = is_subject && !rng.chance(self.section.drop_reference);
-        let [channels, frames, height, width] = self.shape;
-        let levels = self.levels(task, if is_still { 1 } else { frames }, rng);
-        let count = channels * levels.len() * height * width;
-        let noise = (0..count).map(|_| rng.normal()).collect();
+        let levels = self.levels(task, rng);
+        let noise = (0..self.shape.iter().product()).map(|_| rng.normal()).collect();
         Sample { index, task, prompt, reference, levels, noise }
     }
 
     /// Levels of latent frames, at least one of them above 0.
-    fn levels(&self, task: Task, frames: usize, rng: &mut Rng) -> Vec<f32> {
+    fn levels(&self, task: Task, rng: &mut Rng) -> Vec<f32> {
+        let frames = self.shape[1];
         let common = self.level(rng);
         let mut levels = vec![common; frames];
         if rng.chance(self.section.independent) {

@@ -11,15 +11,10 @@
 //! The autoencoder is not trained. Encoding costs as much as a step of the transformer, so a clip stays
 //! in a pool while it is drawn a few times, each time with another caption, task, level and noise; some
 //! clips come into the pool with each step and as many go.
-//!
-//! A share of samples are stills, the first frame of a clip alone: shapes and patterns are learned from
-//! them at a third of the rows and a ninth of the encoding.
 
 mod draw;
 mod examine;
 mod pool;
-#[cfg(test)]
-mod tests;
 
 use super::{Accumulated, Curve, Measured, Metric, Objective, Role, Visit, beside};
 use crate::batches::Batches;
@@ -111,14 +106,13 @@ impl FlowMatching {
 
     /// The summed loss of samples of one shape, and the number of its terms.
     fn loss(&self, pool: &Pool, samples: &[Sample]) -> (Tensor, f64) {
-        let [channels, _, height, width] = pool.shape();
-        let frames = samples.first().map_or(0, Sample::frames);
+        let [channels, frames, height, width] = pool.shape();
         let (of_frame, rows_of_frame) = (height * width, self.drawing.rows_of_frame());
         let mut x = Vec::new();
         let (mut target, mut weights) = (Vec::new(), Vec::new());
         let (mut references, mut levels, mut prompts) = (Vec::new(), Vec::new(), Vec::new());
         for sample in samples {
-            let clean = pool.clean(sample);
+            let clean = pool.clip(sample.index, sample.task.has_last());
             let mut places = clean.iter().zip(&sample.noise);
             for _ in 0..channels {
                 for &s in &sample.levels {
@@ -149,16 +143,13 @@ impl FlowMatching {
         (v.squared_error(&target, &weights), count)
     }
 
-    /// Runs of samples of one shape, which have a reference or have none, as large as may be computed at
-    /// once.
+    /// Runs of samples that have a reference, and that have none, as large as may be computed at once.
     fn runs(&self, mut samples: Vec<Sample>) -> Vec<Vec<Sample>> {
-        let shape = |sample: &Sample| (sample.reference, sample.frames());
-        samples.sort_by_key(shape);
+        samples.sort_by_key(|sample| sample.reference);
         let mut runs = Vec::new();
-        for of_shape in samples.chunk_by(|a, b| shape(a) == shape(b)) {
-            // Of even length; as many stills as make up a clip count as one.
-            let stills = self.drawing.shape()[1] / of_shape[0].frames();
-            let count = of_shape.len().div_ceil(self.section.clips_at_once * stills);
+        for of_shape in samples.chunk_by(|a, b| a.reference == b.reference) {
+            // Of even length.
+            let count = of_shape.len().div_ceil(self.section.clips_at_once);
             let len = of_shape.len().div_ceil(count);
             runs.extend(of_shape.chunks(len).map(<[Sample]>::to_vec));
         }

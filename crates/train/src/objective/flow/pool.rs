@@ -1,4 +1,4 @@
-//! Clips and stills as latents, each made once.
+//! Clips as latents, each made once.
 
 use super::draw::Sample;
 use crate::clips::{Scene, Split, Task};
@@ -8,8 +8,8 @@ use models::video::nano::config::NanoConfig;
 use std::collections::HashMap;
 use tensor::{Device, Rng, Tensor};
 
-/// Frames that are encoded at once.
-const AT_ONCE: usize = 72;
+/// Clips that are encoded at once.
+const AT_ONCE: usize = 8;
 /// The streams of numbers that scenes are drawn from: no step's.
 const SCENES: u64 = 1 << 60;
 
@@ -26,8 +26,6 @@ pub(super) struct Pool {
     shape: [usize; 4],
     reference_size: [usize; 2],
     clips: HashMap<usize, Vec<f32>>,
-    /// The first frame of a clip alone.
-    stills: HashMap<usize, Vec<f32>>,
     /// The last latent frame of a clip that stands still as the last frame: all that is known of where
     /// only that one is given.
     last: HashMap<usize, Vec<f32>>,
@@ -52,7 +50,6 @@ impl Pool {
             shape: config.latent_shape([config.frames, config.height, config.width]),
             reference_size: [reference[2], reference[3]],
             clips: HashMap::new(),
-            stills: HashMap::new(),
             last: HashMap::new(),
             references: HashMap::new(),
         }
@@ -70,7 +67,7 @@ impl Pool {
 
     /// Drops clips with smaller numbers.
     pub(super) fn forget_before(&mut self, oldest: usize) {
-        for known in [&mut self.clips, &mut self.stills, &mut self.last, &mut self.references] {
+        for known in [&mut self.clips, &mut self.last, &mut self.references] {
             known.retain(|index, _| *index >= oldest);
         }
     }
@@ -79,12 +76,8 @@ impl Pool {
     pub(super) fn prepare(&mut self, model: &NanoVideo, device: &Device, samples: &[Sample]) {
         let (seed, size, frames) = (self.seed, self.size, self.frames);
         let scene = |index: usize| scene(seed, index).1;
-        let (whole, stills): (Vec<&Sample>, Vec<&Sample>) =
-            samples.iter().partition(|sample| sample.frames() == self.shape[1]);
-        let whole = whole.iter().map(|sample| sample.index);
-        fill(&mut self.clips, whole, model, device, |index| scene(index).render(size, frames));
-        let stills = stills.iter().map(|sample| sample.index);
-        fill(&mut self.stills, stills, model, device, |index| scene(index).render(size, 1));
+        let all = samples.iter().map(|sample| sample.index);
+        fill(&mut self.clips, all, model, device, |index| scene(index).render(size, frames));
         let with_last = samples.iter().filter(|sample| sample.task.has_last());
         // A latent frame after the first is of several frames.
         let still = frames.min(1 + frames.saturating_sub(1) / (self.shape[1].max(2) - 1));
@@ -105,14 +98,10 @@ impl Pool {
         );
     }
 
-    /// The latents of a sample, `[channels, frames, height, width]`; the last frame as it is given.
-    pub(super) fn clean(&self, sample: &Sample) -> Vec<f32> {
-        let index = sample.index;
-        if sample.frames() < self.shape[1] {
-            return self.stills[&index].clone();
-        }
+    /// The latents of a clip, `[channels, frames, height, width]`; the last frame as it is given.
+    pub(super) fn clip(&self, index: usize, last_is_given: bool) -> Vec<f32> {
         let mut clip = self.clips[&index].clone();
-        if sample.task.has_last() {
+        if last_is_given {
             let [channels, frames, height, width] = self.shape;
             let (area, last) = (height * width, &self.last[&index]);
             let still = last.len() / channels / area;
@@ -142,8 +131,7 @@ fn fill(
     let mut missing: Vec<usize> = indices.filter(|index| !known.contains_key(index)).collect();
     missing.sort_unstable();
     missing.dedup();
-    let Some(frames) = missing.first().map(|index| clip(*index).frames) else { return };
-    for indices in missing.chunks((AT_ONCE / frames).max(1)) {
+    for indices in missing.chunks(AT_ONCE) {
         let clips: Vec<Clip> = indices.iter().map(|index| clip(*index)).collect();
         let shape = [clips.len(), 3, clips[0].frames, clips[0].height, clips[0].width];
         let pixels = clips.iter().flat_map(Clip::channels_first).collect();
