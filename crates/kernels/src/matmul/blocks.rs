@@ -355,7 +355,9 @@ unsafe fn simd_rows<S: Simd>(simd: S, rows: Rows<'_>, panel: &[f32], to: To, str
             }
         }
         // SAFETY: the tile's rows are among those the caller vouches for.
-        unsafe { tile_of(simd, tile, rows.layout, panel, to, streamed) };
+        unsafe {
+            tile_of(simd, tile, rows.layout, panel, to, streamed);
+        }
         first += tile.rows;
     }
 }
@@ -393,7 +395,7 @@ unsafe fn tile_of<S: Simd, T: Element>(
                 simd_tile::<S, T, WHOLE, STRIDED>(simd, tile, panel, to, streamed);
             }
             (WHOLE, Layout::Rows) => {
-                simd_tile::<S, T, WHOLE, IN_ROWS>(simd, tile, panel, to, false)
+                simd_tile::<S, T, WHOLE, IN_ROWS>(simd, tile, panel, to, false);
             }
             (WHOLE, Layout::Tiles) => {
                 simd_tile::<S, T, WHOLE, IN_TILES>(simd, tile, panel, to, false);

@@ -4,6 +4,8 @@
 //! `FOLDER/failures/TARGET.current`, so that it is known even if the process is stopped. What
 //! fails is kept as `FOLDER/failures/TARGET-*` and is run first the next time.
 
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a driver tells how it went")]
+
 mod memory;
 
 use std::cell::RefCell;
