@@ -78,7 +78,7 @@ pub(crate) fn run(root: &Path, words: &[String]) -> anyhow::Result<()> {
     let arguments = Arguments::parse(words)?;
     let root = &root.canonicalize()?;
     let folder = root.join("fuzz");
-    let driver = build(root, &folder)?;
+    let driver = build(root)?;
     let targets = Mutex::new(arguments.targets.iter());
     let next = || targets.lock().unwrap_or_else(PoisonError::into_inner).next();
     let work = || {
@@ -127,7 +127,7 @@ fn run_target(
 }
 
 /// Builds the driver; overflows are checked in it.
-fn build(root: &Path, folder: &Path) -> anyhow::Result<PathBuf> {
+fn build(root: &Path) -> anyhow::Result<PathBuf> {
     let built = std::env::var_os("CARGO_TARGET_DIR").map_or(root.join("target"), PathBuf::from);
     let built = std::path::absolute(built)?;
     let status = Command::new(env!("CARGO"))
@@ -138,7 +138,7 @@ fn build(root: &Path, folder: &Path) -> anyhow::Result<PathBuf> {
         .arg(&built)
         .status()
         .context("cannot run cargo")?;
-    ensure!(status.success(), "cannot build `{}`", folder.display());
+    ensure!(status.success(), "cannot build `fuzz`");
     Ok(built.join("debug").join(format!("bounded{}", std::env::consts::EXE_SUFFIX)))
 }
 

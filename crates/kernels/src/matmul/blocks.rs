@@ -139,7 +139,8 @@ unsafe fn simd_block_product<S: Simd>(
                 unsafe {
                     let c = c.add(first_row * stride + col);
                     let to = To { c, stride, n, accumulate: accumulate || first_k > 0 };
-                    // One call for panels of any kind: the tiles are the largest code of the crate.
+                    // Tiles are inlined and large, so panels of all kinds share one call of them. A streamed
+                    // one in bf16 is a tile, widened in registers.
                     let wide = &mut widened[..if streamed { 0 } else { depth * width }];
                     let panel = match b.panels {
                         PanelElements::F32(x) => &x[start * width..][..depth * width],
@@ -381,8 +382,6 @@ unsafe fn tile_of<S: Simd, T: Element>(
     to: To,
     streamed: bool,
 ) {
-    const WHOLE: usize = TILE_ROWS;
-    const WIDE: usize = WIDE_TILE_ROWS;
     // SAFETY: the caller's promise, passed on.
     unsafe {
         match (tile.rows, layout) {
@@ -391,21 +390,21 @@ unsafe fn tile_of<S: Simd, T: Element>(
             (3, _) => simd_tile::<S, T, 3, STRIDED>(simd, tile, panel, to, streamed),
             (4, _) => simd_tile::<S, T, 4, STRIDED>(simd, tile, panel, to, streamed),
             (5, _) => simd_tile::<S, T, 5, STRIDED>(simd, tile, panel, to, streamed),
-            (WHOLE, Layout::Strided) => {
-                simd_tile::<S, T, WHOLE, STRIDED>(simd, tile, panel, to, streamed);
+            (TILE_ROWS, Layout::Strided) => {
+                simd_tile::<S, T, TILE_ROWS, STRIDED>(simd, tile, panel, to, streamed);
             }
-            (WHOLE, Layout::Rows) => {
-                simd_tile::<S, T, WHOLE, IN_ROWS>(simd, tile, panel, to, false);
+            (TILE_ROWS, Layout::Rows) => {
+                simd_tile::<S, T, TILE_ROWS, IN_ROWS>(simd, tile, panel, to, false);
             }
-            (WHOLE, Layout::Tiles) => {
-                simd_tile::<S, T, WHOLE, IN_TILES>(simd, tile, panel, to, false);
+            (TILE_ROWS, Layout::Tiles) => {
+                simd_tile::<S, T, TILE_ROWS, IN_TILES>(simd, tile, panel, to, false);
             }
             // Levels with fewer registers have no such tiles, nor have rows that are not packed.
-            (WIDE, Layout::Rows) if S::f32s::LEN == 16 => {
-                simd_tile::<S, T, WIDE, IN_ROWS>(simd, tile, panel, to, false);
+            (WIDE_TILE_ROWS, Layout::Rows) if S::f32s::LEN == 16 => {
+                simd_tile::<S, T, WIDE_TILE_ROWS, IN_ROWS>(simd, tile, panel, to, false);
             }
-            (WIDE, Layout::Tiles) if S::f32s::LEN == 16 => {
-                simd_tile::<S, T, WIDE, IN_TILES>(simd, tile, panel, to, false);
+            (WIDE_TILE_ROWS, Layout::Tiles) if S::f32s::LEN == 16 => {
+                simd_tile::<S, T, WIDE_TILE_ROWS, IN_TILES>(simd, tile, panel, to, false);
             }
             (rows, _) => unreachable!("tiles of {rows} rows"),
         }
